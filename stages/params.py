@@ -1,0 +1,171 @@
+"""params.yaml, read once and checked whole: the only place that knows its keys."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from matplotlib import colormaps
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+PATH = Path("params.yaml")
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class InputError(SystemExit):
+    """What is wrong with the user's input, in one line: uncaught, it ends the process with this line and status 1."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Data(_Section):
+    train_images: int = Field(ge=1, le=60_000)
+    test_images: int = Field(ge=1, le=10_000)
+
+
+class Norm(_Section):
+    mean: float
+    std: Positive
+
+
+class Train(_Section):
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    gamma: float = Field(gt=0, le=1)
+    seed: Seed
+    shuffle: bool
+    threads: Count
+
+
+class Interval(_Section):
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Interval":
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low ({self.low:g}) must be above 0 where log is true")
+        return self
+
+
+class Space(_Section):
+    mean: Interval
+    std: Interval
+
+    @model_validator(mode="after")
+    def _positive_std(self) -> "Space":
+        if self.std.low <= 0:
+            raise ValueError(f"std.low ({self.std.low:g}) must be above 0")
+        return self
+
+
+class Sweep(_Section):
+    n_trials: Count
+    sampler: Literal["tpe", "random", "qmc", "grid", "gp"]
+    seed: Seed
+    batch: Count
+    grid: int = Field(ge=2)
+    tolerance: float = Field(ge=0, le=1)
+    space: Space
+
+    @field_validator("sampler", mode="before")
+    @classmethod
+    def _resumable(cls, value: object) -> object:
+        if value == "cmaes":
+            raise ValueError(
+                "cannot go on from kept trials alone, as a resumed study must; accepted: tpe, gp, random, qmc"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _within_grid(self) -> "Sweep":
+        points = self.grid ** len(Space.model_fields)
+        if self.sampler == "grid" and self.n_trials > points:
+            raise ValueError(f"n_trials ({self.n_trials}) must be at most {points}, the points of the grid")
+        return self
+
+
+class Contour(_Section):
+    width: float = Field(ge=2, le=30)
+    dpi: int = Field(ge=50, le=600)
+    colormap: str
+
+    @field_validator("colormap")
+    @classmethod
+    def _known_colormap(cls, value: str) -> str:
+        if value not in colormaps:
+            raise ValueError("must be a colormap of matplotlib, such as viridis, cividis or Blues")
+        return value
+
+
+class Run(_Section):
+    device: str
+    workers: int | str
+    scheduler: str | None
+    mnist: str | None
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+            raise ValueError("must be auto, cpu, cuda, cuda:N (N a number) or mps")
+        return value
+
+    @field_validator("workers", mode="plain")
+    @classmethod
+    def _auto_or_count(cls, value: object) -> int | str:
+        if value == "auto" or (type(value) is int and value >= 1):
+            return value
+        raise ValueError("must be auto or a whole number of 1 or more")
+
+
+class Params(_Section):
+    data: Data
+    norm: Norm
+    train: Train
+    sweep: Sweep
+    contour: Contour
+    run: Run
+
+
+def load(path: Path = PATH) -> Params:
+    """The settings of the study.
+
+    raises: InputError naming the key, its value and what is accepted, one line for each key that is wrong
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        lines = dict.fromkeys(_line(path, problem) for problem in error.errors())
+        raise InputError("\n".join(lines)) from None
+
+
+def _line(path: Path, problem) -> str:
+    keys = [str(key) for key in problem["loc"]]
+    key = ".".join(keys) or "the file"
+    if problem["type"] == "missing":
+        return f"{path}: {key} is missing"
+    if problem["type"] == "extra_forbidden":
+        section: type[BaseModel] = Params
+        for name in keys[:-1]:
+            section = section.model_fields[name].annotation  # type: ignore[assignment]
+        return f"{path}: {key} is no known key; accepted here: {', '.join(section.model_fields)}"
+    if problem["type"] == "model_type":
+        return f"{path}: {key} = {problem['input']!r}: must hold keys of its own"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if isinstance(problem["input"], dict):  # keys that contradict each other, which the message names
+        return f"{path}: {key}: {message}"
+    return f"{path}: {key} = {problem['input']!r}: {message}"
