@@ -1,0 +1,119 @@
+"""Trials on a Dask cluster: the same evaluations, on as many machines as its scheduler has workers."""
+
+import hashlib
+import io
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import distributed
+from cloudpickle import register_pickle_by_value
+
+from stages import mnist
+from stages.params import InputError, Params
+from stages.workers import WorkerDied
+
+
+class Cluster:
+    """The workers of a Dask scheduler; a context manager, used as `workers.Workers` is.
+
+    They need this project's dependencies, but neither its code nor its data: both are sent, once to each worker, also
+    to one that comes later.
+
+    settings:    of the study
+    fingerprint: of the study, which every worker must find to be its own
+    raises:      InputError if there is no scheduler, or a worker that cannot compute the same
+    """
+
+    def __init__(self, address: str, settings: Params, fingerprint: dict):
+        named = f"params.yaml: run.scheduler = {address!r}"
+        code = _packed(Path(__file__).parent)
+        data = {name: (mnist.FOLDER / name).read_bytes() for name in mnist.FILES}
+        project = Project(code, data, settings.model_dump_json(), fingerprint)
+        try:
+            self._client = distributed.Client(address, timeout=10)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{named}: no scheduler answers: {' '.join(str(error).split())}") from None
+        try:
+            self._client.register_plugin(project, name=project.name)
+        except Exception as error:  # whatever a worker lacks
+            self._client.close()
+            raise InputError(f"{named}: a worker is not ready: {error}") from None
+        self._project = project.name
+
+    def run(self, tasks: Iterable[tuple]) -> Iterator[tuple[tuple, Any]]:
+        """Each task with its result, in the order in which they are ready.
+
+        raises: WorkerDied if the scheduler gives a task up, by default after four workers that died of it
+        """
+        futures = {self._client.submit(_evaluate, self._project, task, pure=False): task for task in tasks}
+        for future in distributed.as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except distributed.scheduler.KilledWorker:
+                raise WorkerDied(futures[future]) from None
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()  # results of what still runs are dropped
+
+
+class Project(distributed.WorkerPlugin):
+    """Brings code, data and settings to a worker and readies it for evaluations.
+
+    Its methods import what they need of the project where they need it: before them, the project is not there.
+    """
+
+    def __init__(self, code: bytes, data: dict[str, bytes], settings: str, fingerprint: dict):
+        self.code, self.data, self.settings, self.fingerprint = code, data, settings, fingerprint
+        # Other code or settings are another plugin.
+        self.name = "study-" + hashlib.sha256(code + settings.encode()).hexdigest()[:16]
+
+    def setup(self, worker: distributed.Worker) -> None:
+        """Called by Dask in every worker, before its first task."""
+        if worker.state.nthreads != 1:  # torch's random numbers and number of threads are those of the process
+            raise RuntimeError(f"{worker.address} has {worker.state.nthreads} threads; start it with --nthreads 1")
+        folder = Path(worker.local_directory, self.name)
+        folder.mkdir(exist_ok=True)
+        (folder / "code.zip").write_bytes(self.code)
+        for name, content in self.data.items():
+            (folder / name).write_bytes(content)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "stages"]:
+            del sys.modules[name]  # another study's
+        sys.path.insert(0, str(folder / "code.zip"))
+        from stages.evaluation import Evaluation
+        from stages.fingerprint import fingerprint
+        from stages.params import Params
+
+        settings = Params.model_validate_json(self.settings)
+        found = fingerprint(settings)
+        if changed := [key for key in found if found[key] != self.fingerprint[key]]:
+            raise RuntimeError(f"{worker.address} has other {', '.join(changed)}: {found['versions']}")
+        try:
+            self.evaluation = Evaluation(settings, folder)  # checks the data by its hashes
+        except SystemExit as refused:
+            raise RuntimeError(f"{worker.address}: {refused}") from None
+
+
+def _evaluate(project: str, task: tuple) -> Any:
+    plugin: Any = distributed.get_worker().plugins[project]
+    return plugin.evaluation(*task)
+
+
+# Neither the scheduler nor a worker can import this module: it is sent by value. Dask tries pickle first, which sends a
+# reference and does not fail, unless the name belongs to __main__.
+register_pickle_by_value(sys.modules[__name__])
+Project.__module__ = _evaluate.__module__ = "__main__"
+
+
+def _packed(folder: Path) -> bytes:
+    """The modules of the package in `folder`, zipped: the same bytes for the same code."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for module in sorted(folder.glob("*.py")):
+            archive.writestr(zipfile.ZipInfo(f"{folder.name}/{module.name}"), module.read_bytes())
+    return packed.getvalue()
