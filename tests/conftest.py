@@ -1,0 +1,131 @@
+"""Real digits for all tests, and temporary clones in which the real pipeline runs on a slice of them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages import mnist
+
+ROOT = Path(__file__).parents[1]
+SLICE = {"norm.mean": 0.1307, "data.train_images": 1280, "data.test_images": 400, "sweep.n_trials": 6, "sweep.batch": 4}
+COMMITTER = {f"GIT_{who}_{what}": f"{what}@test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+ENV = os.environ | COMMITTER | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+class Clone:
+    """A copy of the project in a folder of its own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command in the folder; standard output and standard error come back as one text in `stdout`."""
+        ran = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=ENV | env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=600,
+            stdin=subprocess.DEVNULL,
+        )
+        if check and ran.returncode:
+            raise AssertionError(f"{' '.join(command)} ended with {ran.returncode}:\n{ran.stdout}")
+        return ran
+
+    def dvc(self, *arguments: str, check: bool = True) -> str:
+        return self.run("dvc", *arguments, check=check).stdout
+
+    def set(self, **values: object) -> None:
+        """Changes params.yaml; keys with their dots as double underscores."""
+        set_params(self.folder, {key.replace("__", "."): value for key, value in values.items()})
+
+    def read(self, path: str) -> str:
+        return (self.folder / path).read_text()
+
+    def results(self) -> dict[str, bytes]:
+        """All that the stages leave but the study, by path."""
+        left = [path for top in ("data", "metrics", "plots") for path in (self.folder / top).rglob("*")]
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for path in left
+            if path.is_file() and path.name != "study.sqlite3"
+        }
+
+    def copy(self, folder: Path) -> "Clone":
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Clone(folder)
+
+
+def set_params(folder: Path, values: Mapping[str, object]) -> None:
+    path = folder / "params.yaml"
+    content = yaml.safe_load(path.read_text())
+    for key, value in values.items():
+        *sections, name = key.split(".")
+        section = content
+        for part in sections:
+            section = section[part]
+        section[name] = value
+    path.write_text(yaml.safe_dump(content))
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The project as it stands, committed, without any results, set to the slice."""
+    folder = tmp_path_factory.mktemp("bare") / "project"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if (
+            name
+            and not name.startswith(("data/", "metrics/", "plots/"))
+            and name != "dvc.lock"
+            and (ROOT / name).is_file()
+        ):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    clone = Clone(folder)
+    set_params(folder, SLICE)
+    clone.run("git", "init", "--quiet", "--initial-branch=main")
+    clone.run("git", "add", ".")
+    clone.run("git", "commit", "--quiet", "--message=The project")
+    return clone
+
+
+@pytest.fixture(scope="session")
+def digits(bare: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the four files: the project's own, if it has them, or fetched by its stage."""
+    if all(mnist.fault(ROOT / mnist.FOLDER / name) is None for name in mnist.FILES):
+        return ROOT / mnist.FOLDER
+    fetching = bare.copy(tmp_path_factory.mktemp("digits") / "project")
+    fetching.run(sys.executable, "-m", "stages.download")
+    return fetching.folder / mnist.FOLDER
+
+
+@pytest.fixture(scope="session")
+def finished(bare: Clone, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone after `dvc repro`, everything committed. Not to be changed: see `project`."""
+    clone = bare.copy(tmp_path_factory.mktemp("finished") / "project")
+    clone.set(run__mnist=str(digits))
+    clone.dvc("config", "cache.type", "reflink,hardlink,copy")
+    clone.dvc("repro")
+    clone.run("git", "add", ".")
+    clone.run("git", "commit", "--quiet", "--message=The results")
+    return clone
+
+
+@pytest.fixture
+def project(finished: Clone, tmp_path: Path) -> Clone:
+    """A finished clone of one's own."""
+    return finished.copy(tmp_path / "project")

@@ -1,0 +1,51 @@
+"""`make overhead`: what a trial costs beside its evaluation (proposal, storage, messages), by the length of the study.
+
+A real sweep, with real worker processes, of an evaluation that does nothing.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from stages import params, study
+from stages.fingerprint import fingerprint
+from stages.workers import Workers
+
+LENGTHS = (200, 1000, 5000)
+
+
+def nothing() -> Callable:
+    return evaluate
+
+
+def evaluate(number: int, mean: float, std: float) -> dict:
+    accuracy = 0.985 - abs(mean) / std / 1000
+    return {"accuracy": accuracy, "accuracy_even": accuracy, "accuracy_odd": accuracy, "loss": 0.05, "device": "none"}
+
+
+def main() -> None:
+    settings = params.load()
+    sweep = settings.sweep.model_copy(update={"n_trials": max(LENGTHS)})
+    print("| trials | ms for a trial, since the line above | minutes in all |\n|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder, Workers(2, nothing, ()) as workers:
+        kept = study.open_study(fingerprint(settings), Path(folder, "study.sqlite3"))
+        start = before = time.perf_counter()
+        done = since = 0
+        for batch in study.batches(kept, sweep):
+            tasks = {(trial.number, trial.params["mean"], trial.params["std"]): trial for trial in batch}
+            for task, result in workers.run(tasks):
+                study.keep(kept, tasks[task], result)
+                done += 1
+            if done in LENGTHS:
+                now = time.perf_counter()
+                print(
+                    f"| {done} | {1000 * (now - before) / (done - since):.1f} | {(now - start) / 60:.1f} |", flush=True
+                )
+                before, since = now, done
+
+
+if __name__ == "__main__":
+    main()

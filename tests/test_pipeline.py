@@ -1,0 +1,297 @@
+"""The whole pipeline in a temporary clone, on a slice of real MNIST: what people type, and what they then see."""
+
+import ast
+import csv
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import vl_convert
+import yaml
+from conftest import ENV, ROOT, Clone
+
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+STAGES = PIPELINE["stages"]
+# They read the settings and draw progress bars: no result depends on them.
+NO_DEPENDENCY = {"stages/params.py", "stages/progress.py"}
+
+
+def ran(output: str) -> list[str]:
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def trials(project: Clone) -> list[dict[str, str]]:
+    return list(csv.DictReader(project.read("plots/trials.csv").splitlines()))
+
+
+def test_stages_declare_all_the_code_that_they_run() -> None:
+    def imported(module: str) -> set[str]:
+        path = f"stages/{module}.py"
+        names = {path}
+        tree = ast.parse((ROOT / path).read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                node.body = [ast.Pass()]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module == "stages":
+                names |= {name for alias in node.names for name in imported(alias.name)}
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stages."):
+                names |= imported(str(node.module).split(".")[1])
+        return names
+
+    for name, stage in STAGES.items():
+        declared = {dep for dep in stage["deps"] if dep.endswith(".py")}
+        assert declared == imported(name) - NO_DEPENDENCY, name
+
+
+def test_every_setting_is_explained_and_read_by_a_stage() -> None:
+    lines = [line for line in (ROOT / "params.yaml").read_text().splitlines() if ":" in line.partition("#")[0]]
+    assert all("#" in line for line in lines if not line.strip().startswith("space"))
+    read = {param.split(".")[0] for stage in STAGES.values() for param in stage.get("params", [])}
+    assert read == set(yaml.safe_load((ROOT / "params.yaml").read_text())) - {"run"}
+
+
+def test_finished_pipeline_is_up_to_date_and_runs_nothing(project: Clone) -> None:
+    assert "up to date" in project.dvc("status")
+    assert ran(project.dvc("repro")) == []
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_results_are_where_they_belong(finished: Clone) -> None:
+    for name in ("baseline", "zero_one"):
+        metrics = json.loads(finished.read(f"metrics/{name}.json"))
+        assert 0 <= metrics["accuracy"] <= 1 < 10 * metrics["loss"]
+        predictions = list(csv.DictReader(finished.read(f"plots/{name}/predictions.csv").splitlines()))
+        right = sum(row["actual"] == row["predicted"] for row in predictions)
+        assert right / len(predictions) == pytest.approx(metrics["accuracy"], abs=1e-6)
+        curve = list(csv.DictReader(finished.read(f"plots/{name}/learning_curve.csv").splitlines()))
+        assert int(curve[-1]["images"]) == 1280
+        assert float(curve[-1]["loss"]) < float(curve[0]["loss"])
+        weights = torch.load(finished.folder / f"data/models/{name}.pt", weights_only=True)
+        assert weights["fc1.weight"].shape == (128, 9216)
+    tracked = finished.run("git", "ls-files", "data", "metrics", "plots").stdout.split()
+    assert {"data/study.sqlite3", "metrics/sweep.json", "plots/contour.png", "data/machine/sweep.json"} <= set(tracked)
+    assert not [path for path in tracked if path.startswith(("data/mnist/", "data/models/")) and "ignore" not in path]
+
+
+def test_sweep_metrics_agree_with_the_table_of_trials(finished: Clone) -> None:
+    metrics, rows = json.loads(finished.read("metrics/sweep.json")), trials(finished)
+    best = max(rows, key=lambda row: float(row["accuracy"]))
+    assert metrics["completed"] == len(rows) == 6
+    assert [row["number"] for row in rows] == [str(number) for number in range(6)]
+    assert metrics["best"]["accuracy"] == float(best["accuracy"])
+    assert (metrics["best"]["mean"], metrics["best"]["std"]) == (float(best["mean"]), float(best["std"]))
+    good = [float(row["mean"]) for row in rows if float(row["accuracy"]) >= float(best["accuracy"]) - 0.005]
+    assert metrics["good"]["count"] == len(good)
+    assert (metrics["good"]["mean"]["min"], metrics["good"]["mean"]["max"]) == (min(good), max(good))
+
+
+def test_trial_is_the_baseline_at_the_same_normalization(project: Clone) -> None:
+    row = trials(project)[3]
+    project.dvc("exp", "run", "-S", f"norm.mean={row['mean']}", "-S", f"norm.std={row['std']}", "baseline")
+    metrics = json.loads(project.read("metrics/baseline.json"))
+    assert metrics == {"accuracy": float(row["accuracy"]), "loss": float(row["loss"])}
+
+
+def test_experiment_with_another_mean_runs_the_baseline_only(project: Clone) -> None:
+    output = project.dvc("exp", "run", "-S", "norm.mean=0")
+    assert ran(output) == ["baseline"]
+    difference = project.dvc("metrics", "diff")
+    assert "metrics/baseline.json" in difference
+    assert "metrics/zero_one.json" not in difference
+    assert "norm.mean" in project.dvc("params", "diff")
+    assert "norm.mean" in project.dvc("exp", "show", "--csv")
+
+
+def test_forced_run_writes_the_same_bytes(project: Clone) -> None:
+    before = project.results()
+    assert ran(project.dvc("repro", "-f", "-s", "baseline")) == ["baseline"]
+    assert project.results() == before
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_forced_sweep_evaluates_all_trials_again(project: Clone) -> None:
+    before = project.results()
+    assert "0 of 6 trials are there" in project.dvc("repro", "-f", "-s", "sweep")
+    assert {path: content for path, content in project.results().items() if "replaced" not in path} == before
+    assert "up to date" in project.dvc("status")
+
+
+def test_look_of_a_plot_reruns_no_training(project: Clone) -> None:
+    project.set(contour__width=6)
+    assert ran(project.dvc("repro")) == ["contour"]
+
+
+def test_way_of_running_invalidates_nothing(project: Clone) -> None:
+    project.set(run__workers=1, run__device="cpu", run__mnist=None)
+    assert ran(project.dvc("repro")) == []
+
+
+def test_more_trials_are_added_and_fewer_are_shown(project: Clone) -> None:
+    six = trials(project)
+    output = project.dvc("exp", "run", "-S", "sweep.n_trials=7")
+    assert ran(output) == ["sweep", "contour"]
+    assert trials(project)[:6] == six
+    assert len(trials(project)) == json.loads(project.read("metrics/sweep.json"))["completed"] == 7
+    output = project.dvc("exp", "run", "-S", "sweep.n_trials=6")
+    assert "6 of 6 trials are there" in output
+    assert trials(project) == six
+
+
+def test_sweep_killed_in_the_middle_of_a_trial_loses_and_repeats_nothing(project: Clone, digits: Path) -> None:
+    straight = project.read("plots/trials.csv")
+    for path in ("data/study.sqlite3", "plots/trials.csv"):
+        (project.folder / path).unlink()
+    told = []
+    for finished_trials in (1, 3):
+        log = project.folder / "log"
+        with log.open("w") as file:
+            sweep = subprocess.Popen(
+                [sys.executable, "-m", "stages.sweep"], cwd=project.folder, env=ENV, stdout=file, stderr=file
+            )
+            end = time.monotonic() + 300
+            while f"sweep: {finished_trials}/6" not in log.read_text():
+                assert time.monotonic() < end, log.read_text()
+                assert sweep.poll() is None, log.read_text()
+                time.sleep(0.02)
+            sweep.kill()
+            sweep.wait()
+        told.append(log.read_text().split("\n")[0])
+    output = project.run(sys.executable, "-m", "stages.sweep").stdout
+    assert "0 of 6" in told[0]
+    assert any(f"{count} of 6" in told[1] for count in (1, 2))
+    assert any(f"{count} of 6" in output for count in (3, 4))
+    assert project.read("plots/trials.csv") == straight
+    assert json.loads(project.read("metrics/sweep.json"))["completed"] == 6
+
+
+def test_interrupted_sweep_says_so_and_goes_on(project: Clone) -> None:
+    project.set(sweep__n_trials=8)
+    for sent, status in ((signal.SIGINT, 1), (signal.SIGTERM, 1)):
+        sweep = subprocess.Popen(
+            [sys.executable, "-m", "stages.sweep"],
+            cwd=project.folder,
+            env=ENV,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=1,
+        )
+        assert sweep.stdout is not None
+        for line in sweep.stdout:
+            if "sweep: 6/8" in line:
+                time.sleep(1)
+                sweep.send_signal(sent)
+                break
+        rest = sweep.stdout.read()
+        assert sweep.wait(60) == status
+        assert "interrupted; what is finished is in data/study.sqlite3" in rest
+        assert "Traceback" not in rest
+    assert len(trials(project)) == 6
+    assert ran(project.dvc("repro")) == ["sweep", "contour"]
+    assert len(trials(project)) == 8
+
+
+def test_damaged_study_is_one_line(project: Clone) -> None:
+    (project.folder / "data/study.sqlite3").write_bytes(b"no database" * 1000)
+    project.set(sweep__n_trials=8)
+    failed = project.run(sys.executable, "-m", "stages.sweep", check=False)
+    assert failed.returncode == 1
+    assert "data/study.sqlite3: file is not a database" in failed.stdout
+    assert "Traceback" not in failed.stdout
+
+
+def test_locked_study_is_one_line_and_loses_nothing(project: Clone) -> None:
+    project.set(sweep__n_trials=8)
+    with sqlite3.connect(project.folder / "data/study.sqlite3", isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        failed = project.run(sys.executable, "-m", "stages.sweep", check=False)
+        other.execute("ROLLBACK")
+    assert failed.returncode == 1
+    assert "data/study.sqlite3: database is locked" in failed.stdout
+    assert "Traceback" not in failed.stdout
+    assert "6 of 8 trials are there" in project.run(sys.executable, "-m", "stages.sweep").stdout
+
+
+def test_damaged_data_stops_a_training_in_one_line(project: Clone) -> None:
+    labels = project.folder / "data/mnist/train-labels-idx1-ubyte"
+    content = labels.read_bytes()
+    labels.unlink()
+    labels.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    before = project.results()
+    failed = project.run("dvc", "repro", "-s", "-f", "baseline", check=False)
+    assert failed.returncode != 0
+    assert "data/mnist/train-labels-idx1-ubyte: SHA-256" in failed.stdout
+    assert "Traceback" not in failed.stdout
+    assert project.results() == before
+
+
+def test_page_of_plots_has_all_of_them_and_each_renders(project: Clone) -> None:
+    project.dvc("exp", "run", "-S", "norm.mean=0", "-S", "contour.width=8")
+    for command in (("show",), ("diff", "HEAD", "workspace")):
+        shown = json.loads(project.dvc("plots", *command, "--json"))
+        assert not shown.get("errors")
+        assert set(shown["data"]) == {
+            "Learning curves",
+            "Confusion matrix, baseline",
+            "Confusion matrix, zero_one",
+            "Trials",
+            "Optimization history",
+            "plots/contour.png",
+        }
+        for name, plots in shown["data"].items():
+            for plot in plots:
+                if plot["type"] == "image":
+                    assert Path(plot["url"]).read_bytes().startswith(b"\x89PNG")
+                else:
+                    content = plot["content"] if isinstance(plot["content"], dict) else json.loads(plot["content"])
+                    picture = vl_convert.vegalite_to_svg(json.dumps(content))
+                    assert "NaN" not in picture, name
+                    assert picture.count("<path") > 10, name
+        curves = json.dumps(shown["data"]["Learning curves"])
+        assert "baseline" in curves
+        assert "zero_one" in curves
+    project.dvc("plots", "show")
+    assert (project.folder / "dvc_plots/index.html").exists()
+
+
+def test_queue_of_experiments(project: Clone) -> None:
+    project.dvc("exp", "run", "--queue", "-S", "norm.mean=0,0.5", "baseline")
+    project.dvc("queue", "start")
+    end = time.monotonic() + 200
+    while (status := project.dvc("queue", "status")).count("Success") < 2:
+        assert "Failed" not in status
+        assert time.monotonic() < end, status
+        time.sleep(1)
+    rows = list(csv.DictReader(project.dvc("exp", "show", "--csv").splitlines()))
+    queued = {row["norm.mean"]: row for row in rows if row["Experiment"]}
+    assert {"0", "0.5"} <= set(queued) or {"0.0", "0.5"} <= set(queued)
+    applied = queued["0.5"]["Experiment"]
+    project.dvc("exp", "apply", applied)
+    assert yaml.safe_load(project.read("params.yaml"))["norm"]["mean"] == 0.5
+    project.dvc("exp", "diff", "HEAD", applied)
+
+
+def test_pushed_results_are_pulled_elsewhere(project: Clone, tmp_path: Path) -> None:
+    project.dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
+    project.run("git", "commit", "--quiet", "--all", "--message=A remote")
+    project.dvc("push")
+    project.run("git", "clone", "--quiet", ".", str(tmp_path / "elsewhere"))
+    elsewhere = Clone(tmp_path / "elsewhere")
+    elsewhere.dvc("pull")
+    assert "up to date" in elsewhere.dvc("status")
+    assert ran(elsewhere.dvc("repro")) == []
+
+
+def test_fresh_clone_trains_but_keeps_the_committed_sweep(project: Clone, tmp_path: Path) -> None:
+    project.run("git", "clone", "--quiet", ".", str(tmp_path / "fresh"))
+    fresh = Clone(tmp_path / "fresh")
+    assert ran(fresh.dvc("repro")) == ["download", "baseline", "zero_one"]
+    assert "up to date" in fresh.dvc("status")
+    assert fresh.run("git", "status", "--porcelain").stdout == ""
