@@ -1,17 +1,18 @@
 """Trials on a Dask cluster: the same evaluations, on as many machines as its scheduler has workers."""
 
 import hashlib
+import importlib
 import io
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import distributed
 from cloudpickle import register_pickle_by_value
 
-from stages import mnist
+from stages.evaluation import Evaluation
 from stages.params import InputError, Params
 from stages.workers import WorkerDied
 
@@ -22,16 +23,17 @@ class Cluster:
     They need this project's dependencies, but neither its code nor its data: both are sent, once to each worker, also
     to one that comes later.
 
-    settings:    of the study
-    fingerprint: of the study, which every worker must find to be its own
+    evaluation:   the class that evaluates
+    settings:     of the study
+    determinants: the fingerprint of nothing proposed, which every worker must find to be its own
     raises:      InputError if there is no scheduler, or a worker that cannot compute the same
     """
 
-    def __init__(self, address: str, settings: Params, fingerprint: dict):
+    def __init__(self, address: str, evaluation: type[Evaluation], settings: Params, determinants: dict):
         named = f"params.yaml: run.scheduler = {address!r}"
         code = _packed(Path(__file__).parent)
-        data = {name: (mnist.FOLDER / name).read_bytes() for name in mnist.FILES}
-        project = Project(code, data, settings.model_dump_json(), fingerprint)
+        data = {str(path): path.read_bytes() for path in evaluation.files(settings)}
+        project = Project(code, data, evaluation.__module__, settings.model_dump_json(), determinants)
         try:
             self._client = distributed.Client(address, timeout=10)
         except (OSError, ValueError) as error:
@@ -43,17 +45,19 @@ class Cluster:
             raise InputError(f"{named}: a worker is not ready: {error}") from None
         self._project = project.name
 
-    def run(self, tasks: Iterable[tuple]) -> Iterator[tuple[tuple, Any]]:
-        """Each task with its result, in the order in which they are ready.
+    def run(self, tasks: Mapping[int, dict]) -> Iterator[tuple[int, Any]]:
+        """The number of each task with its result, in the order in which they are ready.
 
         raises: WorkerDied if the scheduler gives a task up, by default after four workers that died of it
         """
-        futures = {self._client.submit(_evaluate, self._project, task, pure=False): task for task in tasks}
+        futures = {
+            self._client.submit(_evaluate, self._project, task, pure=False): number for number, task in tasks.items()
+        }
         for future in distributed.as_completed(futures):
             try:
                 yield futures[future], future.result()
             except distributed.scheduler.KilledWorker:
-                raise WorkerDied(futures[future]) from None
+                raise WorkerDied(futures[future], tasks[futures[future]]) from None
 
     def __enter__(self) -> "Cluster":
         return self
@@ -68,10 +72,11 @@ class Project(distributed.WorkerPlugin):
     Its methods import what they need of the project where they need it: before them, the project is not there.
     """
 
-    def __init__(self, code: bytes, data: dict[str, bytes], settings: str, fingerprint: dict):
-        self.code, self.data, self.settings, self.fingerprint = code, data, settings, fingerprint
+    def __init__(self, code: bytes, data: dict[str, bytes], evaluation: str, settings: str, determinants: dict):
+        self.code, self.data, self.evaluation = code, data, evaluation
+        self.settings, self.determinants = settings, determinants
         # Other code or settings are another plugin.
-        self.name = "study-" + hashlib.sha256(code + settings.encode()).hexdigest()[:16]
+        self.name = "study-" + hashlib.sha256(code + (evaluation + settings).encode()).hexdigest()[:16]
 
     def setup(self, worker: distributed.Worker) -> None:
         """Called by Dask in every worker, before its first task."""
@@ -81,27 +86,28 @@ class Project(distributed.WorkerPlugin):
         folder.mkdir(exist_ok=True)
         (folder / "code.zip").write_bytes(self.code)
         for name, content in self.data.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
         for name in [name for name in sys.modules if name.partition(".")[0] == "stages"]:
             del sys.modules[name]  # another study's
         sys.path.insert(0, str(folder / "code.zip"))
-        from stages.evaluation import Evaluation
         from stages.fingerprint import fingerprint
         from stages.params import Params
 
+        evaluation = importlib.import_module(self.evaluation).Evaluation
         settings = Params.model_validate_json(self.settings)
-        found = fingerprint(settings)
-        if changed := [key for key in found if found[key] != self.fingerprint[key]]:
+        found = fingerprint(settings, [], evaluation)
+        if changed := [key for key in found if found[key] != self.determinants[key]]:
             raise RuntimeError(f"{worker.address} has other {', '.join(changed)}: {found['versions']}")
         try:
-            self.evaluation = Evaluation(settings, folder)  # checks the data by its hashes
+            self.evaluate = evaluation(settings, folder)  # checks the data by its hashes
         except SystemExit as refused:
             raise RuntimeError(f"{worker.address}: {refused}") from None
 
 
-def _evaluate(project: str, task: tuple) -> Any:
+def _evaluate(project: str, task: dict) -> Any:
     plugin: Any = distributed.get_worker().plugins[project]
-    return plugin.evaluation(*task)
+    return plugin.evaluate(**task)
 
 
 # Neither the scheduler nor a worker can import this module: it is sent by value. Dask tries pickle first, which sends a

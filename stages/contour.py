@@ -34,13 +34,13 @@ def main() -> None:
 
 def read(path: Path, space: params.Space) -> optuna.Study:
     """The study that the table of trials describes: drawn from the table, the picture depends on the trials alone."""
-    study_ = optuna.create_study(direction="maximize", study_name=study.NAME)
+    study_ = optuna.create_study(direction="maximize")
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             study_.add_trial(
                 optuna.create_trial(
-                    params={name: float(row[name]) for name in params.Space.model_fields},
-                    distributions=study.distributions(space),
+                    params={name: float(row[name]) for name in space.intervals()},
+                    distributions=study.distributions(space.intervals()),
                     value=float(row["accuracy"]),
                 )
             )

@@ -26,7 +26,7 @@ def report(name: str, norm: Normalization, settings: Params) -> None:
     total = settings.data.train_images * settings.train.epochs
     print(f"{name}: mean {norm.mean:g}, std {norm.std:g}, {total:,} images on {device.describe(place)}", flush=True)
     with progress.bar(name, total, "images", log_seconds=10) as bar:
-        model, losses, test = evaluate(norm, settings.train, data, lambda seen: bar.update(seen - bar.n))
+        model, losses, test = evaluate(norm, settings.train, data, progress=lambda seen: bar.update(seen - bar.n))
     weights = io.BytesIO()
     torch.save({key: value.cpu().contiguous() for key, value in model.state_dict().items()}, weights)
     outputs.write_bytes(Path(f"data/models/{name}.pt"), weights.getvalue())

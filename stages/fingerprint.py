@@ -8,18 +8,26 @@ from types import ModuleType
 import optuna
 import torch
 
-from stages import lenet, mnist, training
-from stages.params import Params
+from stages.evaluation import Evaluation
+from stages.params import Params, Sweep
+
+Points = list[dict[str, float]]
 
 
-def fingerprint(settings: Params) -> dict[str, object]:
-    """Everything that determines the trials of a study: trials are used again only where all of it is the same."""
-    proposing = {"sampler", "seed", "batch", "space"} | ({"grid"} if settings.sweep.sampler == "grid" else set())
-    code = "".join(_meaning(module) for module in (lenet, mnist, training))
-    return {
-        "data": settings.data.model_dump() | {name: sha256 for name, (_, sha256) in mnist.FILES.items()},
-        "train": settings.train.model_dump(),
-        "sweep": settings.sweep.model_dump(include=proposing),
+def fingerprint(settings: Params, wanted: Sweep | Points, evaluation: type[Evaluation] = Evaluation) -> dict:
+    """Everything that determines the trials of a study: trials are used again only where all of it is the same.
+
+    wanted: what is proposed (see `trials.run`); of points, only what they leave to the settings counts
+    """
+    determinants = evaluation.determinants(settings)
+    if isinstance(wanted, Sweep):
+        proposing = {"sampler", "seed", "batch", "space"} | ({"grid"} if wanted.sampler == "grid" else set())
+        determinants["sweep"] = wanted.model_dump(include=proposing)
+    else:
+        named = {name for point in wanted for name in point}
+        determinants["train"] = {name: value for name, value in determinants["train"].items() if name not in named}
+    code = "".join(_meaning(module) for module in evaluation.MODULES)
+    return determinants | {
         "code of the evaluation": hashlib.sha256(code.encode()).hexdigest(),
         "versions": {"torch": torch.__version__.partition("+")[0], "optuna": optuna.__version__},
     }

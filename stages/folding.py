@@ -1,10 +1,11 @@
 """A change of normalization absorbed into a network's first convolution, exactly: the same function of the pixels.
 
-A convolution sees x = (pixel - mean) / std. For other numbers mean', std' the same pixel is x' = (pixel - mean') / std',
-so that x = (std' x' + mean' - mean) / std, channel by channel: its kernel takes up the factor, its bias the shift. Zero
-padding stands for a pixel of value `mean`: it is replaced by what such a pixel is under the other normalization.
+A convolution sees x = (pixel - mean) / std. For other numbers mean', std' the same pixel is x' = (pixel - mean') /
+std', so that x = (std' x' + mean' - mean) / std, channel by channel: the kernel takes the factor, the bias the shift.
+Zero padding stands for a pixel of value `mean`: it is replaced by what such a pixel is under the other normalization.
 """
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -24,7 +25,7 @@ class Padded(nn.Module):
         self.border: torch.Tensor
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        count, channels, height, width = images.shape
+        count, _, height, width = images.shape
         top, left = self.width
         framed = self.border.view(1, -1, 1, 1).repeat(count, 1, height + 2 * top, width + 2 * left)
         framed[:, :, top : top + height, left : left + width] = images
@@ -43,12 +44,11 @@ def fold(conv: nn.Conv2d, own: tuple[Numbers, Numbers], new: tuple[Numbers, Numb
     mean, std, new_mean, new_std = (_channels(numbers, conv) for numbers in (*own, *new))
     weight = conv.weight.detach().double()
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach()
-    folded = nn.Conv2d(
-        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, 0, conv.dilation, device=conv.weight.device
-    )
+    folded = copy.deepcopy(conv)
+    folded.padding, folded.bias = (0, 0), nn.Parameter(bias.clone())
     with torch.no_grad():  # computed in float64, and rounded once
         folded.weight.copy_(weight * (new_std / std).view(1, -1, 1, 1))
-        folded.bias.copy_(bias + weight.sum((2, 3)) @ ((new_mean - mean) / std))  # type: ignore[union-attr]
+        folded.bias.copy_(bias + weight.sum((2, 3)) @ ((new_mean - mean) / std))
     if not any(conv.padding):
         return folded
     return Padded(folded, ((mean - new_mean) / new_std).to(conv.weight), tuple(conv.padding))  # type: ignore[arg-type]

@@ -56,6 +56,20 @@ class LeNet(nn.Module):
         return F.log_softmax(self.fc2(x), dim=1)
 
 
+@torch.no_grad()
+def silent(model: LeNet, images: torch.Tensor) -> dict[str, float]:
+    """The share of units in each hidden layer that are silent, 0 after the ReLU, for every one of the images.
+
+    images: normalized, float32 (N, 1, 28, 28)
+    returns: by layer: of the 32 x 26 x 26 units of conv1, the 64 x 12 x 12 of conv2 (pooled), the 128 of fc1
+    """
+    conv1 = model.conv1(images)
+    conv2 = F.max_pool2d(model.conv2(F.relu(conv1)), 2)
+    fc1 = model.fc1(F.relu(conv2).flatten(1))
+    layers = {"conv1": conv1, "conv2": conv2, "fc1": fc1}
+    return {name: (units.amax(0) <= 0).double().mean().item() for name, units in layers.items()}
+
+
 def pack(mask: torch.Tensor) -> torch.Tensor:
     """Booleans (8 N in all) as bits: uint8 (N,). Bit b of byte n is the boolean b * N + n: fast to unpack."""
     return (mask.reshape(8, -1) * _bits(mask.device)).sum(0, dtype=torch.uint8)

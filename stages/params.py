@@ -2,11 +2,11 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import yaml
 from matplotlib import colormaps
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 PATH = Path("params.yaml")
 
@@ -48,24 +48,40 @@ class Interval(_Section):
     high: float
     log: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fixed(cls, value: object) -> object:
+        return {"low": value, "high": value} if isinstance(value, int | float) else value
+
     @model_validator(mode="after")
     def _ordered(self) -> "Interval":
-        if self.low >= self.high:
+        if self.low > self.high:
             raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
         if self.log and self.low <= 0:
             raise ValueError(f"low ({self.low:g}) must be above 0 where log is true")
         return self
 
 
-class Space(_Section):
-    mean: Interval
-    std: Interval
+def _above_0(interval: Interval) -> Interval:
+    if interval.low <= 0:
+        raise ValueError(f"low ({interval.low:g}) must be above 0")
+    return interval
 
-    @model_validator(mode="after")
-    def _positive_std(self) -> "Space":
-        if self.std.low <= 0:
-            raise ValueError(f"std.low ({self.std.low:g}) must be above 0")
-        return self
+
+Above0 = Annotated[Interval, AfterValidator(_above_0)]
+
+
+class Space(_Section):
+    """What a trial of LeNet is described by; what is not named stays as it is by default."""
+
+    mean: Interval
+    std: Above0
+    weight_factor: Above0 | None = None
+    bias_factor: Above0 | None = None
+
+    def intervals(self) -> dict[str, Interval]:
+        """Those that are named."""
+        return {name: interval for name, interval in self if interval is not None}
 
 
 class Sweep(_Section):
@@ -88,7 +104,8 @@ class Sweep(_Section):
 
     @model_validator(mode="after")
     def _within_grid(self) -> "Sweep":
-        points = self.grid ** len(Space.model_fields)
+        free = [interval for interval in self.space.intervals().values() if interval.low < interval.high]
+        points = self.grid ** len(free)
         if self.sampler == "grid" and self.n_trials > points:
             raise ValueError(f"n_trials ({self.n_trials}) must be at most {points}, the points of the grid")
         return self
@@ -162,6 +179,7 @@ def _line(path: Path, problem) -> str:
         section: type[BaseModel] = Params
         for name in keys[:-1]:
             section = section.model_fields[name].annotation  # type: ignore[assignment]
+            section = next(iter(get_args(section)), section)  # of an optional one
         return f"{path}: {key} is no known key; accepted here: {', '.join(section.model_fields)}"
     if problem["type"] == "model_type":
         return f"{path}: {key} = {problem['input']!r}: must hold keys of its own"

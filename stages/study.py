@@ -1,4 +1,4 @@
-"""The Optuna study: what is proposed, what is kept, and when kept trials may be used again.
+"""An Optuna study: what is proposed, what is kept, and when kept trials may be used again.
 
 The list of trials depends on the settings alone, not on how many workers there are, which of them is faster or how
 often the sweep is killed. That takes all of the following:
@@ -17,7 +17,7 @@ often the sweep is killed. That takes all of the following:
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,24 +25,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import optuna
 import torch
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
 
-from stages.params import InputError, Interval, Space, Sweep
+from stages.params import InputError, Interval, Sweep
 
 if TYPE_CHECKING:
     from stages.evaluation import Result
 
-NAME = "MNIST"
-PATH = Path("data/study.sqlite3")
+FOLDER = Path("data/studies")
 RESULT = "result"  # the user attribute of a trial that holds what its evaluation gave
-
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
+Intervals = Mapping[str, Interval]
 
-def open_study(wanted: dict, path: Path = PATH, anew: bool = False) -> optuna.Study:
+
+def open_study(wanted: dict, path: Path, anew: bool = False) -> optuna.Study:
     """The study of the wanted fingerprint, with the trials that it has so far.
 
     A study of another one is moved aside, never mixed with and never lost: it comes back with its settings.
@@ -53,15 +53,15 @@ def open_study(wanted: dict, path: Path = PATH, anew: bool = False) -> optuna.St
     kept = _fingerprint_of(path)
     if anew and path.exists():
         os.replace(path, path.with_stem(f"{path.stem}-replaced"))
-        print(f"The study starts anew, as asked. The old one is {path.stem}-replaced{path.suffix}.", flush=True)
+        print(f"{path} starts anew, as asked. The old one is {path.stem}-replaced{path.suffix}.", flush=True)
     elif kept is not None and kept != wanted:
         changed = ", ".join(key for key in wanted if wanted[key] != kept.get(key))
         os.replace(path, _aside(path, kept))
-        print(f"The study starts anew: {changed} changed. The old one is {_aside(path, kept)}.", flush=True)
+        print(f"{path} starts anew: {changed} changed. The old one is {_aside(path, kept)}.", flush=True)
     if not anew and not path.exists() and _aside(path, wanted).exists():
         os.replace(_aside(path, wanted), path)
-        print(f"The study of these settings was kept aside: it goes on with {path}.", flush=True)
-    study = optuna.create_study(storage=_url(path), study_name=NAME, direction="maximize", load_if_exists=True)
+        print(f"{path} was kept aside with these settings: it goes on.", flush=True)
+    study = optuna.create_study(storage=_url(path), study_name=path.stem, direction="maximize", load_if_exists=True)
     if not study.user_attrs:
         study.set_user_attr("fingerprint", wanted)
     return study
@@ -75,7 +75,8 @@ def propose(sweep: Sweep, before: Sequence[FrozenTrial], batch: int) -> list[dic
     returns: one mapping of names to values for each trial; fewer than `sweep.batch` where a grid ends
     """
     points = GIVEN.get(sweep.sampler, _asked)(sweep, before, batch)
-    return [{name: _rounded(params[name], interval) for name, interval in sweep.space} for params in points]
+    space = sweep.space.intervals()
+    return [{name: _rounded(params[name], interval) for name, interval in space.items()} for params in points]
 
 
 def _asked(sweep: Sweep, before: Sequence[FrozenTrial], batch: int) -> list[dict[str, float]]:
@@ -89,38 +90,54 @@ def _asked(sweep: Sweep, before: Sequence[FrozenTrial], batch: int) -> list[dict
     torch.set_num_threads(1)  # Optuna's Gaussian process computes with torch, which rounds by its number of threads
     study = optuna.create_study(sampler=sampler, direction="maximize")
     study.add_trials(before)
-    return [study.ask(distributions(sweep.space)).params for _ in range(sweep.batch)]
+    return [study.ask(distributions(sweep.space.intervals())).params for _ in range(sweep.batch)]
 
 
 def _sobol(sweep: Sweep, before: Sequence[FrozenTrial], batch: int) -> list[dict[str, float]]:
     """The next points of one scrambled Sobol sequence, whatever came of those before."""
-    start, end = len(before), len(before) + sweep.batch
-    sequence = qmc.Sobol(len(Space.model_fields), seed=sweep.seed).random_base2((end - 1).bit_length())
-    return [_at(sweep.space, point) for point in sequence[start:end]]
+    start, end, space = len(before), len(before) + sweep.batch, sweep.space.intervals()
+    sequence = qmc.Sobol(len(space), seed=sweep.seed).random_base2((end - 1).bit_length())
+    return [_at(space, point) for point in sequence[start:end]]
 
 
 def _grid(sweep: Sweep, before: Sequence[FrozenTrial], batch: int) -> list[dict[str, float]]:
     """The next points of a regular grid, ends included, row by row."""
-    steps = itertools.product(np.linspace(0, 1, sweep.grid), repeat=len(Space.model_fields))
-    return [_at(sweep.space, point) for point in itertools.islice(steps, len(before), len(before) + sweep.batch)]
+    space = sweep.space.intervals()
+    steps = [np.linspace(0, 1, sweep.grid) if each.low < each.high else np.zeros(1) for each in space.values()]
+    points = itertools.product(*steps)
+    return [_at(space, point) for point in itertools.islice(points, len(before), len(before) + sweep.batch)]
 
 
 GIVEN = {"qmc": _sobol, "grid": _grid}  # the samplers that learn nothing: their points are given from the start
 
 
-def _at(space: Space, point: Iterable[float]) -> dict[str, float]:
+def _at(space: Intervals, point: Iterable[float]) -> dict[str, float]:
     """The parameters at a point of the unit cube."""
     return {
         name: interval.low * (interval.high / interval.low) ** share
         if interval.log
         else interval.low + (interval.high - interval.low) * share
-        for (name, interval), share in zip(space, point, strict=True)
+        for (name, interval), share in zip(space.items(), point, strict=True)
     }
 
 
-def distributions(space: Space) -> dict[str, BaseDistribution]:
+def distributions(space: Intervals) -> dict[str, BaseDistribution]:
     """The search space as Optuna knows it."""
-    return {name: FloatDistribution(**interval.model_dump()) for name, interval in space}
+    return {name: FloatDistribution(**interval.model_dump()) for name, interval in space.items()}
+
+
+def listed(study: optuna.Study, points: Sequence[Mapping[str, float]]) -> list[FrozenTrial]:
+    """The trials at given points, in the order of the points; those that the study lacks are added to it."""
+    known = {tuple(sorted(trial.params.items())): trial.number for trial in study.get_trials(deepcopy=False)}
+    numbers = []
+    for point in points:
+        key = tuple(sorted(point.items()))
+        if key not in known:
+            known[key] = len(known)
+            study.add_trial(_running(point, {name: _constant(value) for name, value in point.items()}))
+        numbers.append(known[key])
+    trials = study.get_trials(deepcopy=False)
+    return [trials[number] for number in numbers]
 
 
 def batches(study: optuna.Study, sweep: Sweep) -> Iterator[list[FrozenTrial]]:
@@ -136,11 +153,12 @@ def batches(study: optuna.Study, sweep: Sweep) -> Iterator[list[FrozenTrial]]:
             for number in numbers:
                 proposal = proposals[number - start]
                 if number == len(trials):
-                    study.add_trial(_running(proposal, sweep.space))
+                    study.add_trial(_running(proposal, distributions(sweep.space.intervals())))
                 elif trials[number].params != proposal:
+                    path = FOLDER / f"{study.study_name}.sqlite3"
                     raise InputError(
-                        f"{PATH}: trial {number} is {trials[number].params}, but the settings propose"
-                        f" {proposal}; remove the file to start anew"
+                        f"{path}: trial {number} is {trials[number].params}, but the settings propose {proposal};"
+                        " remove the file to start anew"
                     )
                 trials = study.get_trials(deepcopy=False)
             yield [trials[number] for number in numbers if RESULT not in trials[number].user_attrs]
@@ -162,16 +180,19 @@ def tell(study: optuna.Study) -> None:
             study.tell(trial.number, trial.user_attrs[RESULT]["accuracy"])
 
 
-def results(study: optuna.Study, n_trials: int) -> "list[Result]":
-    """What the evaluations gave, for those of the first `n_trials` trials that have been evaluated, in order."""
-    trials = study.get_trials(deepcopy=False)[:n_trials]
+def results(trials: Iterable[FrozenTrial]) -> "list[Result]":
+    """What the evaluations gave, for those trials that have been evaluated, in order."""
     return [trial.user_attrs[RESULT] for trial in trials if RESULT in trial.user_attrs]
 
 
-def _running(params: dict[str, float], space: Space) -> FrozenTrial:
-    trial = optuna.create_trial(state=TrialState.RUNNING, params=params, distributions=distributions(space))
+def _running(params: Mapping[str, float], within: dict[str, BaseDistribution]) -> FrozenTrial:
+    trial = optuna.create_trial(state=TrialState.RUNNING, params=dict(params), distributions=within)
     trial.datetime_start = datetime.now()
     return trial
+
+
+def _constant(value: float) -> BaseDistribution:
+    return IntDistribution(value, value) if isinstance(value, int) else FloatDistribution(value, value)
 
 
 def _rounded(value: float, interval: Interval) -> float:
@@ -182,7 +203,7 @@ def _fingerprint_of(path: Path) -> dict | None:
     if not path.exists():
         return None
     try:
-        return optuna.load_study(storage=_url(path), study_name=NAME).user_attrs.get("fingerprint")
+        return optuna.load_study(storage=_url(path), study_name=path.stem).user_attrs.get("fingerprint")
     except KeyError:  # a file without the study: killed before it had been created
         return None
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from stages.folding import fold
 from stages.lenet import LeNet, Masks
 from stages.mnist import Data
 from stages.params import Train
@@ -26,6 +27,18 @@ class Normalization(NamedTuple):
         return pixels.float().div_(255).sub_(self.mean).div_(self.std)
 
 
+class Init(NamedTuple):
+    """What becomes of PyTorch's initial weights of the first convolution, which all else is left out of.
+
+    weight_factor, bias_factor: they are multiplied by these
+    folded: the normalization to whose default network the initial network is the same function of the pixels
+    """
+
+    weight_factor: float = 1.0
+    bias_factor: float = 1.0
+    folded: Normalization | None = None
+
+
 class Test(NamedTuple):
     """accuracy: fraction in [0, 1]; loss: mean negative log-likelihood; predicted: int64 tensor (N,), digits 0..9"""
 
@@ -35,7 +48,11 @@ class Test(NamedTuple):
 
 
 def evaluate(
-    norm: Normalization, settings: Train, data: Data, progress: Callable[[int], object] | None = None
+    norm: Normalization,
+    settings: Train,
+    data: Data,
+    init: Init = Init(),  # noqa: B008  a tuple, which nobody can change
+    progress: Callable[[int], object] | None = None,
 ) -> tuple[LeNet, torch.Tensor, Test]:
     """Trains a new network on the training images under `norm` and tests it on the test images.
 
@@ -46,10 +63,21 @@ def evaluate(
     returns:  the network; the loss of every step, float32 tensor (steps,); the test
     """
     _fix(settings.threads)
-    torch.manual_seed(settings.seed)
-    model = LeNet().to(data.train_images.device)
+    model = initial(norm, settings.seed, init).to(data.train_images.device)
     losses = train(model, data.train_images, data.train_labels, norm, settings, progress)
     return model, losses, test(model, data.test_images, data.test_labels, norm)
+
+
+def initial(norm: Normalization, seed: int, init: Init) -> LeNet:
+    """The network before training under `norm`, on the CPU."""
+    torch.manual_seed(seed)
+    model = LeNet()
+    if init.folded:
+        model.conv1.load_state_dict(fold(model.conv1, own=init.folded, new=norm).state_dict())
+    with torch.no_grad():
+        model.conv1.weight.mul_(init.weight_factor)
+        model.conv1.bias.mul_(init.bias_factor)  # type: ignore[union-attr]
+    return model
 
 
 def _fix(threads: int) -> None:

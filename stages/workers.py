@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
@@ -32,19 +32,20 @@ class Workers:
     def _new(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, self._context, initializer=_start, initargs=self._setup)
 
-    def run(self, tasks: Iterable[tuple]) -> Iterator[tuple[tuple, Any]]:
-        """Each task, the arguments of an evaluation, with its result, in the order in which they are ready.
+    def run(self, tasks: Mapping[int, dict]) -> Iterator[tuple[int, Any]]:
+        """The number of each task with its result, in the order in which they are ready.
 
+        tasks:  the keyword arguments of each evaluation, by number
         raises: WorkerDied if a task has cost DEATHS workers; whatever an evaluation raises
         """
         waiting, idle = deque(tasks), list(self._pools)
-        running: dict[Future, tuple[ProcessPoolExecutor, tuple]] = {}
-        deaths: Counter[tuple] = Counter()
+        running: dict[Future, tuple[ProcessPoolExecutor, int]] = {}
+        deaths: Counter[int] = Counter()
         while waiting or running:
             while waiting and idle:
                 pool, task = idle.pop(), waiting.popleft()
                 try:
-                    running[pool.submit(_evaluate, task)] = pool, task
+                    running[pool.submit(_evaluate, tasks[task])] = pool, task
                 except BrokenProcessPool:  # it died while it was idle
                     waiting.appendleft(task)
                     idle.append(self._replaced(pool))
@@ -55,7 +56,7 @@ class Workers:
                 except BrokenProcessPool:
                     deaths[task] += 1
                     if deaths[task] == DEATHS:
-                        raise WorkerDied(task) from None
+                        raise WorkerDied(task, tasks[task]) from None
                     waiting.appendleft(task)
                     idle.append(self._replaced(pool))
                 else:
@@ -76,7 +77,7 @@ class Workers:
 
 
 class WorkerDied(Exception):
-    """A task took DEATHS workers with it: its only argument."""
+    """A task took DEATHS workers with it: its number and its arguments."""
 
 
 _evaluation: Callable  # in a worker: what evaluates its tasks
@@ -90,8 +91,8 @@ def _start(lifeline: Connection, evaluation: Callable[..., Callable], arguments:
     _evaluation = evaluation(*arguments)
 
 
-def _evaluate(task: tuple) -> Any:
-    return _evaluation(*task)
+def _evaluate(task: dict) -> Any:
+    return _evaluation(**task)
 
 
 def _end_with(lifeline: Connection) -> None:

@@ -41,7 +41,7 @@ def main() -> None:
                     accuracy = accuracies[known.query(place(pair["mean"], pair["std"]))[1]]
                     trial = optuna.create_trial(
                         params=pair,
-                        distributions=study.distributions(sweep.space),
+                        distributions=study.distributions(sweep.space.intervals()),
                         value=accuracy + (random.normal() * NOISE if accuracy > 0.5 else 0),
                         user_attrs={"accuracy": accuracy},
                     )

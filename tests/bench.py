@@ -21,7 +21,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import notebook
 
-from stages import device, mnist, params, sweep, training
+from stages import device, mnist, params, training, trials
 from stages.evaluation import Evaluation
 
 REPETITIONS = 5  # the n-th with seed 1998 + n
@@ -47,7 +47,7 @@ def of_single(cores: int, seed: int) -> dict[str, float]:
     device.prepare("cpu")
     data = mnist.load(60_000, 10_000)
     ends = [time.perf_counter()]
-    _, _, test = training.evaluate(NORM, settings, data, lambda _: ends.append(time.perf_counter()))
+    _, _, test = training.evaluate(NORM, settings, data, progress=lambda _: ends.append(time.perf_counter()))
     return measured(ends[-1] - ends[0], time.perf_counter() - ends[-1], test.accuracy)
 
 
@@ -67,7 +67,7 @@ def of_trial(start_at: float) -> dict[str, float]:
     """As a worker of the sweep does it; all of them begin at one instant."""
     time.sleep(max(0.0, start_at - time.time()))
     start = time.perf_counter()
-    accuracy = _evaluation(0, *NORM)["accuracy"]
+    accuracy = _evaluation(*NORM)["accuracy"]
     return measured(time.perf_counter() - start, 0.0, accuracy)
 
 
@@ -115,7 +115,7 @@ def together(count: int) -> list[dict[str, float]]:
 def main() -> None:
     settings = params.load()
     place = device.prepare("cpu")
-    cores = sweep.worker_count(
+    cores = trials.worker_count(
         settings.model_copy(update={"run": settings.run.model_copy(update={"workers": "auto"})}), place
     )
     mnist.load(1, 1)

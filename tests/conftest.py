@@ -51,12 +51,12 @@ class Clone:
         return (self.folder / path).read_text()
 
     def results(self) -> dict[str, bytes]:
-        """All that the stages leave but the study, by path."""
+        """All that the stages leave but the studies, by path."""
         left = [path for top in ("data", "metrics", "plots") for path in (self.folder / top).rglob("*")]
         return {
             str(path.relative_to(self.folder)): path.read_bytes()
             for path in left
-            if path.is_file() and path.name != "study.sqlite3"
+            if path.is_file() and path.suffix != ".sqlite3"
         }
 
     def copy(self, folder: Path) -> "Clone":

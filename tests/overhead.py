@@ -21,7 +21,7 @@ def nothing() -> Callable:
     return evaluate
 
 
-def evaluate(number: int, mean: float, std: float) -> dict:
+def evaluate(mean: float, std: float) -> dict:
     accuracy = 0.985 - abs(mean) / std / 1000
     return {"accuracy": accuracy, "accuracy_even": accuracy, "accuracy_odd": accuracy, "loss": 0.05, "device": "none"}
 
@@ -31,13 +31,13 @@ def main() -> None:
     sweep = settings.sweep.model_copy(update={"n_trials": max(LENGTHS)})
     print("| trials | ms for a trial, since the line above | minutes in all |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as folder, Workers(2, nothing, ()) as workers:
-        kept = study.open_study(fingerprint(settings), Path(folder, "study.sqlite3"))
+        kept = study.open_study(fingerprint(settings, sweep), Path(folder, "study.sqlite3"))
         start = before = time.perf_counter()
         done = since = 0
         for batch in study.batches(kept, sweep):
-            tasks = {(trial.number, trial.params["mean"], trial.params["std"]): trial for trial in batch}
-            for task, result in workers.run(tasks):
-                study.keep(kept, tasks[task], result)
+            trials = {trial.number: trial for trial in batch}
+            for number, result in workers.run({number: trial.params for number, trial in trials.items()}):
+                study.keep(kept, trials[number], result)
                 done += 1
             if done in LENGTHS:
                 now = time.perf_counter()

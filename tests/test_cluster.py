@@ -40,7 +40,7 @@ def scheduler(tmp_path: Path) -> Iterator[str]:
 
 
 def forget(project: Clone) -> None:
-    for path in ("data/study.sqlite3", "plots/trials.csv"):
+    for path in ("data/studies/sweep.sqlite3", "plots/trials.csv"):
         (project.folder / path).unlink()
 
 
@@ -75,7 +75,7 @@ def test_study_of_24_trials_is_the_same_whoever_runs_it(project: Clone, schedule
         project.run(sys.executable, "-m", "stages.sweep")
         return project.read("plots/trials.csv")
 
-    (project.folder / "data/study.sqlite3").unlink()
+    (project.folder / "data/studies/sweep.sqlite3").unlink()
     project.run(sys.executable, "-m", "stages.sweep")
     one = table(run__workers=1)
     assert table(run__workers=2) == one

@@ -76,7 +76,9 @@ def test_results_are_where_they_belong(finished: Clone) -> None:
         weights = torch.load(finished.folder / f"data/models/{name}.pt", weights_only=True)
         assert weights["fc1.weight"].shape == (128, 9216)
     tracked = finished.run("git", "ls-files", "data", "metrics", "plots").stdout.split()
-    assert {"data/study.sqlite3", "metrics/sweep.json", "plots/contour.png", "data/machine/sweep.json"} <= set(tracked)
+    assert {"data/studies/sweep.sqlite3", "metrics/sweep.json", "plots/contour.png", "data/machine/sweep.json"} <= set(
+        tracked
+    )
     assert not [path for path in tracked if path.startswith(("data/mnist/", "data/models/")) and "ignore" not in path]
 
 
@@ -146,7 +148,7 @@ def test_more_trials_are_added_and_fewer_are_shown(project: Clone) -> None:
 
 def test_sweep_killed_in_the_middle_of_a_trial_loses_and_repeats_nothing(project: Clone, digits: Path) -> None:
     straight = project.read("plots/trials.csv")
-    for path in ("data/study.sqlite3", "plots/trials.csv"):
+    for path in ("data/studies/sweep.sqlite3", "plots/trials.csv"):
         (project.folder / path).unlink()
     told = []
     for finished_trials in (1, 3):
@@ -191,7 +193,7 @@ def test_interrupted_sweep_says_so_and_goes_on(project: Clone) -> None:
                 break
         rest = sweep.stdout.read()
         assert sweep.wait(60) == status
-        assert "interrupted; what is finished is in data/study.sqlite3" in rest
+        assert "interrupted; what is finished is in data/studies/sweep.sqlite3" in rest
         assert "Traceback" not in rest
     assert len(trials(project)) == 6
     assert ran(project.dvc("repro")) == ["sweep", "contour"]
@@ -199,22 +201,22 @@ def test_interrupted_sweep_says_so_and_goes_on(project: Clone) -> None:
 
 
 def test_damaged_study_is_one_line(project: Clone) -> None:
-    (project.folder / "data/study.sqlite3").write_bytes(b"no database" * 1000)
+    (project.folder / "data/studies/sweep.sqlite3").write_bytes(b"no database" * 1000)
     project.set(sweep__n_trials=8)
     failed = project.run(sys.executable, "-m", "stages.sweep", check=False)
     assert failed.returncode == 1
-    assert "data/study.sqlite3: file is not a database" in failed.stdout
+    assert "data/studies/sweep.sqlite3: file is not a database" in failed.stdout
     assert "Traceback" not in failed.stdout
 
 
 def test_locked_study_is_one_line_and_loses_nothing(project: Clone) -> None:
     project.set(sweep__n_trials=8)
-    with sqlite3.connect(project.folder / "data/study.sqlite3", isolation_level=None) as other:
+    with sqlite3.connect(project.folder / "data/studies/sweep.sqlite3", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
         failed = project.run(sys.executable, "-m", "stages.sweep", check=False)
         other.execute("ROLLBACK")
     assert failed.returncode == 1
-    assert "data/study.sqlite3: database is locked" in failed.stdout
+    assert "data/studies/sweep.sqlite3: database is locked" in failed.stdout
     assert "Traceback" not in failed.stdout
     assert "6 of 8 trials are there" in project.run(sys.executable, "-m", "stages.sweep").stdout
 

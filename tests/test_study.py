@@ -9,10 +9,14 @@ import pytest
 from conftest import ROOT
 from optuna.trial import FrozenTrial, TrialState
 
+from stages import fingerprint as fingerprints
 from stages import params, study, training
 from stages.evaluation import Result
-from stages.fingerprint import fingerprint
 from stages.params import Params
+
+
+def fingerprint(settings: Params) -> dict:
+    return fingerprints.fingerprint(settings, settings.sweep)
 
 
 @pytest.fixture
@@ -28,7 +32,15 @@ def result(trial: FrozenTrial) -> Result:
     """A stand-in for a training: dead far from the data's mean, else better the nearer it is."""
     distance = abs(0.13 - trial.params["mean"]) / trial.params["std"]
     accuracy = 0.1 if distance > 3 else round(0.985 - distance / 100, 4)
-    return {"accuracy": accuracy, "accuracy_even": accuracy, "accuracy_odd": accuracy, "loss": None, "device": "none"}
+    return {
+        "accuracy": accuracy,
+        "accuracy_even": accuracy,
+        "accuracy_odd": accuracy,
+        "loss": None,
+        "device": "none",
+        "silent_before": {},
+        "silent_after": {},
+    }
 
 
 class KilledError(Exception):
@@ -187,3 +199,19 @@ def test_study_that_holds_other_proposals_is_refused(settings: Params, tmp_path:
     kept = study.open_study(fingerprint(settings), path)
     with pytest.raises(SystemExit, match="trial 1 is"):
         list(study.batches(kept, settings.sweep))
+
+
+def test_given_points_are_evaluated_once_whatever_their_order(settings: Params, tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite3"
+    points = [{"mean": mean, "std": 0.5, "seed": seed} for seed in (1998, 1999) for mean in (0.0, 1.0)]
+    wanted = fingerprints.fingerprint(settings, points)
+    assert "seed" not in wanted["train"]
+    kept = study.open_study(wanted, path)
+    for trial in study.listed(kept, points[:3]):
+        study.keep(kept, trial, result(trial))
+    kept = study.open_study(wanted, path)
+    later = study.listed(kept, points[::-1])
+    assert [trial.params for trial in later] == points[::-1]
+    assert [type(trial.params["seed"]) for trial in later] == [int] * 4
+    assert [study.RESULT in trial.user_attrs for trial in later] == [False, True, True, True]
+    assert len(kept.trials) == 4

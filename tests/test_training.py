@@ -101,7 +101,7 @@ def test_diverged_training_is_a_result(data: mnist.Data) -> None:
 def test_epochs_are_those_trained(data: mnist.Data) -> None:
     settings = SETTINGS.model_copy(update={"epochs": 3, "batch_size": 640})
     seen: list[int] = []
-    _, losses, _ = training.evaluate(STANDARD, settings, data, seen.append)
+    _, losses, _ = training.evaluate(STANDARD, settings, data, progress=seen.append)
     assert len(losses) == 3 * 2
     assert seen[-1] == 3 * 1280
 

@@ -27,17 +27,17 @@ def square(number: int, folder: str, deaths: int) -> int:
 
 
 def test_tasks_run_and_a_dead_worker_costs_only_its_task(tmp_path: Path) -> None:
-    tasks = [(number, str(tmp_path), DEATHS - 1 if number == 3 else 0) for number in range(6)]
+    tasks = {n: {"number": n, "folder": str(tmp_path), "deaths": DEATHS - 1 if n == 3 else 0} for n in range(6)}
     with Workers(2, evaluation, ("square",)) as workers:
         results = dict(workers.run(tasks))
-    assert results == {task: task[0] ** 2 for task in tasks}
+    assert results == {number: number**2 for number in range(6)}
     assert len(list(tmp_path.iterdir())) == 6 + DEATHS - 1
 
 
 def test_task_that_kills_every_worker_is_given_up_and_named(tmp_path: Path) -> None:
     with Workers(1, evaluation, ("square",)) as workers, pytest.raises(WorkerDied) as death:
-        list(workers.run([(7, str(tmp_path), DEATHS)]))
-    assert death.value.args[0][0] == 7
+        list(workers.run({7: {"number": 7, "folder": str(tmp_path), "deaths": DEATHS}}))
+    assert death.value.args[0] == 7
     assert len(list(tmp_path.iterdir())) == DEATHS
 
 
@@ -48,7 +48,7 @@ from test_workers import evaluation
 from stages.workers import Workers
 if __name__ == "__main__":
     with Workers(2, evaluation, ("idle",)) as workers:
-        for _ in workers.run([({folder!r}, 0), ({folder!r}, 1)]):
+        for _ in workers.run({{number: dict(folder={folder!r}, number=number) for number in range(2)}}):
             pass
 """
 
