@@ -111,6 +111,34 @@ class Sweep(_Section):
         return self
 
 
+class Replicates(_Section):
+    normalizations: dict[str, Norm] = Field(min_length=2)
+    seeds: Count
+    margin: float = Field(gt=0, lt=1)
+    confidence: float = Field(gt=0.5, lt=1)
+
+
+class Longer(_Section):
+    normalizations: list[str] = Field(min_length=2)
+    seeds: Count
+    epochs: Count
+
+
+class Revival(_Section):
+    trials: Count
+    mean: float
+    std: Positive
+
+
+class Folded(_Section):
+    pairs: list[tuple[float, Positive]] = Field(min_length=1)
+
+    @field_validator("pairs", mode="before")
+    @classmethod
+    def _tuples(cls, value: object) -> object:
+        return [tuple(pair) if isinstance(pair, list) else pair for pair in value] if isinstance(value, list) else value
+
+
 class Contour(_Section):
     width: float = Field(ge=2, le=30)
     dpi: int = Field(ge=50, le=600)
@@ -122,6 +150,13 @@ class Contour(_Section):
         if value not in colormaps:
             raise ValueError("must be a colormap of matplotlib, such as viridis, cividis or Blues")
         return value
+
+
+class Region(_Section):
+    threshold: float = Field(ge=0, lt=1)
+    plateau: float = Field(ge=0, le=1)
+    folds: int = Field(ge=2)
+    seed: Seed
 
 
 class Run(_Section):
@@ -150,8 +185,32 @@ class Params(_Section):
     norm: Norm
     train: Train
     sweep: Sweep
+    replicates: Replicates
+    longer: Longer
+    revival: Revival
+    folded: Folded
+    initialization: Sweep
     contour: Contour
+    region: Region
     run: Run
+
+    @model_validator(mode="after")
+    def _drawn(self) -> "Params":
+        for section, names in {"sweep": ("mean", "std"), "initialization": ("weight_factor", "bias_factor")}.items():
+            intervals = getattr(self, section).space.intervals()
+            for name in names:
+                if name not in intervals or intervals[name].low == intervals[name].high:
+                    raise ValueError(f"{section}.space.{name} must have low and high: it is an axis of the picture")
+        return self
+
+    @model_validator(mode="after")
+    def _known_normalizations(self) -> "Params":
+        known = self.replicates.normalizations
+        if unknown := [name for name in self.longer.normalizations if name not in known]:
+            raise ValueError(
+                f"longer.normalizations: {unknown[0]!r} is none of replicates.normalizations: {', '.join(known)}"
+            )
+        return self
 
 
 def load(path: Path = PATH) -> Params:

@@ -88,8 +88,8 @@ def _asked(sweep: Sweep, before: Sequence[FrozenTrial], batch: int) -> list[dict
         "gp": optuna.samplers.GPSampler,
     }[sweep.sampler](seed=seed)
     torch.set_num_threads(1)  # Optuna's Gaussian process computes with torch, which rounds by its number of threads
-    study = optuna.create_study(sampler=sampler, direction="maximize")
-    study.add_trials(before)
+    study = of(before)
+    study.sampler = sampler
     return [study.ask(distributions(sweep.space.intervals())).params for _ in range(sweep.batch)]
 
 
@@ -183,6 +183,13 @@ def tell(study: optuna.Study) -> None:
 def results(trials: Iterable[FrozenTrial]) -> "list[Result]":
     """What the evaluations gave, for those trials that have been evaluated, in order."""
     return [trial.user_attrs[RESULT] for trial in trials if RESULT in trial.user_attrs]
+
+
+def of(trials: Iterable[FrozenTrial]) -> optuna.Study:
+    """A study in memory, of these trials."""
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(trials)
+    return study
 
 
 def _running(params: Mapping[str, float], within: dict[str, BaseDistribution]) -> FrozenTrial:

@@ -1,6 +1,6 @@
 """`make batches`: what a sampler learns, by how many trials it proposes at once (`sweep.batch`).
 
-Real proposals, but no training: a pair has the accuracy of the nearest trial in plots/trials.csv, with the noise of a
+Real proposals, but no training: a pair has the accuracy of the nearest trial in plots/sweep.csv, with the noise of a
 training. Twelve studies of 200 trials for each batch, of other seeds.
 """
 
@@ -24,7 +24,7 @@ NOISE = 0.001  # of the accuracy of one training, about that between seeds
 
 def main() -> None:
     sweep = params.load().sweep.model_copy(update={"n_trials": 200})
-    rows = list(csv.DictReader(Path("plots/trials.csv").read_text().splitlines()))
+    rows = list(csv.DictReader(Path("plots/sweep.csv").read_text().splitlines()))
     known = KDTree([place(float(row["mean"]), float(row["std"])) for row in rows])
     accuracies = [float(row["accuracy"]) for row in rows]
     top = max(accuracies) - sweep.tolerance

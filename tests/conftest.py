@@ -13,7 +13,18 @@ import yaml
 from stages import mnist
 
 ROOT = Path(__file__).parents[1]
-SLICE = {"norm.mean": 0.1307, "data.train_images": 1280, "data.test_images": 400, "sweep.n_trials": 6, "sweep.batch": 4}
+SLICE = {
+    "norm.mean": 0.1307,
+    "data.train_images": 1280,
+    "data.test_images": 400,
+    "sweep.n_trials": 6,
+    "sweep.batch": 4,
+    "replicates.seeds": 2,
+    "longer.seeds": 2,
+    "longer.epochs": 2,
+    "revival.trials": 2,
+    "initialization.n_trials": 3,
+}
 COMMITTER = {f"GIT_{who}_{what}": f"{what}@test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 ENV = os.environ | COMMITTER | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 

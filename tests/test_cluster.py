@@ -40,12 +40,12 @@ def scheduler(tmp_path: Path) -> Iterator[str]:
 
 
 def forget(project: Clone) -> None:
-    for path in ("data/studies/sweep.sqlite3", "plots/trials.csv"):
+    for path in ("data/studies/sweep.sqlite3", "plots/sweep.csv"):
         (project.folder / path).unlink()
 
 
 def test_cluster_gives_the_same_study_also_when_a_worker_dies(project: Clone, scheduler: str) -> None:
-    local = project.read("plots/trials.csv")
+    local = project.read("plots/sweep.csv")
     forget(project)
     project.set(run__scheduler=scheduler)
     log = project.folder / "log"
@@ -61,7 +61,7 @@ def test_cluster_gives_the_same_study_also_when_a_worker_dies(project: Clone, sc
             pids = list(client.run(os.getpid).values())
         os.kill(pids[0], signal.SIGKILL)
         assert sweep.wait(300) == 0, log.read_text()
-    assert project.read("plots/trials.csv") == local
+    assert project.read("plots/sweep.csv") == local
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_study_of_24_trials_is_the_same_whoever_runs_it(project: Clone, schedule
         forget(project)
         project.set(**settings)
         project.run(sys.executable, "-m", "stages.sweep")
-        return project.read("plots/trials.csv")
+        return project.read("plots/sweep.csv")
 
     (project.folder / "data/studies/sweep.sqlite3").unlink()
     project.run(sys.executable, "-m", "stages.sweep")
@@ -92,7 +92,7 @@ def test_study_of_24_trials_is_the_same_whoever_runs_it(project: Clone, schedule
         sweep.kill()
         sweep.wait()
     project.run(sys.executable, "-m", "stages.sweep")
-    assert project.read("plots/trials.csv") == one
+    assert project.read("plots/sweep.csv") == one
 
 
 def test_absent_scheduler_is_one_line(project: Clone) -> None:

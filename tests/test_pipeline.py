@@ -27,7 +27,7 @@ def ran(output: str) -> list[str]:
 
 
 def trials(project: Clone) -> list[dict[str, str]]:
-    return list(csv.DictReader(project.read("plots/trials.csv").splitlines()))
+    return list(csv.DictReader(project.read("plots/sweep.csv").splitlines()))
 
 
 def test_stages_declare_all_the_code_that_they_run() -> None:
@@ -147,8 +147,8 @@ def test_more_trials_are_added_and_fewer_are_shown(project: Clone) -> None:
 
 
 def test_sweep_killed_in_the_middle_of_a_trial_loses_and_repeats_nothing(project: Clone, digits: Path) -> None:
-    straight = project.read("plots/trials.csv")
-    for path in ("data/studies/sweep.sqlite3", "plots/trials.csv"):
+    straight = project.read("plots/sweep.csv")
+    for path in ("data/studies/sweep.sqlite3", "plots/sweep.csv"):
         (project.folder / path).unlink()
     told = []
     for finished_trials in (1, 3):
@@ -169,7 +169,7 @@ def test_sweep_killed_in_the_middle_of_a_trial_loses_and_repeats_nothing(project
     assert "0 of 6" in told[0]
     assert any(f"{count} of 6" in told[1] for count in (1, 2))
     assert any(f"{count} of 6" in output for count in (3, 4))
-    assert project.read("plots/trials.csv") == straight
+    assert project.read("plots/sweep.csv") == straight
     assert json.loads(project.read("metrics/sweep.json"))["completed"] == 6
 
 

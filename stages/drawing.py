@@ -1,0 +1,72 @@
+"""How pictures are drawn that DVC's own plots cannot draw."""
+
+import io
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.contour import ContourSet
+from matplotlib.figure import Figure
+from optuna.visualization.matplotlib import plot_contour
+
+from stages import outputs
+from stages.params import Contour
+
+GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
+TICKS = (0.1, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.985, 0.99, 0.995)
+# (mean, std): the values that everyone copies (pytorch/examples, commit 32c7386, January 2017), and pixels as they are.
+MARKED = {"standard (0.1307, 0.3081)": (0.1307, 0.3081), "as they are (0, 1)": (0.0, 1.0)}
+
+
+def contour(trials: optuna.Study, x: str, y: str, look: Contour) -> tuple[Figure, Axes]:
+    """Optuna's contour plot of accuracy over two parameters, on a scale that shows how good trials differ, too."""
+    with warnings.catch_warnings():
+        # plot_contour has been "experimental" since 2020: nothing that a user could act on.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # Accuracies lie near 0.1 or between 0.97 and 0.99: on a scale of orders of magnitude of the error, both show.
+        ax = plot_contour(
+            trials, params=[x, y], target=lambda trial: -error(trial.value or 0.0), target_name="accuracy"
+        )
+    assert isinstance(ax, Axes)
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.set_size_inches(look.width, look.width / GOLDEN_RATIO)
+    scale: Any = None
+    for drawn in list(ax.collections):
+        if isinstance(drawn, PathCollection):
+            drawn.remove()  # all black: drawn again below in the colour of their own accuracy
+        elif isinstance(drawn, ContourSet) and drawn.filled:
+            drawn.set_cmap(look.colormap)
+            scale = drawn.norm
+    points = [(trial.params[x], trial.params[y], -error(trial.value or 0.0)) for trial in trials.trials]
+    xs, ys, values = zip(*points, strict=True)
+    ax.scatter(xs, ys, c=values, cmap=look.colormap, norm=scale, s=24, edgecolors="black", zorder=2, label="trial")
+    for bar in figure.axes[1:]:
+        low, high = bar.get_ylim()
+        ticks = [tick for tick in TICKS if low <= -error(tick) <= high]
+        bar.set_yticks([-error(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_major_formatter("{x:g}")
+    return figure, ax
+
+
+def mark(ax: Axes, size: float) -> None:
+    """Marks the normalizations that everything is compared with; size: area of a marker, in points squared."""
+    for (label, (mean, std)), marker in zip(MARKED.items(), "*D", strict=True):
+        ax.scatter(mean, std, marker=marker, s=size, color="red", edgecolors="white", zorder=3, label=label)
+
+
+def save(figure: Figure, path: Path, dpi: int) -> None:
+    """As PNG, the same bytes for the same picture: without the version of matplotlib."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=dpi, metadata={"Software": None})
+    outputs.write_bytes(path, image.getvalue())
+
+
+def error(accuracy: float) -> float:
+    """The order of magnitude of the error; the error of a perfect trial counts as 1 in 20,000."""
+    return math.log10(max(1 - accuracy, 5e-5))

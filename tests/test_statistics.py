@@ -1,0 +1,85 @@
+"""The published mean and standard deviation, found again from the pixels."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages import mnist, statistics
+
+
+@pytest.fixture(scope="module")
+def data(digits: Path) -> mnist.Data:
+    return mnist.load(60_000, 10_000, digits)
+
+
+@pytest.fixture(scope="module")
+def written(data: mnist.Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the stage has run."""
+    folder = tmp_path_factory.mktemp("statistics")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(mnist, "load", lambda *counts: data)
+        statistics.main()
+    return folder
+
+
+def test_training_pixels_have_the_published_mean_and_std(written: Path) -> None:
+    found = json.loads((written / "metrics/statistics.json").read_text())["train"]
+    assert (round(found["mean"], 4), round(found["std"], 4)) == (0.1307, 0.3081)
+
+
+def test_mean_and_std_are_those_of_all_pixels(data: mnist.Data, written: Path) -> None:
+    metrics = json.loads((written / "metrics/statistics.json").read_text())
+    for name, images in {"train": data.train_images, "test": data.test_images}.items():
+        std, mean = torch.std_mean(images.double() / 255, correction=0)
+        assert metrics[name] == {"images": len(images), "mean": round(mean.item(), 6), "std": round(std.item(), 6)}
+
+
+def test_sums_are_exact_where_float32_is_not() -> None:
+    counts = np.zeros(256, np.int64)
+    counts[[254, 255]] = 10**9, 10**9
+    mean, std = statistics.mean_and_std(counts)
+    assert mean == pytest.approx(254.5 / 255, rel=1e-15)
+    assert std == pytest.approx(0.5 / 255, rel=1e-15)
+    assert statistics.mean_and_std(np.eye(256, dtype=np.int64)[255]) == (1.0, 0.0)
+
+
+def test_table_of_pixels_gives_mean_and_std_to_four_digits(data: mnist.Data, written: Path) -> None:
+    with (written / "plots/pixels.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["value"]) for row in rows] == list(range(256))
+    for name, images in {"train": data.train_images, "test": data.test_images}.items():
+        shares = np.array([float(row[name]) for row in rows])
+        values = np.arange(256) / 255
+        mean = (shares * values).sum()
+        assert shares[0] == pytest.approx((images == 0).double().mean().item(), abs=1e-6)
+        assert mean == pytest.approx(images.double().mean().item() / 255, abs=5e-5)
+        assert math.sqrt((shares * (values - mean) ** 2).sum()) == pytest.approx(
+            images.double().std().item() / 255, abs=5e-5
+        )
+
+
+@pytest.mark.parametrize("size", [64, 1])
+def test_averaged_std_is_lower_by_the_two_spreads_that_it_loses(size: int, data: mnist.Data) -> None:
+    images = data.train_images[:1000]  # the last of 16 batches of 64 has 40 images
+    found = statistics.averaged_std(images, size)
+    _, std = statistics.mean_and_std(statistics.histogram(images))
+    batches = (images.double() / 255).split(size)
+    stds = [batch.std(correction=0).item() for batch in batches]
+    expected = sum(std * len(batch) for std, batch in zip(stds, batches, strict=True)) / len(images)
+    assert found["averaged_std"] == pytest.approx(expected, rel=1e-9)
+    assert found["averaged_std"] < std
+    assert math.hypot(*found.values()) == pytest.approx(std, rel=1e-12)
+
+
+def test_one_batch_of_everything_loses_nothing(data: mnist.Data) -> None:
+    images = data.test_images[:100]
+    _, std = statistics.mean_and_std(statistics.histogram(images))
+    assert statistics.averaged_std(images, 100) == pytest.approx(
+        {"averaged_std": std, "std_of_means": 0, "std_of_stds": 0}, abs=1e-12
+    )
