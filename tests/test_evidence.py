@@ -179,5 +179,6 @@ def test_report_says_what_the_metrics_say(project: Clone, monkeypatch: pytest.Mo
     path.write_text(json.dumps(replicates))
     monkeypatch.chdir(project.folder)
     report.main()
-    assert "(-1.23 percentage points" in project.read("report.md")
-    assert "margin 0.2): different." in project.read("report.md")
+    found = " ".join(project.read("report.md").split())
+    assert "mean 0, std 1** makes a difference to the accuracy of mean 0.1307, std 0.3081: -1.23 (" in found
+    assert "with a margin of 0.2 points: **different**" in found
