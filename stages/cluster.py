@@ -1,8 +1,8 @@
 """Trials on a Dask cluster: the same evaluations, on as many machines as its scheduler has workers."""
 
 import hashlib
-import importlib
 import io
+import pkgutil
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from typing import Any
 import distributed
 from cloudpickle import register_pickle_by_value
 
-from stages.evaluation import Evaluation
+from stages.fingerprint import Evaluation
 from stages.params import InputError, Params
 from stages.workers import WorkerDied
 
@@ -33,7 +33,9 @@ class Cluster:
         named = f"params.yaml: run.scheduler = {address!r}"
         code = _packed(Path(__file__).parent)
         data = {str(path): path.read_bytes() for path in evaluation.files(settings)}
-        project = Project(code, data, evaluation.__module__, settings.model_dump_json(), determinants)
+        project = Project(
+            code, data, f"{evaluation.__module__}:{evaluation.__name__}", settings.model_dump_json(), determinants
+        )
         try:
             self._client = distributed.Client(address, timeout=10)
         except (OSError, ValueError) as error:
@@ -94,7 +96,7 @@ class Project(distributed.WorkerPlugin):
         from stages.fingerprint import fingerprint
         from stages.params import Params
 
-        evaluation = importlib.import_module(self.evaluation).Evaluation
+        evaluation = pkgutil.resolve_name(self.evaluation)
         settings = Params.model_validate_json(self.settings)
         found = fingerprint(settings, [], evaluation)
         if changed := [key for key in found if found[key] != self.determinants[key]]:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
-from optuna.visualization.matplotlib import plot_contour
+from optuna.visualization.matplotlib import plot_contour, plot_parallel_coordinate
 
 from stages import outputs
 from stages.params import Contour
@@ -51,6 +51,19 @@ def contour(trials: optuna.Study, x: str, y: str, look: Contour) -> tuple[Figure
         bar.set_yticks([-error(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
     ax.xaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_major_formatter("{x:g}")
+    return figure, ax
+
+
+def parallel(trials: optuna.Study, names: list[str], look: Contour) -> tuple[Figure, Axes]:
+    """Optuna's parallel coordinates: a line for each trial, through its parameters, in the colour of its accuracy."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        ax = plot_parallel_coordinate(
+            trials, params=names, target_name="accuracy", target=lambda trial: trial.value or 0.0
+        )
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.set_size_inches(look.width, look.width / GOLDEN_RATIO)
     return figure, ax
 
 

@@ -1,7 +1,8 @@
 """One trial: a training of LeNet and its test, as a worker runs it."""
 
 from pathlib import Path
-from typing import TypedDict
+from types import ModuleType
+from typing import ClassVar, TypedDict
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Evaluation:
     root: the folder that the project's data lie in
     """
 
-    MODULES = (folding, lenet, mnist, training)  # whose code determines the results
+    MODULES: ClassVar[tuple[ModuleType, ...]] = (folding, lenet, mnist, training)  # whose code determines the results
 
     def __init__(self, settings: Params, root: Path = Path()):
         self.settings = settings
@@ -47,6 +48,11 @@ class Evaluation:
     def files(settings: Params) -> list[Path]:
         """The files that it reads."""
         return [mnist.FOLDER / name for name in mnist.FILES]
+
+    @staticmethod
+    def threads(settings: Params) -> int:
+        """How many CPU threads one evaluation uses."""
+        return settings.train.threads
 
     @staticmethod
     def determinants(settings: Params) -> dict[str, dict]:

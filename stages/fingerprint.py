@@ -3,18 +3,49 @@
 import ast
 import hashlib
 import inspect
+from pathlib import Path
 from types import ModuleType
+from typing import Any, ClassVar, Protocol
 
 import optuna
 import torch
 
-from stages.evaluation import Evaluation
 from stages.params import Params, Sweep
 
 Points = list[dict[str, float]]
 
 
-def fingerprint(settings: Params, wanted: Sweep | Points, evaluation: type[Evaluation] = Evaluation) -> dict:
+class Evaluation(Protocol):
+    """What evaluates trials in a worker: called with the parameters of one, it gives its result.
+
+    A result is a mapping that JSON can hold, with `accuracy`, which studies maximize, and `device`, its kind.
+    """
+
+    MODULES: ClassVar[tuple[ModuleType, ...]]  # whose code determines the results
+
+    def __init__(self, settings: Params, root: Path = Path()):
+        """root: the folder that the project's data lie in"""
+
+    @staticmethod
+    def check(settings: Params) -> None:
+        """raises: InputError if what it reads is not there or is damaged"""
+
+    @staticmethod
+    def files(settings: Params) -> list[Path]:
+        """The files that it reads: a cluster's workers get them."""
+
+    @staticmethod
+    def threads(settings: Params) -> int:
+        """How many CPU threads one evaluation uses."""
+
+    @staticmethod
+    def determinants(settings: Params) -> dict[str, dict]:
+        """The settings and the data that determine the results, beside the parameters of the trial."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+def fingerprint(settings: Params, wanted: Sweep | Points, evaluation: type[Evaluation]) -> dict:
     """Everything that determines the trials of a study: trials are used again only where all of it is the same.
 
     wanted: what is proposed (see `trials.run`); of points, only what they leave to the settings counts
@@ -25,7 +56,8 @@ def fingerprint(settings: Params, wanted: Sweep | Points, evaluation: type[Evalu
         determinants["sweep"] = wanted.model_dump(include=proposing)
     else:
         named = {name for point in wanted for name in point}
-        determinants["train"] = {name: value for name, value in determinants["train"].items() if name not in named}
+        for section, values in determinants.items():
+            determinants[section] = {name: value for name, value in values.items() if name not in named}
     code = "".join(_meaning(module) for module in evaluation.MODULES)
     return determinants | {
         "code of the evaluation": hashlib.sha256(code.encode()).hexdigest(),

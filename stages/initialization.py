@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from stages import drawing, params, search, study
+from stages.evaluation import Evaluation
 
 
 def main() -> None:
     settings = params.load()
     wanted = settings.initialization
-    trials = search.report("initialization", settings, wanted)
+    trials = search.report("initialization", settings, wanted, Evaluation)
     figure, ax = drawing.contour(study.of(trials), "weight_factor", "bias_factor", settings.contour)
     ax.scatter(1, 1, marker="*", s=130, color="red", edgecolors="white", zorder=3, label="PyTorch's default (1, 1)")
     ax.legend(loc="lower right", framealpha=0.9, facecolor="white")

@@ -1,33 +1,37 @@
 """Normalizations compared over seeds: what the stages `replicates` and `longer` share."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from stages import outputs, study, trials
 from stages.comparison import compare
+from stages.fingerprint import Evaluation
 from stages.params import Params, Replicates
 
 
-def report(name: str, settings: Params, names: list[str], seeds: int, epochs: int) -> None:
+def report(
+    name: str,
+    settings: Params,
+    normalizations: Mapping[str, dict[str, float]],
+    seeds: range,
+    evaluation: type[Evaluation],
+) -> None:
     """Trains under each normalization with each seed, and writes
 
     metrics/{name}.json: of each normalization, accuracy and loss over the seeds; of all but the first, the comparison
-                         with it, seed by seed
+                         with it, seed by seed, by the rule of `replicates`
     plots/{name}.csv:    each training, with its difference from the first normalization at the same seed
 
-    A seed gives every normalization the same initial weights, order and dropout. The first is `train.seed`.
+    A seed gives every normalization the same initial weights, order and dropout.
 
-    names:  of the normalizations (`replicates.normalizations`); the first is the reference
+    normalizations: parameters of the trainings, by name; the first is the reference
     """
-    first = settings.train.seed
-    points: trials.Points = [
-        {"mean": norm.mean, "std": norm.std, "seed": seed, "epochs": epochs}
-        for seed in range(first, first + seeds)
-        for norm in (settings.replicates.normalizations[name] for name in names)
-    ]
-    done = trials.run(name, settings, points)
-    results = np.array(study.results(done)).reshape(seeds, len(names))
+    names = list(normalizations)
+    points: trials.Points = [{**normalizations[name], "seed": seed} for seed in seeds for name in names]
+    done = trials.run(name, settings, points, evaluation)
+    results = np.array(study.results(done)).reshape(len(seeds), len(names))
     accuracy, loss = (
         np.array([[result[key] for result in row] for row in results], float) for key in ("accuracy", "loss")
     )
@@ -35,8 +39,8 @@ def report(name: str, settings: Params, names: list[str], seeds: int, epochs: in
         Path(f"plots/{name}.csv"),
         ("seed", "normalization", "accuracy", "loss", "difference"),
         (
-            (first + row, norm, accuracy[row, column], loss[row, column], accuracy[row, column] - accuracy[row, 0])
-            for row in range(seeds)
+            (seed, norm, accuracy[row, column], loss[row, column], accuracy[row, column] - accuracy[row, 0])
+            for row, seed in enumerate(seeds)
             for column, norm in enumerate(names)
         ),
     )
@@ -44,14 +48,14 @@ def report(name: str, settings: Params, names: list[str], seeds: int, epochs: in
         Path(f"metrics/{name}.json"),
         {
             norm: {
-                "normalization": settings.replicates.normalizations[norm].model_dump(),
+                "normalization": normalizations[norm],
                 "accuracy": over_seeds(accuracy[:, column]),
                 "loss": over_seeds(loss[:, column]),
             }
             | (against(accuracy[:, column], accuracy[:, 0], settings.replicates) if column else {})
             for column, norm in enumerate(names)
         }
-        | {"seeds": seeds, "epochs": epochs},
+        | {"seeds": len(seeds)},
     )
 
 

@@ -1,12 +1,22 @@
 """params.yaml, read once and checked whole: the only place that knows its keys."""
 
 import re
+from math import isfinite
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Generic, Literal, TypeVar, get_args
 
 import yaml
 from matplotlib import colormaps
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 PATH = Path("params.yaml")
 
@@ -71,7 +81,13 @@ def _above_0(interval: Interval) -> Interval:
 Above0 = Annotated[Interval, AfterValidator(_above_0)]
 
 
-class Space(_Section):
+class _Space(_Section):
+    def intervals(self) -> dict[str, Interval]:
+        """Those that are named."""
+        return {name: interval for name, interval in self if interval is not None}
+
+
+class Space(_Space):
     """What a trial of LeNet is described by; what is not named stays as it is by default."""
 
     mean: Interval
@@ -79,19 +95,40 @@ class Space(_Section):
     weight_factor: Above0 | None = None
     bias_factor: Above0 | None = None
 
-    def intervals(self) -> dict[str, Interval]:
-        """Those that are named."""
-        return {name: interval for name, interval in self if interval is not None}
+
+class ColorSpace(_Space):
+    """What a trial of ResNet is described by: mean and std of all channels, or of each."""
+
+    mean: Interval | None = None
+    std: Above0 | None = None
+    mean_r: Interval | None = None
+    mean_g: Interval | None = None
+    mean_b: Interval | None = None
+    std_r: Above0 | None = None
+    std_g: Above0 | None = None
+    std_b: Above0 | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "ColorSpace":
+        for kind in ("mean", "std"):
+            of_channels = [f"{kind}_{channel}" for channel in "rgb"]
+            named = [name for name in (kind, *of_channels) if name in self.intervals()]
+            if named not in ([kind], of_channels):
+                raise ValueError(f"must have {kind}, or {', '.join(of_channels)}; has {', '.join(named) or 'neither'}")
+        return self
 
 
-class Sweep(_Section):
+SpaceOf = TypeVar("SpaceOf", bound=_Space)
+
+
+class Sweep(_Section, Generic[SpaceOf]):
     n_trials: Count
     sampler: Literal["tpe", "random", "qmc", "grid", "gp"]
     seed: Seed
     batch: Count
     grid: int = Field(ge=2)
     tolerance: float = Field(ge=0, le=1)
-    space: Space
+    space: SpaceOf
 
     @field_validator("sampler", mode="before")
     @classmethod
@@ -117,6 +154,13 @@ class Replicates(_Section):
     margin: float = Field(gt=0, lt=1)
     confidence: float = Field(gt=0.5, lt=1)
 
+    @field_validator("normalizations")
+    @classmethod
+    def _has_standard(cls, value: dict[str, Norm]) -> dict[str, Norm]:
+        if next(iter(value)) != "standard":
+            raise ValueError("the first must be named standard: the sweep is measured by it")
+        return value
+
 
 class Longer(_Section):
     normalizations: list[str] = Field(min_length=2)
@@ -137,6 +181,76 @@ class Folded(_Section):
     @classmethod
     def _tuples(cls, value: object) -> object:
         return [tuple(pair) if isinstance(pair, list) else pair for pair in value] if isinstance(value, list) else value
+
+
+def _three(value: object) -> "Three":
+    given: list[object] = list(value) if isinstance(value, list | tuple) else [value] * 3
+    numbers = [float(part) for part in given if isinstance(part, int | float) and not isinstance(part, bool)]
+    if len(given) != 3 or len(numbers) != 3 or not all(map(isfinite, numbers)):
+        raise ValueError("must be a finite number, or three: one each for red, green and blue")
+    red, green, blue = numbers
+    return red, green, blue
+
+
+def _three_positive(value: object) -> "Three":
+    numbers = _three(value)
+    if min(numbers) <= 0:
+        raise ValueError("must be greater than 0")
+    return numbers
+
+
+Three = tuple[float, float, float]
+
+
+class ColorNorm(_Section):
+    mean: Annotated[Three, PlainValidator(_three)]
+    std: Annotated[Three, PlainValidator(_three_positive)]
+
+
+class Sgd(_Section):
+    epochs: Count
+    lr: Positive
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    schedule: Literal["constant", "linear"]
+
+
+class Scratch(_Section):
+    normalizations: dict[str, ColorNorm] = Field(min_length=2)
+    seeds: Count
+    train_images: int = Field(ge=2, le=60_000)
+    test_images: int = Field(ge=1, le=10_000)
+
+
+class Resnet(_Section):
+    arch: str
+    weights: str | None
+    data: str
+    size: Count
+    crop: float = Field(gt=0, le=1)
+    train_images: Count
+    test_images: Count
+    batch_size: int = Field(ge=2)
+    seed: Seed
+    threads: Count
+    norm: ColorNorm
+    others: list[ColorNorm] = Field(min_length=1)
+    recalibration_images: int = Field(ge=2)
+    train: Sgd
+    fine_tune: Sgd
+    scratch: Scratch
+    sweep: Sweep[ColorSpace]
+    channels: Sweep[ColorSpace]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Resnet":
+        if self.data == "mnist" and self.size != 28:
+            raise ValueError(f"size ({self.size}) must be 28 where data is mnist")
+        if self.recalibration_images > self.train_images:
+            raise ValueError(
+                f"recalibration_images ({self.recalibration_images}) must be at most train_images ({self.train_images})"
+            )
+        return self
 
 
 class Contour(_Section):
@@ -184,20 +298,26 @@ class Params(_Section):
     data: Data
     norm: Norm
     train: Train
-    sweep: Sweep
+    sweep: Sweep[Space]
     replicates: Replicates
     longer: Longer
     revival: Revival
     folded: Folded
-    initialization: Sweep
+    initialization: Sweep[Space]
     contour: Contour
     region: Region
+    resnet: Resnet
     run: Run
 
     @model_validator(mode="after")
     def _drawn(self) -> "Params":
-        for section, names in {"sweep": ("mean", "std"), "initialization": ("weight_factor", "bias_factor")}.items():
-            intervals = getattr(self, section).space.intervals()
+        drawn: dict[str, tuple[Sweep, tuple[str, str]]] = {
+            "sweep": (self.sweep, ("mean", "std")),
+            "initialization": (self.initialization, ("weight_factor", "bias_factor")),
+            "resnet.sweep": (self.resnet.sweep, ("mean", "std")),
+        }
+        for section, (sweep, names) in drawn.items():
+            intervals = sweep.space.intervals()
             for name in names:
                 if name not in intervals or intervals[name].low == intervals[name].high:
                     raise ValueError(f"{section}.space.{name} must have low and high: it is an axis of the picture")
@@ -206,6 +326,8 @@ class Params(_Section):
     @model_validator(mode="after")
     def _known_normalizations(self) -> "Params":
         known = self.replicates.normalizations
+        if self.longer.normalizations[0] != "standard":
+            raise ValueError(f"longer.normalizations: the first must be standard, is {self.longer.normalizations[0]}")
         if unknown := [name for name in self.longer.normalizations if name not in known]:
             raise ValueError(
                 f"longer.normalizations: {unknown[0]!r} is none of replicates.normalizations: {', '.join(known)}"
@@ -237,8 +359,9 @@ def _line(path: Path, problem) -> str:
     if problem["type"] == "extra_forbidden":
         section: type[BaseModel] = Params
         for name in keys[:-1]:
-            section = section.model_fields[name].annotation  # type: ignore[assignment]
-            section = next(iter(get_args(section)), section)  # of an optional one
+            if name in section.model_fields:  # else the number of an item in a list of sections
+                annotation = section.model_fields[name].annotation
+                section = (*get_args(annotation), annotation)[0]  # of a list's items, or of an optional one
         return f"{path}: {key} is no known key; accepted here: {', '.join(section.model_fields)}"
     if problem["type"] == "model_type":
         return f"{path}: {key} = {problem['input']!r}: must hold keys of its own"

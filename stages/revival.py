@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from stages import outputs, params, search, study, trials
+from stages.evaluation import Evaluation
 
 TRIALS = Path("plots/sweep.csv")
 LAYERS = ("conv1", "conv2", "fc1")
@@ -27,7 +28,7 @@ def main() -> None:
         {"mean": float(row["mean"]), "std": float(row["std"]), "folded_mean": wanted.mean, "folded_std": wanted.std}
         for row in dead
     ]
-    revived = study.results(trials.run("revival", settings, points))
+    revived = study.results(trials.run("revival", settings, points, Evaluation))
     by_default = [{column: float(row[column]) for column in ("accuracy", *SILENT)} for row in dead]
     by_folding = [
         {"accuracy": result["accuracy"]}

@@ -1,33 +1,28 @@
 """A search over normalizations or initial weights: its trials, its table, its metrics."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from stages import outputs, study, trials
-from stages.evaluation import Result
+from stages.fingerprint import Evaluation
 from stages.params import Params, Sweep
 
-COLUMNS = ("accuracy", "loss", "accuracy_even", "accuracy_odd", "device")
 
-
-def report(name: str, settings: Params, sweep: Sweep) -> list[FrozenTrial]:
+def report(name: str, settings: Params, sweep: Sweep, evaluation: type[Evaluation]) -> list[FrozenTrial]:
     """Brings the study to `sweep.n_trials` trials and writes plots/{name}.csv and metrics/{name}.json."""
-    done = trials.run(name, settings, sweep)
+    done = trials.run(name, settings, sweep, evaluation)
     results = study.results(done)
-    silent = [(when, layer) for when in ("silent_before", "silent_after") for layer in results[0]["silent_after"]]
+    rows = [flat(result) for result in results]
     outputs.write_csv(
         Path(f"plots/{name}.csv"),
-        ("number", *done[0].params, *COLUMNS, *(f"{layer}_{when}" for when, layer in silent)),
+        ("number", *done[0].params, *rows[0]),
         (
-            [
-                trial.number,
-                *map(str, trial.params.values()),  # as text: every digit, so that a trial can be evaluated again
-                *(result[column] for column in COLUMNS),  # type: ignore[literal-required]
-                *(result[when][layer] for when, layer in silent),  # type: ignore[literal-required]
-            ]
-            for trial, result in zip(done, results, strict=True)
+            # Parameters as text: every digit, so that a trial can be evaluated again.
+            [trial.number, *map(str, trial.params.values()), *row.values()]
+            for trial, row in zip(done, rows, strict=True)
         ),
     )
     accuracy = np.array([result["accuracy"] for result in results])
@@ -41,6 +36,11 @@ def report(name: str, settings: Params, sweep: Sweep) -> list[FrozenTrial]:
             "learned": int((accuracy > settings.region.threshold).sum()),
             "good": {"count": len(good)}
             | {name: spread([trial.params[name] for trial in good]) for name in best.params},
+            "accuracies": {
+                column: spread([result[column] for result in results])
+                for column in results[0]
+                if column.startswith("accuracy") and not column.endswith(("_even", "_odd", "_own"))
+            },
             "device_kinds": len({result["device"] for result in results}),
         },
     )
@@ -48,7 +48,15 @@ def report(name: str, settings: Params, sweep: Sweep) -> list[FrozenTrial]:
     return done
 
 
-def held_out(results: list[Result]) -> float:
+def flat(result: dict[str, Any]) -> dict[str, Any]:
+    """A result as the columns of a table: mappings within it, by layer, as {layer}_{name}."""
+    columns: dict[str, Any] = {}
+    for name, value in result.items():
+        columns |= {f"{key}_{name}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+    return columns
+
+
+def held_out(results: list[dict[str, Any]]) -> float:
     """What the best trial scores on images that had no part in choosing it.
 
     The best of many accuracies on the same images is too high by luck. Here the best trial on one half of the test

@@ -20,7 +20,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import optuna
@@ -30,9 +30,6 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
 
 from stages.params import InputError, Interval, Sweep
-
-if TYPE_CHECKING:
-    from stages.evaluation import Result
 
 FOLDER = Path("data/studies")
 RESULT = "result"  # the user attribute of a trial that holds what its evaluation gave
@@ -165,7 +162,7 @@ def batches(study: optuna.Study, sweep: Sweep) -> Iterator[list[FrozenTrial]]:
             tell(study)
 
 
-def keep(study: optuna.Study, trial: FrozenTrial, result: "Result") -> None:
+def keep(study: optuna.Study, trial: FrozenTrial, result: dict[str, Any]) -> None:
     """Writes a result to disk, and tells the study all results whose turn has come."""
     optuna.trial.Trial(study, trial._trial_id).set_user_attr(RESULT, result)
     tell(study)
@@ -180,7 +177,7 @@ def tell(study: optuna.Study) -> None:
             study.tell(trial.number, trial.user_attrs[RESULT]["accuracy"])
 
 
-def results(trials: Iterable[FrozenTrial]) -> "list[Result]":
+def results(trials: Iterable[FrozenTrial]) -> list[dict[str, Any]]:
     """What the evaluations gave, for those trials that have been evaluated, in order."""
     return [trial.user_attrs[RESULT] for trial in trials if RESULT in trial.user_attrs]
 

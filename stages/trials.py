@@ -12,8 +12,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
 from stages import device, outputs, progress, study
-from stages.evaluation import Evaluation
-from stages.fingerprint import Points, fingerprint
+from stages.fingerprint import Evaluation, Points, fingerprint
 from stages.params import InputError, Params, Sweep
 from stages.workers import WorkerDied, Workers
 
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
     from stages.cluster import Cluster
 
 
-def run(
-    name: str, settings: Params, wanted: Sweep | Points, evaluation: type[Evaluation] = Evaluation
-) -> list[FrozenTrial]:
+def run(name: str, settings: Params, wanted: Sweep | Points, evaluation: type[Evaluation]) -> list[FrozenTrial]:
     """All trials of a study, those of a sweep in the order of their numbers, those at given points in theirs.
 
     What the study lacks is evaluated, and kept in data/studies/{name}.sqlite3; data/machine/{name}.json says on what.
@@ -63,10 +60,11 @@ def _run(
         total, batches = len(wanted), iter([[trial for trial in done if study.RESULT not in trial.user_attrs]])
     finished = study.results(done)
     fresh = len(finished) < total
-    on = settings.run.scheduler or f"{worker_count(settings, place)} at a time on {device.describe(place)}"
+    count = worker_count(settings, evaluation.threads(settings), place)
+    on = settings.run.scheduler or f"{count} at a time on {device.describe(place)}"
     print(f"{name}: {len(finished)} of {total} trials are there" + (f"; the others: {on}" if fresh else ""), flush=True)
     best = max((result["accuracy"] for result in finished), default=0.0)
-    with pool(settings, place, evaluation) as workers, progress.bar(name, total, "trials", len(finished)) as bar:
+    with pool(settings, count, evaluation) as workers, progress.bar(name, total, "trials", len(finished)) as bar:
         for batch in batches:
             trials = {trial.number: trial for trial in batch}
             for number, result in workers.run({number: trial.params for number, trial in trials.items()}):
@@ -89,7 +87,7 @@ def forced() -> bool:
     )
 
 
-def pool(settings: Params, place: torch.device, evaluation: type[Evaluation]) -> "Workers | Cluster":
+def pool(settings: Params, count: int, evaluation: type[Evaluation]) -> "Workers | Cluster":
     """Who evaluates: the cluster that `run.scheduler` names, or processes on this machine."""
     if settings.run.scheduler:
         try:
@@ -99,14 +97,14 @@ def pool(settings: Params, place: torch.device, evaluation: type[Evaluation]) ->
                 "run.scheduler needs Dask, which is not installed: pip install -c .constraints.txt '.[cluster]'"
             ) from None
         return Cluster(settings.run.scheduler, evaluation, settings, fingerprint(settings, [], evaluation))
-    return Workers(worker_count(settings, place), evaluation, (settings,))
+    return Workers(count, evaluation, (settings,))
 
 
-def worker_count(settings: Params, place: torch.device) -> int:
-    """How many trials run at a time: one on a GPU, else one for each `train.threads` cores that there are for us."""
+def worker_count(settings: Params, threads: int, place: torch.device) -> int:
+    """How many trials run at a time: one on a GPU, else one for each `threads` cores that there are for us."""
     if settings.run.workers != "auto":
         return int(settings.run.workers)
     if place.type != "cpu":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // settings.train.threads)
+    return max(1, cores // threads)

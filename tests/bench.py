@@ -115,9 +115,8 @@ def together(count: int) -> list[dict[str, float]]:
 def main() -> None:
     settings = params.load()
     place = device.prepare("cpu")
-    cores = trials.worker_count(
-        settings.model_copy(update={"run": settings.run.model_copy(update={"workers": "auto"})}), place
-    )
+    auto = settings.model_copy(update={"run": settings.run.model_copy(update={"workers": "auto"})})
+    cores = trials.worker_count(auto, settings.train.threads, place)
     mnist.load(1, 1)
     ways: dict[str, Callable[[int], list[dict[str, float]]]] = {
         "the notebook's loop": lambda seed: [alone(of_notebook, cores, seed)],

@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from stages import params, study
+from stages.evaluation import Evaluation
 from stages.fingerprint import fingerprint
 from stages.workers import Workers
 
@@ -31,7 +32,7 @@ def main() -> None:
     sweep = settings.sweep.model_copy(update={"n_trials": max(LENGTHS)})
     print("| trials | ms for a trial, since the line above | minutes in all |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as folder, Workers(2, nothing, ()) as workers:
-        kept = study.open_study(fingerprint(settings, sweep), Path(folder, "study.sqlite3"))
+        kept = study.open_study(fingerprint(settings, sweep, Evaluation), Path(folder, "study.sqlite3"))
         start = before = time.perf_counter()
         done = since = 0
         for batch in study.batches(kept, sweep):

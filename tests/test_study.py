@@ -11,12 +11,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from stages import fingerprint as fingerprints
 from stages import params, study, training
-from stages.evaluation import Result
+from stages.evaluation import Evaluation
 from stages.params import Params
 
 
 def fingerprint(settings: Params) -> dict:
-    return fingerprints.fingerprint(settings, settings.sweep)
+    return fingerprints.fingerprint(settings, settings.sweep, Evaluation)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def of(settings: Params, **sweep: object) -> Params:
     return settings.model_copy(update={"sweep": settings.sweep.model_copy(update=sweep)})
 
 
-def result(trial: FrozenTrial) -> Result:
+def result(trial: FrozenTrial) -> dict:
     """A stand-in for a training: dead far from the data's mean, else better the nearer it is."""
     distance = abs(0.13 - trial.params["mean"]) / trial.params["std"]
     accuracy = 0.1 if distance > 3 else round(0.985 - distance / 100, 4)
@@ -204,7 +204,7 @@ def test_study_that_holds_other_proposals_is_refused(settings: Params, tmp_path:
 def test_given_points_are_evaluated_once_whatever_their_order(settings: Params, tmp_path: Path) -> None:
     path = tmp_path / "study.sqlite3"
     points = [{"mean": mean, "std": 0.5, "seed": seed} for seed in (1998, 1999) for mean in (0.0, 1.0)]
-    wanted = fingerprints.fingerprint(settings, points)
+    wanted = fingerprints.fingerprint(settings, points, Evaluation)
     assert "seed" not in wanted["train"]
     kept = study.open_study(wanted, path)
     for trial in study.listed(kept, points[:3]):
