@@ -45,7 +45,7 @@ def fold(conv: nn.Conv2d, own: tuple[Numbers, Numbers], new: tuple[Numbers, Numb
     weight = conv.weight.detach().double()
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach()
     folded = copy.deepcopy(conv)
-    folded.padding, folded.bias = (0, 0), nn.Parameter(bias.clone())
+    folded.padding, folded.bias = (0, 0), nn.Parameter(bias.to(conv.weight, copy=True))
     with torch.no_grad():  # computed in float64, and rounded once
         folded.weight.copy_(weight * (new_std / std).view(1, -1, 1, 1))
         folded.bias.copy_(bias + weight.sum((2, 3)) @ ((new_mean - mean) / std))

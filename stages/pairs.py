@@ -20,15 +20,15 @@ def report(
 ) -> None:
     """Trains under each normalization with each seed, and writes
 
-    metrics/{name}.json: of each normalization, accuracy and loss over the seeds; of all but the first, the comparison
+    metrics/{name}.json: of each normalization, accuracy and loss over the seeds; of all but `standard`, the comparison
                          with it, seed by seed, by the rule of `replicates`
-    plots/{name}.csv:    each training, with its difference from the first normalization at the same seed
+    plots/{name}.csv:    each training, with its difference from `standard` at the same seed
 
     A seed gives every normalization the same initial weights, order and dropout.
 
-    normalizations: parameters of the trainings, by name; the first is the reference
+    normalizations: parameters of the trainings, by name; one is called standard
     """
-    names = list(normalizations)
+    names = sorted(normalizations, key=lambda name: name != "standard")
     points: trials.Points = [{**normalizations[name], "seed": seed} for seed in seeds for name in names]
     done = trials.run(name, settings, points, evaluation)
     results = np.array(study.results(done)).reshape(len(seeds), len(names))

@@ -1,6 +1,7 @@
 """params.yaml, read once and checked whole: the only place that knows its keys."""
 
 import re
+from collections.abc import Collection
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Generic, Literal, TypeVar, get_args
@@ -10,9 +11,9 @@ from matplotlib import colormaps
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
     ValidationError,
     field_validator,
     model_validator,
@@ -148,22 +149,32 @@ class Sweep(_Section, Generic[SpaceOf]):
         return self
 
 
+class LenetSweep(Sweep[Space]):
+    pass
+
+
+class ResnetSweep(Sweep[ColorSpace]):
+    pass
+
+
+Named = TypeVar("Named", bound=Collection[str])
+
+
+def _with_standard(names: Named) -> Named:
+    if "standard" not in names:
+        raise ValueError("must have one named standard, which the others are compared with")
+    return names
+
+
 class Replicates(_Section):
-    normalizations: dict[str, Norm] = Field(min_length=2)
+    normalizations: Annotated[dict[str, Norm], Field(min_length=2), AfterValidator(_with_standard)]
     seeds: Count
     margin: float = Field(gt=0, lt=1)
     confidence: float = Field(gt=0.5, lt=1)
 
-    @field_validator("normalizations")
-    @classmethod
-    def _has_standard(cls, value: dict[str, Norm]) -> dict[str, Norm]:
-        if next(iter(value)) != "standard":
-            raise ValueError("the first must be named standard: the sweep is measured by it")
-        return value
-
 
 class Longer(_Section):
-    normalizations: list[str] = Field(min_length=2)
+    normalizations: Annotated[list[str], Field(min_length=2), AfterValidator(_with_standard)]
     seeds: Count
     epochs: Count
 
@@ -203,8 +214,8 @@ Three = tuple[float, float, float]
 
 
 class ColorNorm(_Section):
-    mean: Annotated[Three, PlainValidator(_three)]
-    std: Annotated[Three, PlainValidator(_three_positive)]
+    mean: Annotated[Three, BeforeValidator(_three)]
+    std: Annotated[Three, BeforeValidator(_three_positive)]
 
 
 class Sgd(_Section):
@@ -216,7 +227,7 @@ class Sgd(_Section):
 
 
 class Scratch(_Section):
-    normalizations: dict[str, ColorNorm] = Field(min_length=2)
+    normalizations: Annotated[dict[str, ColorNorm], Field(min_length=2), AfterValidator(_with_standard)]
     seeds: Count
     train_images: int = Field(ge=2, le=60_000)
     test_images: int = Field(ge=1, le=10_000)
@@ -239,8 +250,8 @@ class Resnet(_Section):
     train: Sgd
     fine_tune: Sgd
     scratch: Scratch
-    sweep: Sweep[ColorSpace]
-    channels: Sweep[ColorSpace]
+    sweep: ResnetSweep
+    channels: ResnetSweep
 
     @model_validator(mode="after")
     def _consistent(self) -> "Resnet":
@@ -298,12 +309,12 @@ class Params(_Section):
     data: Data
     norm: Norm
     train: Train
-    sweep: Sweep[Space]
+    sweep: LenetSweep
     replicates: Replicates
     longer: Longer
     revival: Revival
     folded: Folded
-    initialization: Sweep[Space]
+    initialization: LenetSweep
     contour: Contour
     region: Region
     resnet: Resnet
@@ -326,8 +337,6 @@ class Params(_Section):
     @model_validator(mode="after")
     def _known_normalizations(self) -> "Params":
         known = self.replicates.normalizations
-        if self.longer.normalizations[0] != "standard":
-            raise ValueError(f"longer.normalizations: the first must be standard, is {self.longer.normalizations[0]}")
         if unknown := [name for name in self.longer.normalizations if name not in known]:
             raise ValueError(
                 f"longer.normalizations: {unknown[0]!r} is none of replicates.normalizations: {', '.join(known)}"

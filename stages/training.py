@@ -62,7 +62,7 @@ def evaluate(
     progress: called after every step with the number of images seen so far
     returns:  the network; the loss of every step, float32 tensor (steps,); the test
     """
-    _fix(settings.threads)
+    fix(settings.threads)
     model = initial(norm, settings.seed, init).to(data.train_images.device)
     losses = train(model, data.train_images, data.train_labels, norm, settings, progress)
     return model, losses, test(model, data.test_images, data.test_labels, norm)
@@ -80,7 +80,8 @@ def initial(norm: Normalization, seed: int, init: Init) -> LeNet:
     return model
 
 
-def _fix(threads: int) -> None:
+def fix(threads: int) -> None:
+    """Fixes for this process what else could change a bit of a result."""
     # Another number of threads splits sums differently, and rounds differently.
     torch.set_num_threads(threads)
     # All kernels used here have a deterministic form on the CPU; where another device has none, warn rather than stop.

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from stages import folding, network
 from stages.images import Images, Part
 from stages.params import ColorNorm, Resnet, Sgd, Three
-from stages.training import _fix
+from stages.training import fix
 
 Treatment = Literal["as_is", "recalibrated", "folded", "fine_tuned"]
 TREATMENTS: tuple[Treatment, ...] = get_args(Treatment)
@@ -48,7 +48,7 @@ def outcome(treatment: Treatment, model: nn.Module, data: Images, settings: Resn
 
     returns: float32 tensor (N, classes), on the CPU
     """
-    _fix(settings.threads)
+    fix(settings.threads)
     if treatment == "recalibrated":
         model = recalibrated(model, data.train.images[: settings.recalibration_images], new, settings.batch_size)
     elif treatment == "folded":
@@ -72,7 +72,7 @@ def scratch(
 
     progress: called after every step with the number of images seen so far
     """
-    _fix(settings.threads)
+    fix(settings.threads)
     model = network.build(settings.arch, None, data.classes, seed).to(device)
     return train(model, data.train, norm, settings.train, settings.batch_size, seed, progress)
 

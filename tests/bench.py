@@ -92,7 +92,7 @@ def of_parts(steps: int = 50) -> dict[str, float]:
     """Milliseconds of a step on one core that each kind of operation takes itself."""
     settings = params.load().train
     device.prepare("cpu")
-    training._fix(1)
+    training.fix(1)
     data = mnist.load(64 * steps, 1)
     train = lambda: training.train(training.LeNet(), data.train_images, data.train_labels, NORM, settings)  # noqa: E731
     train()

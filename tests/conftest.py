@@ -24,6 +24,14 @@ SLICE = {
     "longer.epochs": 2,
     "revival.trials": 2,
     "initialization.n_trials": 3,
+    "resnet.train_images": 128,
+    "resnet.test_images": 100,
+    "resnet.recalibration_images": 64,
+    "resnet.scratch.train_images": 128,
+    "resnet.scratch.test_images": 100,
+    "resnet.scratch.seeds": 2,
+    "resnet.sweep.n_trials": 4,
+    "resnet.channels.n_trials": 2,
 }
 COMMITTER = {f"GIT_{who}_{what}": f"{what}@test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 ENV = os.environ | COMMITTER | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
