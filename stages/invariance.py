@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from stages import network
 from stages.folding import Padded
-from stages.training import _fix
+from stages.training import fix
 from stages.treatments import Normalization
 
 FACTOR = 3.0  # of the first weights, in the check of scale invariance; any number
@@ -42,7 +42,7 @@ def figures(
     model:  a network whose first convolution is followed by batch normalization; left as it was
     images: uint8 (N, 3, H, W), one batch; labels: int64 (N,)
     """
-    _fix(1)
+    fix(1)
     x, y = (norm(images, torch.device("cpu"), torch.float64).contiguous() for norm in (one, other))
     _, conv = network.first_convolution(model)
     window = torch.ones(1, 1, *conv.kernel_size)

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import torch
-
 from stages import images, invariance, network, outputs, pairs, params
 from stages.resnet_evaluation import Scratch, digits, numbers
 from stages.treatments import Normalization
@@ -19,7 +17,6 @@ def main() -> None:
     pairs.report("resnet_scratch", settings, points, range(first, first + scratch.seeds), Scratch)
 
     data = images.load(digits(settings.resnet))
-    torch.set_num_threads(1)
     model = network.build(settings.resnet.arch, None, data.classes, first)
     batch = data.train.images[:IMAGES], data.train.labels[:IMAGES]
     standard = norms.pop("standard")
