@@ -375,6 +375,8 @@ def _line(path: Path, problem) -> str:
     if problem["type"] == "model_type":
         return f"{path}: {key} = {problem['input']!r}: must hold keys of its own"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    if isinstance(problem["input"], dict):  # keys that contradict each other, which the message names
+    if not keys and isinstance(problem["input"], dict):  # sections that contradict each other, which the message names
+        return f"{path}: {message}"
+    if isinstance(problem["input"], dict):  # keys that do
         return f"{path}: {key}: {message}"
     return f"{path}: {key} = {problem['input']!r}: {message}"

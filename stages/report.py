@@ -35,7 +35,8 @@ def number(value: float | None) -> str:
 
 
 def normalization(of: dict) -> str:
-    return f"mean {of['normalization']['mean']:.4g}, std {of['normalization']['std']:.4g}"
+    """Its numbers, but for what else a training is told."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in of["normalization"].items() if name != "epochs")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ def main() -> None:
     outputs.write_json(
         Path("metrics/resnet.json"),
         {
+            "network": wanted.arch,
+            "weights": wanted.weights or "trained here",
             "accuracy": accuracy,
             "loss": loss.item(),
             "images": {"train": len(data.train.labels), "test": len(data.val.labels)},

@@ -129,7 +129,7 @@ def test_forced_sweep_evaluates_all_trials_again(project: Clone) -> None:
 
 def test_look_of_a_plot_reruns_no_training(project: Clone) -> None:
     project.set(contour__width=6)
-    assert sorted(ran(project.dvc("repro"))) == ["contour", "initialization"]
+    assert sorted(ran(project.dvc("repro"))) == ["contour", "initialization", "resnet_channels", "resnet_sweep"]
 
 
 def test_way_of_running_invalidates_nothing(project: Clone) -> None:
@@ -266,6 +266,11 @@ def test_page_of_plots_has_all_of_them_and_each_renders(project: Clone) -> None:
             "Pixels of MNIST",
             "Dead trials, trained again",
             "plots/initialization.png",
+            "ResNet under other normalizations",
+            "plots/resnet_sweep_as_it_is.png",
+            "plots/resnet_sweep_recalibrated.png",
+            "plots/resnet_channels.png",
+            "ResNet from scratch",
         }
         for name, plots in shown["data"].items():
             for plot in plots:
@@ -314,7 +319,7 @@ def test_pushed_results_are_pulled_elsewhere(project: Clone, tmp_path: Path) -> 
 def test_fresh_clone_trains_but_keeps_the_committed_sweep(project: Clone, tmp_path: Path) -> None:
     project.run("git", "clone", "--quiet", ".", str(tmp_path / "fresh"))
     fresh = Clone(tmp_path / "fresh")
-    assert ran(fresh.dvc("repro")) == ["download", "baseline", "zero_one"]
+    assert sorted(ran(fresh.dvc("repro"))) == ["baseline", "download", "resnet", "zero_one"]
     assert (fresh.folder / "report.md").read_text() == project.read("report.md")
     assert "up to date" in fresh.dvc("status")
     assert fresh.run("git", "status", "--porcelain").stdout == ""
