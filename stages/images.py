@@ -64,6 +64,16 @@ def load(settings: Resnet, digits: Path = mnist.FOLDER, cache: Path = CACHE) -> 
     )
 
 
+def source(settings: Resnet) -> dict[str, str]:
+    """What distinguishes the data from other data: the hashes of the digits, or one of a folder's names and sizes."""
+    if settings.data == "mnist":
+        return {name: sha256 for name, (_, sha256) in mnist.FILES.items()}
+    folder = _imagenette(settings) if settings.data == "imagenette" else Path(settings.data)
+    paths = [Path(path) for part in _listed(folder) for path, _ in part.samples]
+    listed = "\n".join(f"{path.relative_to(folder)} {path.stat().st_size}" for path in paths)
+    return {"files": hashlib.sha256(listed.encode()).hexdigest()}
+
+
 def statistics(images: torch.Tensor) -> tuple[Three, Three]:
     """Mean and standard deviation of each channel over all pixels / 255, from exact counts of the 256 values.
 

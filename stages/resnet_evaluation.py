@@ -72,8 +72,11 @@ class Treated:
     @staticmethod
     def determinants(settings: Params) -> dict[str, dict]:
         """The settings and the data that determine the results, beside the parameters of the trial."""
-        weights = hashlib.sha256(MODEL.read_bytes()).hexdigest()
-        return {"resnet": settings.resnet.model_dump(mode="json", include=OF_TREATMENT), "network": {"sha256": weights}}
+        return {
+            "resnet": settings.resnet.model_dump(mode="json", include=OF_TREATMENT),
+            "data": images.source(settings.resnet),
+            "network": {"sha256": hashlib.sha256(MODEL.read_bytes()).hexdigest()},
+        }
 
     def __call__(self, treated: int = 2, **numbers: float) -> Result:
         """The network under `mean` and `std`, or mean_r, mean_g, mean_b, std_r, std_g, std_b.

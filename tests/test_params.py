@@ -43,7 +43,11 @@ BAD = [
     ("replicates.margin", 0, "greater than 0"),
     ("replicates.seeds", 0, "greater than or equal to 1"),
     ("replicates.normalizations", {"a": {"mean": 0, "std": 1}, "b": {"mean": 0, "std": 2}}, "one named standard"),
-    ("longer.normalizations", ["standard", "nothing"], "'nothing' is none of replicates.normalizations: none, standard"),
+    (
+        "longer.normalizations",
+        ["standard", "nothing"],
+        "'nothing' is none of replicates.normalizations: none, standard",
+    ),
     ("folded.pairs", [[0, 0]], "greater than 0"),
     ("region.threshold", 1, "less than 1"),
     ("resnet.norm.std", 0, "greater than 0"),
