@@ -1,6 +1,7 @@
 """Networks of torchvision under other normalizations: on real digits, also as a folder of files like ImageNet."""
 
 import copy
+import json
 import random
 import shutil
 import urllib.request
@@ -10,7 +11,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, set_params
+from conftest import ROOT, Clone, set_params
 from PIL import Image
 from torch import nn
 from torchvision import models, transforms
@@ -247,6 +248,40 @@ def test_folder_goes_the_way_of_imagenet(kept: Path, trained: nn.Module, tmp_pat
     own = treatments.accuracy(treatments.logits(model, data.val.images, OWN), data.val.labels)
     assert found["folded"] == own > 0.75
     assert found["as_is"] < own
+
+
+def test_command_for_imagenet_runs_on_any_folder(
+    project: Clone, kept: Path, trained: nn.Module, tmp_path: Path
+) -> None:
+    """As README has it, with weights and images of one's own."""
+    torch.save(trained.state_dict(), tmp_path / "weights.pt")
+    changes = {
+        "data": kept,
+        "weights": tmp_path / "weights.pt",
+        "size": 28,
+        "norm.mean": "[0.1307,0.1307,0.1307]",
+        "norm.std": "[0.3081,0.3081,0.3081]",
+        "train_images": 120,
+        "test_images": 80,
+    }
+    settings = [part for key, value in changes.items() for part in ("-S", f"resnet.{key}={value}")]
+    output = project.dvc("exp", "run", *settings, "resnet_treatments", "resnet_sweep", "resnet_channels")
+    assert "resnet: accuracy" in output
+    own = json.loads(project.read("metrics/resnet.json"))
+    assert own["images"] == {"train": 120, "test": 80}
+    assert own["accuracy"] > 0.75
+    found = json.loads(project.read("metrics/resnet_treatments.json"))
+    for each in found["normalizations"].values():
+        assert each["folded"] == found["own"] == own["accuracy"]
+        assert each["folded_difference"] < 1e-3
+    assert "accuracy_recalibrated" in project.read("plots/resnet_sweep.csv")
+
+    before = project.results()
+    (tmp_path / "weights.pt").write_bytes(b"none")
+    failed = project.dvc("exp", "run", *settings, "-S", "resnet.seed=5", "resnet_treatments", check=False)
+    assert f"resnet.weights = '{tmp_path / 'weights.pt'}': no state dict" in failed
+    assert "Traceback" not in failed
+    assert project.results() == before
 
 
 def test_folder_is_decoded_once_and_again_after_a_change(
