@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from stages import mnist
 
@@ -133,15 +134,21 @@ def digits(bare: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(bare: Clone, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone after `dvc repro`, everything committed. Not to be changed: see `project`."""
-    clone = bare.copy(tmp_path_factory.mktemp("finished") / "project")
-    clone.set(run__mnist=str(digits))
-    clone.dvc("config", "cache.type", "reflink,hardlink,copy")
-    clone.dvc("repro")
-    clone.run("git", "add", ".")
-    clone.run("git", "commit", "--quiet", "--message=The results")
-    return clone
+def finished(bare: Clone, digits: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Clone:
+    """A clone after `dvc repro`, everything committed, one for all test processes. Not to be changed: see `project`."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder if worker_id == "master" else folder.parent) / "finished"
+    with FileLock(folder.with_suffix(".lock")):
+        if folder.exists():
+            return Clone(folder)
+        clone = bare.copy(folder.with_suffix(".part"))
+        clone.set(run__mnist=str(digits))
+        clone.dvc("config", "cache.type", "reflink,hardlink,copy")
+        clone.dvc("repro")
+        clone.run("git", "add", ".")
+        clone.run("git", "commit", "--quiet", "--message=The results")
+        clone.folder.rename(folder)
+    return Clone(folder)
 
 
 @pytest.fixture

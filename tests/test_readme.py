@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -13,29 +14,90 @@ def committed(path: str) -> str:
     return shown.stdout
 
 
+def metrics(name: str) -> dict[str, Any]:
+    return json.loads(committed(f"metrics/{name}.json"))
+
+
 README = " ".join(committed("README.md").split())
+ROWS = {
+    "standard": "standard: mean 0.1307, std 0.3081",
+    "zero_one": "pixels from 0 to 1: mean 0, std 1",
+    "none": "pixels from 0 to 255: none at all",
+}
+
+
+def accuracy(of: dict) -> str:
+    return f"{of['accuracy']['mean']:.4f} ± {of['accuracy']['std']:.4f}"
+
+
+def points(of: dict) -> str:
+    mean, interval = of["difference"]["mean"], of["difference"]["interval"]
+    return f"{100 * mean:+.2f} ({100 * interval['low']:+.2f} to {100 * interval['high']:+.2f})"
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_table_over_seeds_is_that_of_the_metrics(name: str) -> None:
+    of = metrics("replicates")[name]
+    rest = f" {points(of)} | {of['difference']['conclusion']} |" if "difference" in of else " | |"
+    assert f"| {ROWS[name]} | {accuracy(of)} |{rest}" in README
+    assert f"LeNet on MNIST, {of['accuracy']['n']} seeds" in README
 
 
 @pytest.mark.parametrize(
-    ("name", "row"),
+    ("name", "said"),
     [
-        ("baseline", "| standard: mean 0.1307, std 0.3081 | {accuracy:.4f} | {loss:.4f} |"),
-        ("zero_one", "| as they are: mean 0, std 1 | {accuracy:.4f} | {loss:.4f} |"),
+        ("region", "{dead} of {trials} trials of the search learn nothing"),
+        ("region", "{area:.0f}% of the searched plane learns"),
+        ("region", "{error:.0f}% of unseen trials"),
+        ("revival", "{learned} of {trials} trials that died learn"),
         (
             "sweep",
-            "| best of {completed} trials: mean {best[mean]:.2f}, std {best[std]:.2f} | {best[accuracy]:.4f} | |",
+            "The best of {completed} trials**, mean {best[mean]:.2f} and std {best[std]:.2f}, has {best[accuracy]:.4f}",
         ),
-        ("sweep", "{good[count]} of {completed} trials come within half a percentage point of the best"),
-        ("sweep", "means from {good[mean][min]:.1f} to {good[mean][max]:.1f}"),
-        ("sweep", "standard deviations from {good[std][min]:.1f} to {good[std][max]:.1f}"),
-        ("sweep", "{failed} of {completed} trials do not learn"),
-        ("sweep", "it reaches {best[held_out]:.4f}"),
+        ("sweep", "the committed sweep has {completed}"),
+        ("baseline", "single trainings here {accuracy:.4f}"),
+        ("zero_one", "and {accuracy:.4f}. All figures"),
+        ("resnet", "(on digits: {accuracy:.4f} under its own normalization)"),
     ],
 )
-def test_figures_are_those_of_the_metrics(name: str, row: str) -> None:
-    metrics = json.loads(committed(f"metrics/{name}.json"))
-    failed = metrics.get("completed", 0) - metrics.get("learned", 0)
-    assert row.format(**metrics, failed=failed) in README
+def test_figures_are_those_of_the_metrics(name: str, said: str) -> None:
+    found = metrics(name)
+    separating = found.get("separating", {})
+    area, error = 100 * separating.get("area", {}).get("value", 0), 100 * separating.get("nested_error", 0)
+    assert said.format(**found, area=area, error=error) in README
+
+
+def test_longer_trainings_are_those_of_the_metrics() -> None:
+    found = metrics("longer")
+    standard, zero_one = found["standard"], found["zero_one"]
+    epochs, conclusion = standard["normalization"]["epochs"], zero_one["difference"]["conclusion"]
+    said = f"({epochs} epochs, {found['seeds']} seeds): {accuracy(standard)} with the standard values, "
+    said += f"{accuracy(zero_one)} with mean 0, std 1; a difference of {points(zero_one)} points: {conclusion}"
+    assert said in README
+
+
+def test_figures_of_resnet_are_those_of_the_metrics() -> None:
+    for name, of in metrics("resnet_treatments")["normalizations"].items():
+        cells = (of[treatment] for treatment in ("as_is", "recalibrated", "folded", "fine_tuned"))
+        assert f"| {name} | {' | '.join(f'{cell:.4f}' for cell in cells)} |" in README
+    scratch = metrics("resnet_scratch")
+    assert f"{scratch['seeds']} seeds: {accuracy(scratch['standard'])} with the standard values" in README
+    for name, label in (("zero_one", "with mean 0, std 1"), ("extreme", "even with mean 5, std 0.5")):
+        of = scratch[name]
+        assert f"{accuracy(of)} {label} ({of['difference']['conclusion']})" in README
+
+
+def test_report_is_made_of_the_committed_metrics(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages import report
+
+    (tmp_path / "metrics").mkdir()
+    listed = subprocess.run(["git", "ls-files", "metrics/*.json"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for path in listed.stdout.split():
+        (tmp_path / path).write_text(committed(path))
+    monkeypatch.setattr(report, "TEMPLATE", ROOT / report.TEMPLATE)
+    monkeypatch.chdir(tmp_path)
+    report.main()
+    assert (tmp_path / "report.md").read_text() == committed("report.md")
 
 
 def test_commands_are_those_of_the_makefile() -> None:
