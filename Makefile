@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test bench overhead batches setup lock
+.PHONY: repro test bench overhead batches rates setup lock
 
 repro: setup
 	dvc repro
@@ -21,6 +21,9 @@ bench: setup
 
 overhead: setup
 	python tests/overhead.py
+
+rates: setup
+	python tests/rates.py
 
 batches: setup
 	python tests/batches.py
