@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from optuna.visualization.matplotlib import plot_contour, plot_parallel_coordinate
 
 from stages import outputs
@@ -23,7 +24,11 @@ MARKED = {"standard (0.1307, 0.3081)": (0.1307, 0.3081), "as they are (0, 1)": (
 
 
 def contour(trials: optuna.Study, x: str, y: str, look: Contour) -> tuple[Figure, Axes]:
-    """Optuna's contour plot of accuracy over two parameters, on a scale that shows how good trials differ, too."""
+    """Optuna's contour plot of accuracy over two parameters, on a scale that shows how good trials differ, too.
+
+    x, y: names of parameters in alphabetical order: Optuna draws them so, whatever order it is given
+    """
+    assert x < y
     with warnings.catch_warnings():
         # plot_contour has been "experimental" since 2020: nothing that a user could act on.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -49,8 +54,10 @@ def contour(trials: optuna.Study, x: str, y: str, look: Contour) -> tuple[Figure
         low, high = bar.get_ylim()
         ticks = [tick for tick in TICKS if low <= -error(tick) <= high]
         bar.set_yticks([-error(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_major_formatter("{x:g}")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:g}")
+        if axis.get_scale() == "log":
+            axis.set_minor_formatter(LogFormatter())  # labels minor ticks only where there are few major ones
     return figure, ax
 
 
@@ -58,9 +65,8 @@ def parallel(trials: optuna.Study, names: list[str], look: Contour) -> tuple[Fig
     """Optuna's parallel coordinates: a line for each trial, through its parameters, in the colour of its accuracy."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        ax = plot_parallel_coordinate(
-            trials, params=names, target_name="accuracy", target=lambda trial: trial.value or 0.0
-        )
+        # Without a target of its own it knows that more is better, and draws good trials darkest.
+        ax = plot_parallel_coordinate(trials, params=names, target_name="accuracy")
     figure = ax.get_figure(root=True)
     assert figure is not None
     figure.set_size_inches(look.width, look.width / GOLDEN_RATIO)

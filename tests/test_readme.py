@@ -49,6 +49,7 @@ def test_table_over_seeds_is_that_of_the_metrics(name: str) -> None:
         ("region", "{dead} of {trials} trials of the search learn nothing"),
         ("region", "{area:.0f}% of the searched plane learns"),
         ("region", "{error:.0f}% of unseen trials"),
+        ("region", "as high in {luck:.0f}% of cases"),
         ("revival", "{learned} of {trials} trials that died learn"),
         (
             "sweep",
@@ -64,7 +65,8 @@ def test_figures_are_those_of_the_metrics(name: str, said: str) -> None:
     found = metrics(name)
     separating = found.get("separating", {})
     area, error = 100 * separating.get("area", {}).get("value", 0), 100 * separating.get("nested_error", 0)
-    assert said.format(**found, area=area, error=error) in README
+    luck = 100 * found["best"]["by_luck"]["share"] if name == "region" else 0
+    assert said.format(**found, area=area, error=error, luck=luck) in README
 
 
 def test_longer_trainings_are_those_of_the_metrics() -> None:
@@ -82,7 +84,7 @@ def test_figures_of_resnet_are_those_of_the_metrics() -> None:
         assert f"| {name} | {' | '.join(f'{cell:.4f}' for cell in cells)} |" in README
     scratch = metrics("resnet_scratch")
     assert f"{scratch['seeds']} seeds: {accuracy(scratch['standard'])} with the standard values" in README
-    for name, label in (("zero_one", "with mean 0, std 1"), ("extreme", "even with mean 5, std 0.5")):
+    for name, label in (("zero_one", "with mean 0, std 1"), ("extreme", "with mean 5, std 0.5")):
         of = scratch[name]
         assert f"{accuracy(of)} {label} ({of['difference']['conclusion']})" in README
 
