@@ -13,7 +13,7 @@ def main() -> None:
     trials = read(Path("plots/sweep.csv"), settings.sweep.space)
     figure, ax = drawing.contour(trials, "mean", "std", settings.contour)
     drawing.mark(ax, size=130)
-    ax.legend(loc="lower right", framealpha=0.9, facecolor="white")
+    drawing.legend(ax)
     ax.set(title=f"LeNet on MNIST: test accuracy of {len(trials.trials)} trials, by the normalization of the input")
     ax.set(xlabel="mean (pixels lie in [0, 1])", ylabel="standard deviation")
     figure.tight_layout()

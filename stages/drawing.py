@@ -8,10 +8,11 @@ from typing import Any
 
 import optuna
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.collections import PathCollection
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullLocator
 from optuna.visualization.matplotlib import plot_contour, plot_parallel_coordinate
 
 from stages import outputs
@@ -55,10 +56,7 @@ def contour(trials: optuna.Study, x: str, y: str, look: Contour) -> tuple[Figure
         ticks = [tick for tick in TICKS if low <= -error(tick) <= high]
         bar.set_yticks([-error(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter("{x:g}")
-        if axis.get_scale() == "log":
-            low, high = axis.get_view_interval()  # within a decade, there may be no major tick at all
-            axis.set_minor_formatter("{x:g}" if high < 10 * low else NullFormatter())
+        label(axis)
     return figure, ax
 
 
@@ -72,6 +70,23 @@ def parallel(trials: optuna.Study, names: list[str], look: Contour) -> tuple[Fig
     assert figure is not None
     figure.set_size_inches(look.width, look.width / GOLDEN_RATIO)
     return figure, ax
+
+
+def label(axis: Axis) -> None:
+    """Plain numbers along an axis; on a logarithmic one at 1, 2 and 5 of every decade, within one at all ticks."""
+    axis.set_major_formatter("{x:g}")
+    if axis.get_scale() == "log":
+        low, high = axis.get_view_interval()
+        if high < 10 * low:
+            axis.set_minor_formatter("{x:g}")
+        else:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_minor_locator(NullLocator())
+
+
+def legend(ax: Axes, columns: int = 3) -> None:
+    """Below the axes: within them it would hide trials."""
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=columns, frameon=False)
 
 
 def mark(ax: Axes, size: float) -> None:

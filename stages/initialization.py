@@ -12,7 +12,7 @@ def main() -> None:
     trials = search.report("initialization", settings, wanted, Evaluation)
     figure, ax = drawing.contour(study.of(trials), "bias_factor", "weight_factor", settings.contour)
     ax.scatter(1, 1, marker="*", s=130, color="red", edgecolors="white", zorder=3, label="PyTorch's default (1, 1)")
-    ax.legend(loc="lower right", framealpha=0.9, facecolor="white")
+    drawing.legend(ax)
     fixed = {name: interval.low for name, interval in wanted.space.intervals().items() if interval.low == interval.high}
     ax.set(
         title=f"Accuracy of {len(trials)} trials by the initial weights of conv1"

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 
 from stages import drawing, outputs, params, separation
 from stages.params import Region, Space
@@ -267,22 +266,18 @@ def draw(trials: Trials, dead: np.ndarray, name: str, values: np.ndarray, cells,
         right.scatter(values[kind], accuracy[kind], **look)
     drawing.mark(left, size=90)
     left.set_yscale("log")
-    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    left.yaxis.set_minor_locator(NullLocator())
-    left.yaxis.set_major_formatter("{x:g}")
+    drawing.label(left.yaxis)
     left.set(xlabel="mean (pixels lie in [0, 1])", ylabel="standard deviation", title="Which normalizations train")
     right.set_xscale("log")
-    right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    right.xaxis.set_minor_locator(NullLocator())
-    right.xaxis.set_major_formatter("{x:g}")
+    drawing.label(right.xaxis)
     right.set_yscale("logit")
     ticks = [0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995]
     right.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     right.set_yticks([], minor=True)
     right.set_ylim(min(0.07, accuracy.min() / 1.5), max(0.992, (1 + accuracy.max()) / 2))
     right.set(xlabel=AXES[name], ylabel="test accuracy", title="What separates those that train")
-    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
-    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
+    drawing.legend(left, columns=2)
+    drawing.legend(right, columns=2)
     return figure
 
 

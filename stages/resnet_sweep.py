@@ -29,7 +29,7 @@ def draw(trials: optuna.Study, treatment: str, settings: Params) -> None:
     own = settings.resnet.norm
     mean, std = sum(own.mean) / 3, sum(own.std) / 3
     ax.scatter(mean, std, marker="*", s=130, color="red", edgecolors="white", zorder=3, label="its own")
-    ax.legend(loc="lower right", framealpha=0.9, facecolor="white")
+    drawing.legend(ax)
     ax.set(
         title=f"A trained {settings.resnet.arch}, {treatment}: accuracy of {len(trials.trials)} trials",
         xlabel="mean of all channels (pixels lie in [0, 1])",

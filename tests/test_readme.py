@@ -47,6 +47,7 @@ def test_table_over_seeds_is_that_of_the_metrics(name: str) -> None:
     ("name", "said"),
     [
         ("region", "{dead} of {trials} trials of the search learn nothing"),
+        ("region", "training fails from about {below:.0f} on where mean is below the pixels', from about {above:.0f} on"),
         ("region", "{area:.0f}% of the searched plane learns"),
         ("region", "{error:.0f}% of unseen trials"),
         ("region", "as high in {luck:.0f}% of cases"),
@@ -55,6 +56,7 @@ def test_table_over_seeds_is_that_of_the_metrics(name: str) -> None:
             "sweep",
             "The best of {completed} trials**, mean {best[mean]:.2f} and std {best[std]:.2f}, has {best[accuracy]:.4f}",
         ),
+        ("sweep", "measured on the other, the best has {best[held_out]:.4f}"),
         ("sweep", "the committed sweep has {completed}"),
         ("baseline", "single trainings here {accuracy:.4f}"),
         ("zero_one", "and {accuracy:.4f}. All figures"),
@@ -66,7 +68,9 @@ def test_figures_are_those_of_the_metrics(name: str, said: str) -> None:
     separating = found.get("separating", {})
     area, error = 100 * separating.get("area", {}).get("value", 0), 100 * separating.get("nested_error", 0)
     luck = 100 * found["best"]["by_luck"]["share"] if name == "region" else 0
-    assert said.format(**found, area=area, error=error, luck=luck) in README
+    below = separating.get("threshold", {}).get("value", 0)
+    above = below / found["quantities"]["adjusted_offset"]["side_factor"]["value"] if name == "region" else 0
+    assert said.format(**found, area=area, error=error, luck=luck, below=below, above=above) in README
 
 
 def test_longer_trainings_are_those_of_the_metrics() -> None:
