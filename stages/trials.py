@@ -1,6 +1,7 @@
 """Runs the trials of a study side by side, keeps each as soon as it is there, and evaluates none twice."""
 
 import os
+import re
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from stages.workers import WorkerDied, Workers
 
 if TYPE_CHECKING:
     from stages.cluster import Cluster
+
+FORCE = re.compile("--force|-[a-zA-Z]*f[a-zA-Z]*")  # also among other letters: dvc repro -fs
 
 
 def run(name: str, settings: Params, wanted: Sweep | Points, evaluation: type[Evaluation]) -> list[FrozenTrial]:
@@ -83,7 +86,7 @@ def forced() -> bool:
     # DVC tells a stage its name, but not this, and it keeps the study, which persists.
     commands = [parent.cmdline() for parent in psutil.Process().parents()] if "DVC_STAGE" in os.environ else []
     return any(
-        Path(word).stem == "dvc" and {"-f", "--force"} & set(command) for command in commands for word in command[:2]
+        Path(word).stem == "dvc" and any(map(FORCE.fullmatch, command)) for command in commands for word in command[:2]
     )
 
 

@@ -122,7 +122,7 @@ def test_forced_run_writes_the_same_bytes(project: Clone) -> None:
 
 def test_forced_sweep_evaluates_all_trials_again(project: Clone) -> None:
     before = project.results()
-    assert "0 of 6 trials are there" in project.dvc("repro", "-f", "-s", "sweep")
+    assert "0 of 6 trials are there" in project.dvc("repro", "-fs", "sweep")
     assert {path: content for path, content in project.results().items() if "replaced" not in path} == before
     assert "up to date" in project.dvc("status")
 

@@ -47,7 +47,10 @@ def test_table_over_seeds_is_that_of_the_metrics(name: str) -> None:
     ("name", "said"),
     [
         ("region", "{dead} of {trials} trials of the search learn nothing"),
-        ("region", "training fails from about {below:.0f} on where mean is below the pixels', from about {above:.0f} on"),
+        (
+            "region",
+            "training fails from about {below:.0f} on where mean is below the pixels', from about {above:.0f} on",
+        ),
         ("region", "{area:.0f}% of the searched plane learns"),
         ("region", "{error:.0f}% of unseen trials"),
         ("region", "as high in {luck:.0f}% of cases"),
