@@ -75,6 +75,7 @@ class Evaluation:
         weight_factor, bias_factor, folded_mean, folded_std: of the initial weights (see `training.Init`)
         train: settings of `train` that this trial has other values of, such as seed or epochs
         """
+        device.release_memory()  # of the trial before
         norm = Normalization(mean, std)
         folded = Normalization(folded_mean, folded_std) if folded_mean is not None and folded_std is not None else None
         init = Init(weight_factor, bias_factor, folded)

@@ -1,5 +1,6 @@
 """The protocol: the notebook's network, numbers and accuracies."""
 
+import os
 import random
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torchvision import transforms
 
-from stages import mnist, params, training
+from stages import device, mnist, params, training
 from stages.lenet import LeNet, Masks, pack, unpack
 from stages.training import Normalization
 
@@ -113,3 +114,20 @@ def test_learning_rate_falls_after_every_epoch(data: mnist.Data) -> None:
     )
     assert torch.equal(same[:3], fallen[:3])  # the third step's loss is computed before its update
     assert not torch.equal(same[3:], fallen[3:])
+
+
+@pytest.mark.skipif(not device.GLIBC, reason="only glibc is told to keep memory")
+def test_memory_between_what_is_kept_is_given_back_after_a_trial() -> None:
+    device.prepare("cpu")
+    pairs = [(torch.ones(2**18), torch.ones(2**10)) for _ in range(400)]  # 1 MiB, that a trial frees; 4 KiB, kept
+    kept = [small for _, small in pairs]
+    del pairs
+    before = resident()
+    device.release_memory()
+    assert len(kept) == 400
+    assert before - resident() > 300 * 2**20
+
+
+def resident() -> int:
+    """The bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
