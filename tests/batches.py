@@ -28,6 +28,8 @@ def main() -> None:
     known = KDTree([place(float(row["mean"]), float(row["std"])) for row in rows])
     accuracies = [float(row["accuracy"]) for row in rows]
     top = max(accuracies) - sweep.tolerance
+    print("# How many trials to propose at once\n")
+    print(f"`make batches`: {sweep.n_trials} trials of `tpe`, with the accuracies of the nearest real trial.\n")
     print(f"Accuracies from {len(rows)} real trials; mean over {len(SEEDS)} seeds, with the standard error.\n")
     print("| batch | share of trials that learn | share of good ones | best accuracy |\n|---|---|---|---|")
     for batch in BATCHES:

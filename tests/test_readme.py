@@ -96,6 +96,13 @@ def test_figures_of_resnet_are_those_of_the_metrics() -> None:
         assert f"{accuracy(of)} {label} ({of['difference']['conclusion']})" in README
 
 
+def test_shares_of_good_trials_are_those_of_the_simulation() -> None:
+    rows = (line.strip("| ").split(" | ") for line in committed("metrics/batches.md").splitlines() if "±" in line)
+    good = {batch: 100 * float(share.partition(" ")[0]) for batch, _, share, _ in rows}
+    said = f"{good['8']:.0f}% of its trials are good ones, with batches of 4 {good['4']:.0f}%, of 64 {good['64']:.0f}%"
+    assert said in README
+
+
 def test_report_is_made_of_the_committed_metrics(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     from stages import report
 
