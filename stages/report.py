@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
-from stages import outputs
+from stages.common import files
+from stages.settings import params
 
 METRICS = Path("metrics")
 TEMPLATE = Path("stages/report.md.jinja")
@@ -14,11 +16,12 @@ REPORT = Path("report.md")
 
 def main() -> None:
     metrics = {path.stem: json.loads(path.read_text()) for path in sorted(METRICS.glob("*.json"))}
-    # What a metrics file lacks is an error, not an empty place on the page.
+    comparisons = {name: metrics[name] for name in params.load().comparisons if name in metrics}
+    # A number that a metrics file lacks is an error, not an empty place on the page.
     page = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    page.filters |= {"points": points, "number": number, "normalization": normalization}
-    text = page.from_string(TEMPLATE.read_text()).render(metrics)
-    outputs.write_bytes(REPORT, (text.strip() + "\n").encode())
+    page.filters |= {function.__name__: function for function in (compared, number, numbers, points)}
+    text = page.from_string(TEMPLATE.read_text()).render(metrics | {"comparisons": comparisons})
+    files.write_bytes(REPORT, (text.strip() + "\n").encode())
     print(f"{REPORT}: from {len(metrics)} files in {METRICS}")
 
 
@@ -34,9 +37,20 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"
 
 
-def normalization(of: dict) -> str:
-    """Its numbers, but for what else a training is told."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in of["normalization"].items() if name != "epochs")
+def numbers(parameters: dict[str, Any]) -> str:
+    """Parameters by name, such as: mean 0.1307, std 0.3081."""
+    return ", ".join(
+        f"{name} {value if isinstance(value, str) else f'{value:.4g}'}" for name, value in parameters.items()
+    )
+
+
+def compared(comparison: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The points of a comparison, the reference first, each with `told`, the parameters that not all of them share."""
+    points = {name: {"difference": None, "by_epoch": None} | comparison[name] for name in comparison if name != "seeds"}
+    shared = set.intersection(*(set(point["parameters"].items()) for point in points.values()))
+    for point in points.values():
+        point["told"] = {key: value for key, value in point["parameters"].items() if (key, value) not in shared}
+    return dict(sorted(points.items(), key=lambda item: item[1]["difference"] is not None))
 
 
 if __name__ == "__main__":

@@ -1,57 +1,73 @@
 """Stage `resnet`: the network that the other ResNet stages are about, trained here or given."""
 
 import io
+from itertools import cycle
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from stages import device, images, network, outputs, params, progress, treatments
-from stages.treatments import Normalization
+from stages.common import files
+from stages.common.determinism import fix
+from stages.common.device import describe, prepare
+from stages.common.normalization import Normalization
+from stages.settings import params, progress
+from stages.settings.params import Resnet
+from stages.vision import images, model, treatments
+
+COLORS = ("red", "green", "blue")
 
 
 def main() -> None:
     """Leaves the weights in data/models/resnet.pt; in metrics/resnet.json the accuracy under the network's own
-    normalization, and mean and std of the data's channels beside it."""
+    normalization, and mean and std of the data's channels alongside it."""
     settings = params.load()
-    wanted = settings.resnet
-    place = device.prepare(settings.run.device)
-    state = network.read(wanted.arch, wanted.weights)
-    data = images.load(wanted)
-    norm = Normalization.of(wanted.norm)
+    resnet, device = settings.resnet, prepare(settings.run.device)
+    fix(resnet.threads)
+    state = model.read(resnet.arch, resnet.weights)
+    data = images.load(resnet)
+    norm = Normalization(resnet.norm.mean, resnet.norm.std)
     if state is None:
-        total = wanted.train.epochs * (len(data.train.labels) // wanted.batch_size * wanted.batch_size)
-        print(
-            f"resnet: training {wanted.arch} on {len(data.train.labels):,} images on {device.describe(place)}",
-            flush=True,
-        )
-        with progress.bar("resnet", total, "images", log_seconds=10) as bar:
-            model = treatments.scratch(data, wanted, norm, wanted.seed, place, lambda seen: bar.update(seen - bar.n))
-        state = {name: part.cpu().contiguous() for name, part in model.state_dict().items()}
+        network = trained(data, resnet, norm, device)
+        state = {name: part.cpu().contiguous() for name, part in network.state_dict().items()}
     else:
-        model = network.build(wanted.arch, state, data.classes, wanted.seed).to(place)
-    logits = treatments.logits(model, data.val.images, norm)
-    accuracy, loss = treatments.accuracy(logits, data.val.labels), F.cross_entropy(logits.double(), data.val.labels)
-    mean, std = images.statistics(data.train.images)
+        network = model.build(resnet.arch, state, data.classes, resnet.seed).to(device)
+    logits = treatments.logits(network, data.val.images, norm)
+    accuracy = treatments.accuracy(logits, data.val.labels)
     weights = io.BytesIO()
     torch.save(dict(state), weights)
-    outputs.write_bytes(Path("data/models/resnet.pt"), weights.getvalue())
-    outputs.write_machine(Path("data/machine/resnet.json"), device.describe(place))
-    outputs.write_json(
+    files.write_bytes(Path("data/models/resnet.pt"), weights.getvalue())
+    files.write_machine(Path("data/machine/resnet.json"), describe(device))
+    files.write_json(
         Path("metrics/resnet.json"),
         {
-            "network": wanted.arch,
-            "weights": wanted.weights or "trained here",
+            "network": resnet.arch,
+            "weights": resnet.weights or "trained here",
             "accuracy": accuracy,
-            "loss": loss.item(),
+            "loss": F.cross_entropy(logits.double(), data.val.labels).item(),
             "images": {"train": len(data.train.labels), "test": len(data.val.labels)},
-            "channels": {
-                name: {"mean": mean[index], "std": std[index], "own_mean": norm.mean[index], "own_std": norm.std[index]}
-                for index, name in enumerate(("red", "green", "blue"))
-            },
+            "channels": channels(images.statistics(data.train.images), norm),
         },
     )
     print(f"resnet: accuracy {accuracy:.4f} on {len(data.val.labels):,} images under its own normalization")
+
+
+def trained(data: images.Images, resnet: Resnet, norm: Normalization, device: torch.device) -> nn.Module:
+    count = len(data.train.labels)
+    print(f"resnet: training {resnet.arch} on {count:,} images on {describe(device)}", flush=True)
+    total = resnet.train.epochs * sum(map(len, treatments.batches(data.train.labels, resnet.batch_size)))
+    with progress.bar("resnet", total, "images", log_seconds=10) as bar:
+        return treatments.scratch(data, resnet, norm, resnet.seed, device, lambda seen: bar.update(seen - bar.n))
+
+
+def channels(data: Normalization, own: Normalization) -> dict[str, dict[str, float]]:
+    """data: mean and std of each channel of the training images; own: those that the network is given"""
+    numbers = zip(COLORS, *data, cycle(own.mean), cycle(own.std), strict=False)
+    return {
+        color: {"mean": mean, "std": std, "own_mean": own_mean, "own_std": own_std}
+        for color, mean, std, own_mean, own_std in numbers
+    }
 
 
 if __name__ == "__main__":

@@ -2,18 +2,24 @@
 
 from pathlib import Path
 
-from stages import drawing, params, search, study
-from stages.resnet_evaluation import Treated
+import optuna
+
+from stages.evidence import figures
+from stages.evidence.search import run_search
+from stages.settings import params
+from stages.vision.trial import TreatmentTrial
 
 
 def main() -> None:
+    """Writes plots/resnet_channels.png: a line for each trial, through its six numbers."""
     settings = params.load()
-    wanted = settings.resnet.channels
-    trials = search.report("resnet_channels", settings, wanted, Treated)
-    figure, ax = drawing.parallel(study.of(trials), list(wanted.space.intervals()), settings.contour)
+    search = settings.resnet.channels
+    trials = run_search("resnet_channels", settings, search, TreatmentTrial)
+    study = optuna.create_study(direction="maximize")  # in memory, of the trials of these settings alone
+    study.add_trials(trials)
+    figure, ax = figures.parallel(study, list(search.space.axes()), settings.contour)
     ax.set_title(f"A trained {settings.resnet.arch} as it is: accuracy of {len(trials)} trials")
-    figure.tight_layout()
-    drawing.save(figure, Path("plots/resnet_channels.png"), settings.contour.dpi)
+    figures.save(figure, Path("plots/resnet_channels.png"), settings.contour.dpi)
 
 
 if __name__ == "__main__":

@@ -2,31 +2,45 @@
 
 from pathlib import Path
 
-from stages import images, invariance, network, outputs, pairs, params
-from stages.resnet_evaluation import Scratch, digits, numbers
-from stages.treatments import Normalization
+from stages.common import files
+from stages.common.normalization import Normalization
+from stages.evidence.seeds import compare_over_seeds
+from stages.settings import params
+from stages.settings.params import Params
+from stages.vision import images, invariance, model
+from stages.vision.trial import ScratchTrial
 
 IMAGES = 16  # of the batch in which the invariance is checked
 
 
 def main() -> None:
+    """Writes metrics/ and plots/ of resnet_scratch, training runs compared over seeds, and of resnet_invariance."""
     settings = params.load()
-    scratch, first = settings.resnet.scratch, settings.resnet.seed
-    norms = {name: Normalization.of(norm) for name, norm in scratch.normalizations.items()}
-    points = {name: numbers(norm) for name, norm in norms.items()}
-    pairs.report("resnet_scratch", settings, points, range(first, first + scratch.seeds), Scratch)
-
-    data = images.load(digits(settings.resnet))
-    model = network.build(settings.resnet.arch, None, data.classes, first)
-    batch = data.train.images[:IMAGES], data.train.labels[:IMAGES]
-    standard = norms.pop("standard")
-    found = {name: invariance.figures(model, *batch, standard, norm) for name, norm in norms.items()}
-    outputs.write_json(Path("metrics/resnet_invariance.json"), found)
-    outputs.write_csv(
+    resnet = settings.resnet
+    points = {
+        name: {**settings.normalizations[name].parameters(), "seed": resnet.seed}
+        for name in resnet.scratch.normalizations
+    }
+    compare_over_seeds("resnet_scratch", settings, points, resnet.scratch.seeds, ScratchTrial)
+    differences = invariances(settings)
+    files.write_json(Path("metrics/resnet_invariance.json"), differences)
+    files.write_csv(
         Path("plots/resnet_invariance.csv"),
         ("normalization", "figure", "relative_difference"),
-        ((name, figure, value) for name, figures in found.items() for figure, value in figures.items()),
+        ((name, figure, value) for name, figures in differences.items() for figure, value in figures.items()),
     )
+
+
+def invariances(settings: Params) -> dict[str, dict[str, float]]:
+    """Differences between a network under `standard` and under each other normalization, before its training."""
+    resnet = settings.resnet
+    settings_of = {name: settings.normalizations[name] for name in resnet.scratch.normalizations}
+    norms = {name: Normalization(norm.mean, norm.std) for name, norm in settings_of.items()}
+    standard = norms.pop("standard")
+    data = images.load(ScratchTrial.resnet(settings))
+    network = model.build(resnet.arch, None, data.classes, resnet.seed)
+    batch = data.train.images[:IMAGES], data.train.labels[:IMAGES]
+    return {name: invariance.figures(network, *batch, standard, norm) for name, norm in norms.items()}
 
 
 if __name__ == "__main__":

@@ -2,41 +2,55 @@
 
 from pathlib import Path
 
-import optuna
+import numpy as np
+from optuna.trial import FrozenTrial
 
-from stages import drawing, params, search, study
-from stages.params import Params
-from stages.resnet_evaluation import Treated
+from stages.evidence import figures
+from stages.evidence.search import run_search
+from stages.settings import params
+from stages.settings.params import Params
+from stages.study import store
+from stages.vision.trial import TreatmentTrial
 
 DRAWN = {"accuracy": "as it is", "accuracy_recalibrated": "recalibrated"}
 
 
 def main() -> None:
+    """Writes maps of accuracy, plots/resnet_sweep_*.png: all in the same colours, so that they can be compared."""
     settings = params.load()
-    trials = search.report("resnet_sweep", settings, settings.resnet.sweep, Treated)
-    for column, treatment in DRAWN.items():
-        draw(study.of(measured(trial, column) for trial in trials), treatment, settings)
+    trials = run_search("resnet_sweep", settings, settings.resnet.sweep, TreatmentTrial)
+    results = store.results(trials)
+    accuracies = {treatment: np.array([each[key] for each in results]) for key, treatment in DRAWN.items()}
+    together = np.concatenate([*accuracies.values()])
+    learned = together[together > settings.region.threshold]  # those that have a colour
+    limits = float(learned.min(initial=1)), float(learned.max(initial=0))
+    for treatment, accuracy in accuracies.items():
+        draw(trials, accuracy, treatment, settings, limits)
 
 
-def measured(trial: optuna.trial.FrozenTrial, column: str) -> optuna.trial.FrozenTrial:
-    """The trial with another figure of its result as its value."""
-    value = trial.user_attrs[study.RESULT][column]
-    return optuna.create_trial(params=trial.params, distributions=trial.distributions, value=value)
-
-
-def draw(trials: optuna.Study, treatment: str, settings: Params) -> None:
-    figure, ax = drawing.contour(trials, "mean", "std", settings.contour)
-    own = settings.resnet.norm
-    mean, std = sum(own.mean) / 3, sum(own.std) / 3
-    ax.scatter(mean, std, marker="*", s=130, color="red", edgecolors="white", zorder=3, label="its own")
-    drawing.legend(ax)
+def draw(
+    trials: list[FrozenTrial], accuracy: np.ndarray, treatment: str, settings: Params, limits: tuple[float, float]
+) -> None:
+    """limits: accuracies at the ends of the colours"""
+    axes, own = settings.resnet.sweep.space.axes(), settings.resnet.norm
+    figure, ax = figures.accuracy_map(
+        [trial.params["mean"] for trial in trials],
+        [trial.params["std"] for trial in trials],
+        accuracy,
+        settings.contour,
+        settings.region.threshold,
+        vmin=limits[0],
+        vmax=limits[1],
+        within=(axes["mean"], axes["std"]),
+    )
+    figures.mark_point(ax, float(np.mean(own.mean)), float(np.mean(own.std)), "its own", size=130)
+    figures.legend(ax)
     ax.set(
-        title=f"A trained {settings.resnet.arch}, {treatment}: accuracy of {len(trials.trials)} trials",
+        title=f"A trained {settings.resnet.arch}, {treatment}: accuracy of {len(trials)} trials",
         xlabel="mean of all channels (pixels lie in [0, 1])",
         ylabel="standard deviation of all channels",
     )
-    figure.tight_layout()
-    drawing.save(figure, Path(f"plots/resnet_sweep_{treatment.replace(' ', '_')}.png"), settings.contour.dpi)
+    figures.save(figure, Path(f"plots/resnet_sweep_{treatment.replace(' ', '_')}.png"), settings.contour.dpi)
 
 
 if __name__ == "__main__":

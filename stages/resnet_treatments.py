@@ -1,27 +1,45 @@
 """Stage `resnet_treatments`: what a change of normalization costs a trained ResNet, and what brings it back."""
 
 from pathlib import Path
+from typing import Any
 
-from stages import outputs, params, study, trials
-from stages.resnet_evaluation import Treated, numbers
-from stages.treatments import TREATMENTS, Normalization
+from stages.common import files
+from stages.settings import params
+from stages.study import runner, store
+from stages.study.proposals import Points
+from stages.vision.treatments import TREATMENTS
+from stages.vision.trial import TreatmentTrial
 
 
 def main() -> None:
+    """Writes the accuracies by normalization and treatment to metrics/ and plots/."""
     settings = params.load()
-    norms = [numbers(Normalization.of(norm)) for norm in settings.resnet.others]
-    points: trials.Points = [{**norm, "treated": len(TREATMENTS)} for norm in norms]
-    results = study.results(trials.run("resnet_treatments", settings, points, Treated))
-    rows, figures = [], {}
-    for norm, result in zip(norms, results, strict=True):
-        name = ", ".join(f"{key} {value:g}" for key, value in norm.items())
-        accuracy = {"as_is": result["accuracy"]} | {each: result[f"accuracy_{each}"] for each in TREATMENTS[1:]}
-        rows += [(name, treatment, accuracy[treatment]) for treatment in TREATMENTS]
-        figures[name] = accuracy | {key: result[key] for key in ("folded_difference", "folded_other")}
-    outputs.write_csv(Path("plots/resnet_treatments.csv"), ("normalization", "treatment", "accuracy"), rows)
-    outputs.write_json(
-        Path("metrics/resnet_treatments.json"), {"own": results[0]["accuracy_own"], "normalizations": figures}
+    norms = {name: settings.normalizations[name].parameters() for name in settings.resnet.others}
+    points = Points([{**norm, "treated": len(TREATMENTS)} for norm in norms.values()])
+    results = store.results(runner.run("resnet_treatments", settings, points, TreatmentTrial))
+    accuracies = dict(zip(norms, map(by_treatment, results), strict=True))
+    files.write_csv(
+        Path("plots/resnet_treatments.csv"),
+        ("normalization", "treatment", "accuracy"),
+        ((name, treatment, each[treatment]) for name, each in accuracies.items() for treatment in TREATMENTS),
     )
+    files.write_json(
+        Path("metrics/resnet_treatments.json"),
+        {
+            "own": results[0]["accuracy_own"],
+            "normalizations": {
+                name: accuracies[name]
+                | {"normalization": norm}
+                | {key: result[key] for key in ("folded_difference", "folded_other")}
+                for (name, norm), result in zip(norms.items(), results, strict=True)
+            },
+        },
+    )
+
+
+def by_treatment(result: dict[str, Any]) -> dict[str, float]:
+    """The accuracies of a trial, by the name of the treatment."""
+    return {"as_is": result["accuracy"]} | {name: result[f"accuracy_{name}"] for name in TREATMENTS[1:]}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages import mnist, outputs
+from stages.common import files, mnist
 
 BATCHES = (64, 1)  # images: a batch as in training, and the loop over single images that is copied as often
 
@@ -16,7 +16,7 @@ def main() -> None:
     data = mnist.load(60_000, 10_000)
     parts = {"train": data.train_images, "test": data.test_images}
     counts = {name: histogram(images) for name, images in parts.items()}
-    outputs.write_csv(
+    files.write_csv(
         Path("plots/pixels.csv"),
         ("value", *parts),
         # No share is below 1e-4: rounded to six digits, they give mean and std to five.
@@ -28,7 +28,7 @@ def main() -> None:
         for name, images in parts.items()
     }
     averaged = {f"batches_of_{size}": averaged_std(data.train_images, size) for size in BATCHES}
-    outputs.write_json(Path("metrics/statistics.json"), values | {"averaged": averaged})
+    files.write_json(Path("metrics/statistics.json"), values | {"averaged": averaged})
     for name, (mean, std) in moments.items():
         print(f"statistics: {name}: mean {mean:.6f}, std {std:.6f} of {counts[name].sum():,} pixels")
 

@@ -1,7 +1,8 @@
 """Stage `zero_one`: LeNet on pixels as they are, in [0, 1]: mean 0, std 1."""
 
-from stages import experiment, params
-from stages.training import Normalization
+from stages.common.normalization import Normalization
+from stages.lenet.once import train_once
+from stages.settings import params
 
 if __name__ == "__main__":
-    experiment.report("zero_one", Normalization(mean=0.0, std=1.0), params.load())
+    train_once("zero_one", Normalization.of(0.0, 1.0), params.load())

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from stages import mnist
+from stages.common import mnist
 
 ROOT = Path(__file__).parents[1]
 SLICE = {
@@ -20,11 +20,11 @@ SLICE = {
     "data.test_images": 400,
     "sweep.n_trials": 6,
     "sweep.batch": 4,
-    "replicates.seeds": 2,
-    "longer.seeds": 2,
-    "longer.epochs": 2,
-    "revival.trials": 2,
-    "initialization.n_trials": 3,
+    "comparisons.one_epoch.seeds": 2,
+    "comparisons.five_epochs.seeds": 2,
+    "comparisons.five_epochs.train.epochs": 2,
+    "follow_ups.revival.trials.first": 2,
+    "searches.initialization.n_trials": 3,
     "resnet.train_images": 128,
     "resnet.test_images": 100,
     "resnet.recalibration_images": 64,

@@ -10,8 +10,12 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from stages import device, network, params, training, treatments
-from stages.images import Part
+from stages.common import device
+from stages.common.determinism import fix
+from stages.common.normalization import Normalization
+from stages.settings import params
+from stages.vision import model, treatments
+from stages.vision.images import Part
 
 REPETITIONS = 3
 SIZES = {28: 512, 224: 64}  # pixels: images that are timed
@@ -20,30 +24,31 @@ IMAGENET, IMAGENETTE = 50_000, 9_469  # images: ImageNet's validation set, Image
 
 def main() -> None:
     settings = params.load()
-    place = device.prepare(settings.run.device)
-    training.fix(settings.resnet.threads)
-    norm = treatments.Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    timed_on = device.prepare(settings.run.device)
+    fix(settings.resnet.threads)
+    norm = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     tune = settings.resnet.fine_tune.model_copy(update={"epochs": 1})
     print(
-        f"# Speed of ResNet-18\n\n`make rates` on {device.describe(place)}, {settings.resnet.threads} thread:", end=" "
+        f"# Speed of ResNet-18\n\n`make rates` on {device.describe(timed_on)}, {settings.resnet.threads} thread:",
+        end=" ",
     )
     print(f"images a second, median of {REPETITIONS} (range).\n")
     print("| images | evaluation | recalibration | training |\n|---|---|---|---|")
     rates: dict[tuple[int, str], float] = {}
     for size, count in SIZES.items():
         part = Part(torch.randint(256, (count, 3, size, size), dtype=torch.uint8), torch.randint(1000, (count,)))
-        model = network.build("resnet18", None, [str(number) for number in range(1000)], 0).to(place)
+        network = model.build("resnet18", None, [str(number) for number in range(1000)], 0).to(timed_on)
         ways: dict[str, Callable[[], object]] = {
-            "evaluation": partial(treatments.logits, model, part.images, norm),
-            "recalibration": partial(treatments.recalibrated, model, part.images, norm, 64),
-            "training": partial(treatments.train, model, part, norm, tune, 32, 0),
+            "evaluation": partial(treatments.logits, network, part.images, norm),
+            "recalibration": partial(treatments.recalibrated, network, part.images, norm, 64),
+            "training": partial(treatments.train, network, part, norm, tune, 32, 0),
         }
         cells = []
         for way, run in ways.items():
             run()
-            found = [count / seconds(run) for _ in range(REPETITIONS)]
-            rates[size, way] = statistics.median(found)
-            cells.append(f"{rates[size, way]:.0f} ({min(found):.0f} to {max(found):.0f})")
+            repeated = [count / seconds(run) for _ in range(REPETITIONS)]
+            rates[size, way] = statistics.median(repeated)
+            cells.append(f"{rates[size, way]:.0f} ({min(repeated):.0f} to {max(repeated):.0f})")
         print(f"| {size} x {size} | {' | '.join(cells)} |", flush=True)
     minutes = {
         "evaluation of ImageNet's validation set": IMAGENET / rates[224, "evaluation"] / 60,

@@ -1,4 +1,4 @@
-"""The published mean and standard deviation, found again from the pixels."""
+"""The published mean and standard deviation, from the pixels themselves."""
 
 import csv
 import json
@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from stages import mnist, statistics
+from stages import statistics
+from stages.common import mnist
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +30,8 @@ def written(data: mnist.Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_training_pixels_have_the_published_mean_and_std(written: Path) -> None:
-    found = json.loads((written / "metrics/statistics.json").read_text())["train"]
-    assert (round(found["mean"], 4), round(found["std"], 4)) == (0.1307, 0.3081)
+    train = json.loads((written / "metrics/statistics.json").read_text())["train"]
+    assert (round(train["mean"], 4), round(train["std"], 4)) == (0.1307, 0.3081)
 
 
 def test_mean_and_std_are_those_of_all_pixels(data: mnist.Data, written: Path) -> None:
@@ -67,14 +68,14 @@ def test_table_of_pixels_gives_mean_and_std_to_four_digits(data: mnist.Data, wri
 @pytest.mark.parametrize("size", [64, 1])
 def test_averaged_std_is_lower_by_the_two_spreads_that_it_loses(size: int, data: mnist.Data) -> None:
     images = data.train_images[:1000]  # the last of 16 batches of 64 has 40 images
-    found = statistics.averaged_std(images, size)
+    spreads = statistics.averaged_std(images, size)
     _, std = statistics.mean_and_std(statistics.histogram(images))
     batches = (images.double() / 255).split(size)
     stds = [batch.std(correction=0).item() for batch in batches]
     expected = sum(std * len(batch) for std, batch in zip(stds, batches, strict=True)) / len(images)
-    assert found["averaged_std"] == pytest.approx(expected, rel=1e-9)
-    assert found["averaged_std"] < std
-    assert math.hypot(*found.values()) == pytest.approx(std, rel=1e-12)
+    assert spreads["averaged_std"] == pytest.approx(expected, rel=1e-9)
+    assert spreads["averaged_std"] < std
+    assert math.hypot(*spreads.values()) == pytest.approx(std, rel=1e-12)
 
 
 def test_one_batch_of_everything_loses_nothing(data: mnist.Data) -> None:

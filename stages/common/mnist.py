@@ -1,0 +1,76 @@
+"""MNIST as published by LeCun, Cortes and Burges: four files, known by their hashes, read as tensors."""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from stages.settings.params import InputError
+
+FOLDER = Path("data/mnist")
+
+# name: (bytes, SHA-256) of the four files, unpacked, as published at the authors' site in 1998.
+FILES = {
+    "train-images-idx3-ubyte": (47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+    "train-labels-idx1-ubyte": (60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+    "t10k-images-idx3-ubyte": (7_840_016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+    "t10k-labels-idx1-ubyte": (10_008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+}
+
+
+class Data(NamedTuple):
+    """Images: uint8 tensors (N, 1, 28, 28), raw pixels 0..255. Labels: int64 tensors (N,), digits 0..9."""
+
+    train_images: torch.Tensor
+    train_labels: torch.Tensor
+    test_images: torch.Tensor
+    test_labels: torch.Tensor
+
+    def to(self, device: torch.device) -> "Data":
+        """The same on `device`, as bytes still: 55 MB for all of MNIST."""
+        return Data(*(part.to(device) for part in self))
+
+    def part(self, train_images: int, held_out: int) -> "Data":
+        """The first `train_images` training images; tested are the test images, or the last `held_out` of training."""
+        images, labels, rest = self.train_images, self.train_labels, len(self.train_images) - held_out
+        tests = (images[rest:], labels[rest:]) if held_out else (self.test_images, self.test_labels)
+        return Data(images[:train_images], labels[:train_images], *tests)
+
+
+def fault(path: Path) -> str | None:
+    """The difference of the file at `path` from the published one of the same name; None if there is none."""
+    size, sha256 = FILES[path.name]
+    if not path.is_file():
+        return "no such file"
+    try:
+        with path.open("rb") as file:
+            actual_size, actual = path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if actual_size != size:
+        return f"{actual_size:,} bytes instead of {size:,}"
+    return None if actual == sha256 else f"SHA-256 {actual[:8]}… instead of {sha256[:8]}…"
+
+
+def load(train_images: int, test_images: int, folder: Path = FOLDER) -> Data:
+    """The first `train_images` and `test_images` digits.
+
+    raises: InputError if a file in `folder` is missing or is not the published one
+    """
+    for name in FILES:
+        if wrong := fault(folder / name):
+            raise InputError(f"{folder / name}: {wrong}; `dvc repro download` fetches the published file")
+    return Data(
+        _idx(folder / "train-images-idx3-ubyte", train_images).view(-1, 1, 28, 28),
+        _idx(folder / "train-labels-idx1-ubyte", train_images).long(),
+        _idx(folder / "t10k-images-idx3-ubyte", test_images).view(-1, 1, 28, 28),
+        _idx(folder / "t10k-labels-idx1-ubyte", test_images).long(),
+    )
+
+
+def _idx(path: Path, count: int) -> torch.Tensor:
+    # IDX: a magic number and one size for each dimension, four bytes each, then the bytes of the items.
+    header, item = (16, 28 * 28) if "idx3" in path.name else (8, 1)
+    return torch.from_numpy(np.fromfile(path, np.uint8, count=count * item, offset=header))

@@ -1,0 +1,105 @@
+"""Points compared over seeds: after each epoch in a table, at the end by the rule."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stages.common import files
+from stages.evidence.paired import compare
+from stages.settings.params import Parameters, Params, Rule
+from stages.study import runner, store
+from stages.study.fingerprint import Trial
+from stages.study.proposals import Points
+
+COLUMNS = ("seed", "point", "epoch", "accuracy", "loss", "difference")
+
+
+class Curves(NamedTuple):
+    """The results of one point: float arrays (seeds, epochs), nan where a loss is no number."""
+
+    accuracy: np.ndarray
+    loss: np.ndarray
+
+    def difference(self, reference: "Curves") -> np.ndarray:
+        """Accuracy minus that of the reference after the same epoch; nan where the reference has no such epoch."""
+        shared = min(self.accuracy.shape[1], reference.accuracy.shape[1])
+        difference = np.full_like(self.accuracy, np.nan)
+        difference[:, :shared] = self.accuracy[:, :shared] - reference.accuracy[:, :shared]
+        return difference
+
+
+def compare_over_seeds(
+    name: str,
+    settings: Params,
+    points: Mapping[str, Parameters],
+    seeds: int,
+    trial: type[Trial],
+    reference: str = "standard",
+) -> None:
+    """Runs a trial at each point with each seed, and writes
+
+    metrics/{name}.json: of each point its parameters, accuracy and loss over the seeds, and their means after each
+                         epoch; of all but the reference the comparison with it, seed by seed, by the rule
+    plots/{name}.csv:    a row for each trial and epoch, with the difference from the reference at the same seed
+
+    A seed gives every point the same initial weights, order and dropout.
+
+    points: what the trials are told, by the name of the point; `seed` is the first of `seeds` that follow each other
+    """
+    names = sorted(points, key=lambda point: point != reference)
+    plan = [points[point] | {"seed": int(points[point]["seed"]) + index} for index in range(seeds) for point in names]
+    results = store.results(runner.run(name, settings, Points(plan), trial))
+    curves = {point: read_curves(results[column :: len(names)]) for column, point in enumerate(names)}
+    files.write_csv(Path(f"plots/{name}.csv"), COLUMNS, rows(points, curves, reference))
+    files.write_json(Path(f"metrics/{name}.json"), summary(points, curves, reference, settings.rule) | {"seeds": seeds})
+
+
+def read_curves(results: Sequence[Mapping[str, Any]]) -> Curves:
+    """The curves of a point from its results, one for each seed; a single epoch where they do not tell of more."""
+    of = [[result.get(f"{name}_by_epoch") or [result[name]] for result in results] for name in Curves._fields]
+    return Curves(*(np.array(values, float) for values in of))
+
+
+def rows(points: Mapping[str, Parameters], curves: Mapping[str, Curves], reference: str) -> Iterator[tuple]:
+    """The lines of the table: seed by seed, in each the points, of each the epochs."""
+    for index in range(len(curves[reference].accuracy)):
+        for point, curve in curves.items():
+            difference = curve.difference(curves[reference])
+            epochs = curve.accuracy.shape[1]
+            # A result of the last epoch alone is of that epoch, where the parameters tell which it was.
+            numbers = range(1, epochs + 1) if epochs > 1 else [points[point].get("epochs", "")]
+            for epoch, *values in zip(
+                numbers, curve.accuracy[index], curve.loss[index], difference[index], strict=True
+            ):
+                yield int(points[point]["seed"]) + index, point, epoch, *values
+
+
+def summary(
+    points: Mapping[str, Parameters], curves: Mapping[str, Curves], reference: str, rule: Rule
+) -> dict[str, dict[str, Any]]:
+    """The metrics of each point, by name; what is compared is the end of the trials."""
+    standard, metrics = curves[reference], {}
+    for point, curve in curves.items():
+        accuracy, loss = curve.accuracy[:, -1], curve.loss[:, -1]
+        metrics[point] = {"parameters": points[point], "accuracy": over_seeds(accuracy), "loss": over_seeds(loss)}
+        if curve.accuracy.shape[1] > 1:
+            metrics[point]["by_epoch"] = means_by_epoch(curve, standard)
+        if point != reference:
+            compared = compare(accuracy, standard.accuracy[:, -1], rule.margin, rule.confidence)
+            metrics[point]["difference"] = compared | rule.model_dump()
+    return metrics
+
+
+def over_seeds(values: np.ndarray) -> dict[str, float | None]:
+    """values: one for each seed; std: with n - 1 in the denominator"""
+    n = len(values)
+    std = float(values.std(ddof=1)) if n > 1 else None
+    return {"n": n, "mean": float(values.mean()), "std": std, "min": float(values.min()), "max": float(values.max())}
+
+
+def means_by_epoch(curve: Curves, reference: Curves) -> dict[int, dict[str, float]]:
+    """Accuracy and its difference from the reference, each the mean over the seeds, by the number of the epoch."""
+    means = zip(curve.accuracy.mean(axis=0), curve.difference(reference).mean(axis=0), strict=True)
+    return {epoch: {"accuracy": mean, "difference": difference} for epoch, (mean, difference) in enumerate(means, 1)}

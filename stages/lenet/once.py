@@ -1,0 +1,60 @@
+"""One training run that is reported in full, for the stages `baseline` and `zero_one`."""
+
+import io
+from pathlib import Path
+
+import torch
+
+from stages.common import device, files, mnist
+from stages.common.normalization import Normalization
+from stages.lenet.training import Training, train_and_test
+from stages.settings import progress
+from stages.settings.params import Params
+
+CURVE_POINTS = 50  # of the learning curve, in each epoch
+
+
+def train_once(name: str, norm: Normalization, settings: Params) -> None:
+    """Trains and tests a network under `norm` and writes
+
+    metrics/{name}.json:             accuracy and loss on the test images
+    data/models/{name}.pt:           the weights (state dict)
+    plots/{name}/learning_curve.csv: training loss against images seen
+    plots/{name}/predictions.csv:    actual and predicted digit of every test image
+    plots/{name}/epochs.csv:         accuracy and loss on the test images after every epoch
+    data/machine/{name}.json:        what it ran on
+    """
+    runs_on = device.prepare(settings.run.device)
+    told = settings.told()
+    images = told.pop("train_images")
+    training = Training(**told)  # type: ignore[arg-type]
+    data = mnist.load(settings.data.train_images, settings.data.test_images).to(runs_on)
+    mean, std = norm.mean[0], norm.std[0]
+    print(f"{name}: mean {mean:g}, std {std:g}, {images:,} images on {device.describe(runs_on)}", flush=True)
+    with progress.bar(name, settings.data.train_images * training.epochs, "images", log_seconds=10) as bar:
+        outcome = train_and_test(norm, training, data, settings.train.threads, lambda seen: bar.update(seen - bar.n))
+    test, plots = outcome.tests[-1], Path("plots", name)
+    weights = io.BytesIO()
+    torch.save({key: value.cpu().contiguous() for key, value in outcome.model.state_dict().items()}, weights)
+    files.write_bytes(Path(f"data/models/{name}.pt"), weights.getvalue())
+    files.write_csv(plots / "learning_curve.csv", ("images", "loss"), _curve(outcome.losses, settings))
+    predictions = zip(data.test_labels.tolist(), test.predicted.tolist(), strict=True)
+    files.write_csv(plots / "predictions.csv", ("actual", "predicted"), predictions)
+    by_epoch = ((number, each.accuracy, each.loss) for number, each in enumerate(outcome.tests, 1))
+    files.write_csv(plots / "epochs.csv", ("epoch", "accuracy", "loss"), by_epoch)
+    files.write_machine(Path(f"data/machine/{name}.json"), device.describe(runs_on))
+    files.write_json(Path(f"metrics/{name}.json"), {"accuracy": test.accuracy, "loss": test.loss})
+    print(f"{name}: accuracy {test.accuracy:.4f}, loss {test.loss:.4f} on {len(test.predicted):,} test images")
+
+
+def _curve(losses: torch.Tensor, settings: Params) -> list[tuple[int, float]]:
+    """(images seen, mean loss of the steps since the point before)."""
+    epoch = len(losses) // settings.train.epochs
+    images, size = settings.data.train_images, settings.train.batch_size
+    points = []
+    for number, of_epoch in enumerate(losses.double().split(epoch)):
+        seen = number * images
+        for part in of_epoch.tensor_split(min(CURVE_POINTS, epoch)):
+            seen = min(seen + len(part) * size, (number + 1) * images)
+            points.append((seen, part.mean().item()))
+    return points

@@ -1,0 +1,94 @@
+"""A trial of LeNet: a training run and its tests, as a worker runs it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stages.common import device, mnist
+from stages.common.normalization import Normalization
+from stages.lenet.model import silent
+from stages.lenet.training import Test, Training, initial, train_and_test
+from stages.settings.params import Params
+
+SILENT_IMAGES = 1000  # test images for which a unit must be 0 to count as silent
+
+
+class LenetTrial:
+    """Evaluates trials in this process, with data that it reads once.
+
+    root: the folder that the project's data lie in
+    """
+
+    def __init__(self, settings: Params, root: Path = Path()):
+        self.cores = settings.train.threads
+        self.device = device.prepare(settings.run.device)
+        self.data = mnist.load(60_000, settings.data.test_images, root / mnist.FOLDER).to(self.device)
+
+    @staticmethod
+    def check(settings: Params) -> None:
+        """raises: InputError if what it reads is not there or is damaged"""
+        mnist.load(1, 1)
+
+    @staticmethod
+    def files(settings: Params) -> list[Path]:
+        """The files that it reads."""
+        return [mnist.FOLDER / name for name in mnist.FILES]
+
+    @staticmethod
+    def threads(settings: Params) -> int:
+        """How many CPU threads one trial uses."""
+        return settings.train.threads
+
+    @staticmethod
+    def determinants(settings: Params) -> dict[str, dict]:
+        """The settings and the data that determine the result, besides what the trial is told."""
+        hashes = {name: sha256 for name, (_, sha256) in mnist.FILES.items()}
+        return {
+            "data": {"test_images": settings.data.test_images} | hashes,
+            "train": {"threads": settings.train.threads},
+        }
+
+    def __call__(
+        self,
+        mean: float,
+        std: float,
+        train_images: int,
+        held_out: int = 0,
+        start_mean: float | None = None,
+        start_std: float | None = None,
+        **told: Any,
+    ) -> dict[str, Any]:
+        """A training run under (mean, std) on the first `train_images` digits, tested after every epoch.
+
+        held_out: so many of the last training images are tested instead of the test images: for choices, a learning
+                  rate say, that the test must not see. 0 for none
+        start_mean, start_std, told: see `Training`
+        returns: accuracy and loss of the last test, and of the test after each epoch; accuracy on the test images of
+                 even and of odd index; for each layer the share of silent units before and after training; the kind
+                 of device. Accuracies are fractions in [0, 1]; a loss that is not finite is None.
+        """
+        device.release_memory()  # of the trial before
+        start = Normalization.of(start_mean, start_std) if start_mean is not None and start_std is not None else None
+        norm, training = Normalization.of(mean, std), Training(start=start, **told)
+        data = self.data.part(train_images, held_out)
+        model, _, tests = train_and_test(norm, training, data, self.cores)
+        shown = norm(self.data.test_images[:SILENT_IMAGES])
+        before = silent(initial(norm, training).to(self.device), shown)
+        last = tests[-1]
+        correct = (last.predicted == data.test_labels.cpu()).double()
+        return {
+            "accuracy": last.accuracy,
+            "accuracy_even": correct[::2].mean().item(),
+            "accuracy_odd": correct[1::2].mean().item() if len(correct) > 1 else last.accuracy,
+            "loss": _finite(last),
+            **{f"{layer}_silent_before": share for layer, share in before.items()},
+            **{f"{layer}_silent_after": share for layer, share in silent(model, shown).items()},
+            "accuracy_by_epoch": [each.accuracy for each in tests],
+            "loss_by_epoch": [_finite(each) for each in tests],
+            "device": device.describe(self.device),
+        }
+
+
+def _finite(test: Test) -> float | None:
+    return test.loss if torch.tensor(test.loss).isfinite() else None

@@ -1,0 +1,52 @@
+"""What determines the trials of a study, in a form that can be kept with them and compared."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+import torch
+
+from stages.settings.params import Params
+from stages.study import meaning
+
+
+class Trial(Protocol):
+    """The evaluation of trials in a worker: called with what one is told, it gives the result.
+
+    A result is a flat mapping that JSON can hold, with `accuracy`, which studies maximize, and `device`, its kind.
+    """
+
+    def __init__(self, settings: Params, root: Path = Path()):
+        """root: the folder that the project's data lie in"""
+
+    @staticmethod
+    def check(settings: Params) -> None:
+        """raises: InputError if what it reads is not there or is damaged"""
+
+    @staticmethod
+    def files(settings: Params) -> list[Path]:
+        """The files that it reads: a cluster's workers get them."""
+
+    @staticmethod
+    def threads(settings: Params) -> int:
+        """How many CPU threads one trial uses."""
+
+    @staticmethod
+    def determinants(settings: Params) -> dict[str, dict]:
+        """The settings and the data that determine the result, besides what the trial is told."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]: ...
+
+
+def fingerprint(settings: Params, proposing: dict[str, dict], trial: type[Trial]) -> dict[str, Any]:
+    """Everything that determines the trials of a study: trials are used again only where all of it is the same.
+
+    proposing: what determines which trials there are (see `proposals`)
+    """
+    determinants = trial.determinants(settings)
+    for section, values in proposing.items():
+        determinants[section] = determinants.get(section, {}) | values
+    return determinants | {
+        "code of the trial": meaning.digest(trial.__module__),
+        "versions": {"torch": torch.__version__.partition("+")[0], "optuna": optuna.__version__},
+    }

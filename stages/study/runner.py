@@ -1,0 +1,130 @@
+"""The run of a study: its trials are evaluated side by side, kept as soon as they are there, and none twice."""
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import optuna
+import psutil
+import torch
+from optuna.exceptions import StorageInternalError
+from optuna.trial import FrozenTrial
+from sqlalchemy.exc import SQLAlchemyError
+
+from stages.common import device, files
+from stages.settings import progress
+from stages.settings.params import InputError, Params
+from stages.study import store
+from stages.study.fingerprint import Trial, fingerprint
+from stages.study.local import WorkerDied, Workers
+from stages.study.proposals import Points, Search
+
+if TYPE_CHECKING:
+    from stages.study.cluster import Cluster
+
+FROM_SCRATCH = "FROM_SCRATCH"  # the environment variable that asks for all trials to be evaluated again
+WORKER_MEMORY = 2**30  # bytes that a worker needs, and some: it peaks at 0.8 GiB on LeNet (metrics/speed.md)
+
+Plan = Search | Points
+
+
+def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> list[FrozenTrial]:
+    """All trials of a plan, in order, each with its result.
+
+    Those that the study lacks are evaluated, and kept in data/studies/{name}.sqlite3; data/machine/{name}.json says on
+    what.
+
+    trial:  evaluates one; the names of the parameters are its keyword arguments
+    raises: InputError, in one line, for whatever stops it
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what batch systems send ends like Ctrl-C
+    path = store.FOLDER / f"{name}.sqlite3"
+    try:
+        return _run(name, path, settings, plan, trial)
+    except (SQLAlchemyError, StorageInternalError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise InputError(f"{path}: {reason}; all trials that it held are kept") from None
+    except WorkerDied as death:
+        number, parameters = death.args
+        raise InputError(
+            f"{name}: trial {number} {parameters}: its worker died, also when repeated; is there enough memory?"
+        ) from None
+    except KeyboardInterrupt:
+        raise InputError(
+            f"{name}: interrupted; what is finished is in {path}, the next run goes on from there"
+        ) from None
+
+
+def _run(name: str, path: Path, settings: Params, plan: Plan, trial: type[Trial]) -> list[FrozenTrial]:
+    runs_on = device.prepare(settings.run.device)
+    trial.check(settings)  # says what is wrong before any worker starts
+    determinants = fingerprint(settings, plan.determinants(), trial)
+    study = store.open_study(determinants, path, from_scratch=bool(os.environ.get(FROM_SCRATCH)))
+    store.complete(study)
+    done = store.results(plan.trials(study))
+    lacking = plan.total - len(done)
+    count = min(worker_count(settings, trial.threads(settings), runs_on), max(1, lacking))
+    where = settings.run.scheduler or f"{count} at a time on {device.describe(runs_on)}"
+    there = f"{name}: {len(done)} of {plan.total} trials are there"
+    print(there + (f"; the others: {where}" if lacking else ""), flush=True)
+    if lacking:
+        best = max((result["accuracy"] for result in done), default=0.0)
+        with (
+            executor(settings, count, trial) as workers,
+            progress.bar(name, plan.total, "trials", len(done)) as bar,
+        ):
+            for result in _evaluated(study, plan, workers):
+                best = max(best, result["accuracy"])
+                bar.set_postfix_str(f"best accuracy {best:.4f}", refresh=False)
+                bar.update()
+    machine = Path(f"data/machine/{name}.json")
+    if lacking or not machine.exists():
+        files.write_machine(machine, device.describe(runs_on))
+    return plan.trials(study)
+
+
+def _evaluated(study: optuna.Study, plan: Plan, workers: "Workers | Cluster") -> Iterator[dict]:
+    """The results of the trials that the study lacks, in the order in which they are ready; each is kept by then."""
+    for batch in plan.batches(study):
+        trials = {trial.number: trial for trial in batch}
+        tasks = {number: plan.fixed | trial.params for number, trial in trials.items()}
+        for number, result in workers.run(tasks, partial(_start, study, trials)):
+            store.keep(study, trials[number], result)
+            yield result
+
+
+def _start(study: optuna.Study, trials: Mapping[int, FrozenTrial], number: int) -> None:
+    store.start(study, trials[number])
+
+
+def executor(settings: Params, count: int, trial: type[Trial]) -> "Workers | Cluster":
+    """Who evaluates: the cluster that `run.scheduler` names, or processes on this machine."""
+    if settings.run.scheduler:
+        try:
+            from stages.study.cluster import Cluster
+        except ImportError:
+            raise InputError(
+                "run.scheduler needs Dask, which is not installed: pip install -c .constraints.txt '.[cluster]'"
+            ) from None
+        return Cluster(settings.run.scheduler, trial, settings, fingerprint(settings, {}, trial))
+    return Workers(count, trial, (settings,))
+
+
+def worker_count(settings: Params, threads: int, runs_on: torch.device) -> int:
+    """How many trials run at a time: one on a GPU, else one for each `threads` cores, if they fit into free memory."""
+    if settings.run.workers != "auto":
+        return int(settings.run.workers)
+    if runs_on.type != "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count, free = max(1, cores // threads), psutil.virtual_memory().available
+    if count > (fit := max(1, free // WORKER_MEMORY)):
+        print(
+            f"run.workers: {fit} instead of {count}, as {free / 2**30:.1f} GiB of memory are free"
+            f" and a worker takes up to {WORKER_MEMORY / 2**30:g}",
+            flush=True,
+        )
+    return min(count, fit)

@@ -1,0 +1,149 @@
+"""A network under a normalization: its logits, its training, and what can be done when the normalization changes."""
+
+import copy
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import update_bn
+
+from stages.common.determinism import fix
+from stages.common.normalization import Normalization
+from stages.settings.params import Resnet, Sgd
+from stages.vision import folding, model
+from stages.vision.images import Images, Part
+
+Treatment = Literal["as_is", "recalibrated", "folded", "fine_tuned"]
+TREATMENTS: tuple[Treatment, ...] = get_args(Treatment)
+TEST_BATCH = 100  # images at a time where no statistics of batches are taken
+
+
+def outcome(
+    treatment: Treatment, network: nn.Module, data: Images, settings: Resnet, new: Normalization
+) -> torch.Tensor:
+    """The logits on the `val` images, normalized by `new`, of a network whose own normalization is `settings.norm`.
+
+    as_is:        the network as it is
+    recalibrated: with the statistics of batch normalization estimated again
+    folded:       with the change absorbed into its first convolution
+    fine_tuned:   trained further, as `settings.fine_tune` says
+
+    A pure function of its arguments and of the kind of device that holds `network`, which it leaves as it was.
+
+    returns: float32 tensor (N, classes), on the CPU
+    """
+    fix(settings.threads)
+    if treatment == "recalibrated":
+        network = recalibrated(network, data.train.images[: settings.recalibration_images], new, settings.batch_size)
+    elif treatment == "folded":
+        network = folded(network, Normalization(settings.norm.mean, settings.norm.std), new)
+    elif treatment == "fine_tuned":
+        network = copy.deepcopy(network)
+        train(network, data.train, new, settings.fine_tune, settings.batch_size, settings.seed)
+    return logits(network, data.val.images, new)
+
+
+def scratch(
+    data: Images,
+    settings: Resnet,
+    norm: Normalization,
+    seed: int,
+    device: torch.device,
+    progress: Callable[[int], object] | None = None,
+) -> nn.Module:
+    """A network with weights drawn by `seed` and trained under `norm`, as `settings.train` says: a pure function.
+
+    Training runs of one seed start from the same weights and see the same images in the same order, whatever `norm` is.
+
+    progress: called after every step with the number of images seen so far
+    """
+    fix(settings.threads)
+    network = model.build(settings.arch, None, data.classes, seed).to(device)
+    return train(network, data.train, norm, settings.train, settings.batch_size, seed, progress)
+
+
+@torch.no_grad()
+def logits(network: nn.Module, images: torch.Tensor, norm: Normalization) -> torch.Tensor:
+    """images: uint8 (N, 3, H, W), read a batch at a time; returns: float32 (N, classes), on the CPU"""
+    network.eval()
+    return torch.cat([network(_inputs(batch, norm, network)).cpu() for batch in images.split(TEST_BATCH)])
+
+
+def accuracy(outputs: torch.Tensor, labels: torch.Tensor) -> float:
+    """Fraction of the rows of `outputs` (logits, (N, classes)) that are largest at their label (int64, (N,))."""
+    return (outputs.argmax(1) == labels).double().mean().item()
+
+
+def train(
+    network: nn.Module,
+    part: Part,
+    norm: Normalization,
+    settings: Sgd,
+    batch_size: int,
+    seed: int,
+    progress: Callable[[int], object] | None = None,
+) -> nn.Module:
+    """Trains `network` in place by SGD and returns it, in evaluation mode.
+
+    The order of the images depends on the seed and their number alone.
+
+    progress: called after every step with the number of images seen so far
+    """
+    torch.manual_seed(seed)  # of dropout, in networks that have it
+    order = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.SGD(
+        network.parameters(), settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+    steps = settings.epochs * len(batches(part.labels, batch_size))
+    network.train()
+    step = seen = 0
+    for _ in range(settings.epochs):
+        for batch in batches(torch.randperm(len(part.labels), generator=order), batch_size):
+            if settings.schedule == "linear":
+                optimizer.param_groups[0]["lr"] = settings.lr * (1 - step / steps)
+            optimizer.zero_grad()
+            inputs = _inputs(part.images[batch], norm, network)
+            F.cross_entropy(network(inputs), part.labels[batch].to(inputs.device)).backward()
+            optimizer.step()
+            step, seen = step + 1, seen + len(batch)
+            if progress:
+                progress(seen)
+    return network.eval()
+
+
+def recalibrated(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_size: int) -> nn.Module:
+    """A copy whose batch normalization has the statistics of `images` under `norm`: averages over all their batches.
+
+    Nothing else changes: a network without batch normalization comes back as it is.
+
+    images: uint8 (N, 3, H, W), training images
+    """
+    network = copy.deepcopy(network).eval()
+    # update_bn puts into training mode whatever it is given: the layers alone, as dropout and the like must not act.
+    layers = nn.ModuleList(layer for layer in network.modules() if isinstance(layer, _BatchNorm))
+    layers.forward = network.forward
+    update_bn((_inputs(batch, norm, network) for batch in batches(images, batch_size)), layers)
+    return network.eval()
+
+
+def folded(network: nn.Module, own: Normalization, new: Normalization) -> nn.Module:
+    """A copy that gives for images under `new` what `network` gives for them under `own`, up to rounding."""
+    network = copy.deepcopy(network)
+    name, conv = model.first_convolution(network)
+    model.replace(network, name, folding.fold(conv, own, new))
+    return network.eval()
+
+
+def batches(items: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:
+    """Whole batches only, as the last rest may be too small for statistics; all of fewer items than a batch."""
+    whole = len(items) // size * size or len(items)
+    return items[:whole].split(size)
+
+
+def _inputs(pixels: torch.Tensor, norm: Normalization, network: nn.Module) -> torch.Tensor:
+    """The normalized images on the network's device, in the order of memory that `model.build` gives networks."""
+    device = next(network.parameters()).device
+    return norm(pixels.to(device).contiguous(memory_format=torch.channels_last))
