@@ -15,8 +15,9 @@ REPORT = Path("report.md")
 
 
 def main() -> None:
+    settings = params.load()
     metrics = {path.stem: json.loads(path.read_text()) for path in sorted(METRICS.glob("*.json"))}
-    comparisons = {name: metrics[name] for name in params.load().comparisons if name in metrics}
+    comparisons = {name: metrics[name] for name in settings.comparisons if name in metrics}
     # A number that a metrics file lacks is an error, not an empty place on the page.
     page = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     page.filters |= {function.__name__: function for function in (compared, number, numbers, points)}

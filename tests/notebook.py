@@ -1,6 +1,7 @@
 """The notebook's own network and loop, after its protocol: what the project's are compared with."""
 
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -46,14 +47,22 @@ def load(folder: Path, mean: float, std: float, train: bool) -> datasets.MNIST:
         return datasets.MNIST(root, train=train, transform=transform)
 
 
+def adadelta(parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.Adadelta(parameters, lr=1.0)
+
+
 def train(
-    dataset: torch.utils.data.Dataset, epochs: int = 1, shuffle: bool = False, seed: int = 1998
+    dataset: torch.utils.data.Dataset,
+    epochs: int = 1,
+    shuffle: bool = False,
+    seed: int = 1998,
+    optimizer_of: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer] = adadelta,
 ) -> tuple[Net, list[float]]:
-    """A trained network and the loss of every step."""
+    """A trained network and the loss of every step; optimizer_of: the notebook's, or another one."""
     torch.manual_seed(seed)
     loader = torch.utils.data.DataLoader(dataset, batch_size=64, shuffle=shuffle)
     model, losses = Net(), []
-    optimizer = torch.optim.Adadelta(model.parameters(), lr=1.0)
+    optimizer = optimizer_of(model.parameters())
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.7)
     for _ in range(epochs):
         model.train()

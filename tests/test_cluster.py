@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -84,11 +85,16 @@ def test_study_of_24_trials_is_the_same_whoever_runs_it(project: Clone, schedule
 
     forget(project)
     project.set(run__scheduler=None, run__workers=2)
-    instants = random.Random(3)
+    instants, log = random.Random(3), project.folder / "log"
     for kill in range(10):
-        sweep = subprocess.Popen([sys.executable, "-m", "stages.sweep"], cwd=project.folder, env=ENV)
-        time.sleep(instants.uniform(4, 9))
-        assert sweep.poll() is None, f"the study was complete before kill {kill}"
+        with log.open("w") as file:
+            sweep = subprocess.Popen(
+                [sys.executable, "-m", "stages.sweep"], cwd=project.folder, env=ENV, stdout=file, stderr=file
+            )
+        # Every other one after its first new trial, so that each of them gets on, however fast the machine is.
+        wait_for(lambda: re.findall(r"sweep: \d+/24", log.read_text()), 1 + kill % 2)
+        time.sleep(instants.uniform(0, 1))
+        assert sweep.poll() is None, f"kill {kill}: the study ended before: {log.read_text()}"
         sweep.kill()
         sweep.wait()
     project.run(sys.executable, "-m", "stages.sweep")

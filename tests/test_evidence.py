@@ -2,20 +2,30 @@
 
 import csv
 import json
+import math
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import Clone
 
-from stages import fold, folding, lenet, mnist, params, report, training
-from stages.lenet import LeNet
-from stages.training import Init, Normalization
+from stages import report
+from stages.common import mnist
+from stages.common.normalization import Normalization
+from stages.lenet import training
+from stages.lenet.folding import folded, load, log_probabilities
+from stages.lenet.model import LeNet, Masks, silent
+from stages.lenet.training import Training, initial, train_and_test
+from stages.settings.params import Init
+from stages.vision import folding
 
-STANDARD, RAW = Normalization(0.1307, 0.3081), Normalization(0.0, 1.0)
-PAIRS = [STANDARD, RAW, Normalization(0.5, 0.5), Normalization(5.0, 0.5), Normalization(-5.0, 2.47)]
+STANDARD, RAW = Normalization.of(0.1307, 0.3081), Normalization.of(0.0, 1.0)
+PAIRS = [STANDARD, RAW, Normalization.of(0.5, 0.5), Normalization.of(5.0, 0.5), Normalization.of(-5.0, 2.47)]
+DEFAULT = Training(seed=1998, epochs=1, batch_size=64, shuffle=False, optimizer="adadelta", lr=1.0, gamma=0.7)
+INITS = get_args(Init)
 
 
 @pytest.fixture(scope="module")
@@ -25,22 +35,20 @@ def data(digits: Path) -> mnist.Data:
 
 @pytest.fixture(scope="module")
 def trained(data: mnist.Data) -> LeNet:
-    settings = params.Train(epochs=1, batch_size=64, lr=1.0, gamma=0.7, seed=1998, shuffle=False, threads=1)
-    return training.evaluate(STANDARD, settings, data)[0]
+    return train_and_test(STANDARD, DEFAULT, data).model
 
 
 @pytest.mark.parametrize("new", PAIRS)
 def test_folded_network_is_the_same_function_of_the_pixels(
     new: Normalization, trained: LeNet, data: mnist.Data
 ) -> None:
-    expected = fold.log_probabilities(trained, data.test_images, STANDARD)
-    moved = fold.folded(trained, STANDARD, new)
-    found = fold.log_probabilities(moved, data.test_images, new)
-    assert (found - expected).abs().max() < 1e-4
-    back = fold.log_probabilities(fold.folded(moved, new, RAW), data.test_images, RAW)
+    expected = log_probabilities(trained, data.test_images, STANDARD)
+    moved = folded(trained, STANDARD, new)
+    assert (log_probabilities(moved, data.test_images, new) - expected).abs().max() < 1e-4
+    back = log_probabilities(folded(moved, new, RAW), data.test_images, RAW)
     assert (back - expected).abs().max() < 1e-4
     if new != STANDARD:  # and without folding, it is another function
-        assert (fold.log_probabilities(trained, data.test_images, new) - expected).abs().max() > 1e-2
+        assert (log_probabilities(trained, data.test_images, new) - expected).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize(("padding", "bias"), [(0, True), (0, False), (1, True), ((2, 1), False), (3, False)])
@@ -48,46 +56,91 @@ def test_fold_is_exact_with_channels_strides_and_padding(padding, bias: bool) ->
     torch.manual_seed(5)
     conv = torch.nn.Conv2d(3, 8, (5, 3), stride=2, padding=padding, bias=bias, dtype=torch.float64)
     pixels = torch.rand(4, 3, 17, 19, dtype=torch.float64)
-    own, new = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ((-0.5, 0.3, 1.5), (0.2, 3.0, 0.6))
+    own = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    new = Normalization((-0.5, 0.3, 1.5), (0.2, 3.0, 0.6))
 
-    def normalized(mean, std):
-        return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    def normalized(norm: Normalization) -> torch.Tensor:
+        return (pixels - torch.tensor(norm.mean).view(-1, 1, 1)) / torch.tensor(norm.std).view(-1, 1, 1)
 
-    expected = conv(normalized(*own))
-    found = folding.fold(conv, own, new)(normalized(*new))
-    assert torch.allclose(found, expected, atol=1e-6)  # the numbers are float32's, the sums float64's
-    single = folding.fold(conv, own, (0.3, 2.0))(normalized((0.3,) * 3, (2.0,) * 3))
-    assert torch.allclose(single, expected, atol=1e-6)
+    expected = conv(normalized(own))
+    for other in (new, Normalization.of(0.3, 2.0)):
+        moved = folding.fold(conv, own, other)(normalized(other))
+        assert torch.allclose(moved, expected, atol=1e-6)  # the numbers are float32's, the sums float64's
 
 
 def test_fold_refuses_what_it_cannot_fold() -> None:
     for conv in (torch.nn.Conv2d(4, 4, 3, groups=2), torch.nn.Conv2d(3, 4, 3, padding="same")):
         with pytest.raises(ValueError, match="one group and zeros as padding"):
-            folding.fold(conv, (0, 1), (1, 2))
+            folding.fold(conv, RAW, STANDARD)
 
 
+@pytest.mark.parametrize("init", INITS)
 @pytest.mark.parametrize("norm", PAIRS)
-def test_folded_initial_network_is_the_standard_one(norm: Normalization, data: mnist.Data) -> None:
-    expected = fold.log_probabilities(training.initial(STANDARD, 7, Init()), data.test_images, STANDARD)
-    start = training.initial(norm, 7, Init(folded=STANDARD))
-    assert (fold.log_probabilities(start, data.test_images, norm) - expected).abs().max() < 1e-4
+def test_start_at_standard_is_the_standard_networks_function(norm: Normalization, init: Init, data: mnist.Data) -> None:
+    default = DEFAULT._replace(seed=7, init=init)
+    expected = log_probabilities(initial(STANDARD, default), data.test_images, STANDARD)
+    start = initial(norm, default._replace(start=STANDARD))
+    assert (log_probabilities(start, data.test_images, norm) - expected).abs().max() < 1e-4
 
 
 def test_factors_scale_the_first_convolution_only() -> None:
-    default, scaled = (training.initial(RAW, 3, init).state_dict() for init in (Init(), Init(2.0, 0.5)))
+    scaled = initial(RAW, DEFAULT._replace(weight_factor=2.0, bias_factor=0.5)).state_dict()
+    default = initial(RAW, DEFAULT).state_dict()
     assert torch.equal(scaled.pop("conv1.weight"), 2 * default.pop("conv1.weight"))
     assert torch.equal(scaled.pop("conv1.bias"), 0.5 * default.pop("conv1.bias"))
     assert all(torch.equal(scaled[name], weights) for name, weights in default.items())
 
 
+@pytest.mark.parametrize(("layer", "fan_in"), [("conv1", 9), ("conv2", 9 * 32), ("fc1", 64 * 12**2), ("fc2", 128)])
+def test_he_normal_weights_are_normal_with_variance_2_by_fan_in(layer: str, fan_in: int) -> None:
+    model = initial(STANDARD, DEFAULT._replace(init="he_normal"))
+    weights = model.get_parameter(f"{layer}.weight").detach().double().flatten() / math.sqrt(2 / fan_in)
+    n = len(weights)
+    assert weights.mean().abs() < 4 / math.sqrt(n)
+    assert (weights.std() - 1).abs() < 4 / math.sqrt(2 * n)
+    assert weights.abs().max() > 2  # a uniform distribution of this variance ends at the root of 3
+    assert not model.get_parameter(f"{layer}.bias").any()
+
+
+def test_zero_bias_is_the_default_without_biases() -> None:
+    zero, default = (initial(STANDARD, DEFAULT._replace(init=init)).state_dict() for init in ("zero_bias", "default"))
+    for name, values in default.items():
+        assert values.any()
+        assert torch.equal(zero[name], torch.zeros_like(values) if name.endswith("bias") else values)
+
+
+def test_order_and_dropout_are_the_same_whatever_the_initial_weights(
+    data: mnist.Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, part, steps = LeNet.forward, data.part(256, 0), []
+
+    def recorded(model: LeNet, images: torch.Tensor, masks: Masks | None = None) -> torch.Tensor:
+        if masks:
+            steps.append([part.clone() for part in (images, *masks)])
+        return forward(model, images, masks)
+
+    monkeypatch.setattr(LeNet, "forward", recorded)
+    losses = []
+    for init in INITS:
+        training._drawn.cache_clear()  # each draws for itself
+        losses.append(train_and_test(STANDARD, DEFAULT._replace(init=init, epochs=2, shuffle=True), part).losses)
+    runs = [steps[start : start + 8] for start in range(0, 24, 8)]
+    assert len(steps) == 24
+    for run in runs[1:]:
+        for own, expected in zip(run, runs[0], strict=True):
+            assert all(map(torch.equal, own, expected))
+    assert not any(map(torch.equal, runs[0][0], runs[0][4]))  # the second epoch has others
+    assert len({loss.sum().item() for loss in losses}) == len(INITS)
+
+
 def test_silent_units_are_those_that_no_image_wakes(trained: LeNet, data: mnist.Data) -> None:
     images = STANDARD(data.test_images[:50])
-    shares = lenet.silent(trained, images)
+    shares = silent(trained, images)
     awake = (F.relu(trained.conv1(images)) > 0).flatten(1).any(0)
     assert shares["conv1"] == pytest.approx(1 - awake.double().mean().item())
     with torch.no_grad():
         trained.conv2.get_parameter("bias")[:32] = -1e6
-    half = lenet.silent(trained, images)
+    half = silent(trained, images)
     assert half["conv1"] == shares["conv1"]
     assert half["conv2"] >= 0.5 > shares["conv2"]
 
@@ -96,9 +149,8 @@ def test_fold_as_a_tool_makes_a_model_for_raw_pixels(finished: Clone, tmp_path: 
     model, out = finished.folder / "data/models/baseline.pt", tmp_path / "raw.pt"
     tool = (sys.executable, "-m", "stages.fold", "--mean", "0.1307", "--std", "0.3081")
     finished.run(*tool, "--model", str(model), "--out", str(out))
-    expected = fold.log_probabilities(fold.load(model), data.test_images, STANDARD)
-    found = fold.log_probabilities(fold.load(out), data.test_images, RAW)
-    assert (found - expected).abs().max() < 1e-4
+    expected = log_probabilities(load(model), data.test_images, STANDARD)
+    assert (log_probabilities(load(out), data.test_images, RAW) - expected).abs().max() < 1e-4
 
     other = tmp_path / "other.pt"
     torch.save({"fc.weight": torch.zeros(2, 2)}, other)
@@ -123,33 +175,36 @@ def metrics(project: Clone, name: str) -> dict:
     return json.loads(project.read(f"metrics/{name}.json"))
 
 
-def test_replicates_are_paired_and_begin_with_the_stages_of_their_own(finished: Clone) -> None:
-    rows, found = table(finished, "replicates"), metrics(finished, "replicates")
+def test_comparison_is_paired_and_begins_with_the_stages_of_its_own(finished: Clone) -> None:
+    rows, points = table(finished, "one_epoch"), metrics(finished, "one_epoch")
     assert [row["seed"] for row in rows] == ["1998"] * 3 + ["1999"] * 3
-    by = {(row["seed"], row["normalization"]): row for row in rows}
+    assert {row["epoch"] for row in rows} == {"1"}
+    by = {(row["seed"], row["point"]): row for row in rows}
     for name, stage in (("standard", "baseline"), ("zero_one", "zero_one")):
         own = metrics(finished, stage)
         assert (float(by["1998", name]["accuracy"]), float(by["1998", name]["loss"])) == (own["accuracy"], own["loss"])
         accuracies = [float(by[seed, name]["accuracy"]) for seed in ("1998", "1999")]
-        assert found[name]["accuracy"]["mean"] == pytest.approx(sum(accuracies) / 2, abs=1e-6)
-    differences = [float(row["difference"]) for row in rows if row["normalization"] == "zero_one"]
-    assert found["zero_one"]["difference"]["mean"] == pytest.approx(sum(differences) / 2, abs=1e-6)
+        assert points[name]["accuracy"]["mean"] == pytest.approx(sum(accuracies) / 2, abs=1e-6)
+    differences = [float(row["difference"]) for row in rows if row["point"] == "zero_one"]
+    assert points["zero_one"]["difference"]["mean"] == pytest.approx(sum(differences) / 2, abs=1e-6)
     assert by["1998", "standard"]["accuracy"] != by["1999", "standard"]["accuracy"]
 
 
 def test_more_seeds_are_added_to_those_that_are_there(project: Clone) -> None:
-    two = table(project, "replicates")
-    output = project.dvc("exp", "run", "-S", "replicates.seeds=3", "replicates")
-    assert "replicates: 6 of 9 trials are there" in output
-    assert table(project, "replicates")[:6] == two
+    two = table(project, "one_epoch")
+    output = project.dvc("exp", "run", "-S", "comparisons.one_epoch.seeds=3", "compare@one_epoch")
+    assert "one_epoch: 6 of 9 trials are there" in output
+    assert table(project, "one_epoch")[:6] == two
 
 
 def test_revived_trials_are_the_first_that_died(finished: Clone) -> None:
     dead = [row for row in table(finished, "sweep") if float(row["accuracy"]) <= 0.5][:2]
     rows = table(finished, "revival")
-    assert [row["number"] for row in rows[::2]] == [row["number"] for row in dead]
-    assert [row["accuracy"] for row in rows[::2]] == [row["accuracy"] for row in dead]
-    assert {row["initial weights"] for row in rows[1::2]} == {"folded"}
+    for column in ("number", "mean", "std", "accuracy", "conv2_silent_after"):
+        assert [row[column] for row in rows[::2]] == [row[column] for row in dead]
+    assert [row["number"] for row in rows[1::2]] == [row["number"] for row in dead]
+    assert {row["evaluation"] for row in rows[::2]} == {"sweep"}
+    assert {row["evaluation"] for row in rows[1::2]} == {"follow_up"}
 
 
 def test_initialization_searches_the_factors_at_one_normalization(finished: Clone) -> None:
@@ -159,26 +214,27 @@ def test_initialization_searches_the_factors_at_one_normalization(finished: Clon
 
 
 def test_folded_networks_agree_in_the_pipeline(finished: Clone) -> None:
-    found = metrics(finished, "folded")
-    assert len(found["pairs"]) == 5
-    assert found["largest"] < 1e-4
+    fold = metrics(finished, "fold")
+    assert len(fold["normalizations"]) == 5
+    assert fold["largest"] < 1e-4
 
 
 def test_report_says_what_the_metrics_say(project: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     text = project.read("report.md")
-    replicates = metrics(project, "replicates")
+    one_epoch = metrics(project, "one_epoch")
     for name in ("standard", "zero_one", "none"):
-        assert f"| {replicates[name]['accuracy']['mean']:.4f} ± " in text
-    assert f"({100 * replicates['zero_one']['difference']['interval']['low']:+.2f} to" in text
-    assert replicates["zero_one"]["difference"]["conclusion"] in text
+        assert f"| {one_epoch[name]['accuracy']['mean']:.4f} ± " in text
+    assert f"({100 * one_epoch['zero_one']['difference']['interval']['low']:+.2f} to" in text
+    assert one_epoch["zero_one"]["difference"]["conclusion"] in text
     for link in text.split("](")[1:]:
         assert (project.folder / link.partition(")")[0]).exists()
 
-    path = project.folder / "metrics/replicates.json"
-    replicates["zero_one"]["difference"] |= {"conclusion": "different", "mean": -0.0123}
-    path.write_text(json.dumps(replicates))
+    path = project.folder / "metrics/one_epoch.json"
+    one_epoch["zero_one"]["difference"] |= {"conclusion": "different", "mean": -0.0123}
+    path.write_text(json.dumps(one_epoch))
     monkeypatch.chdir(project.folder)
     report.main()
-    found = " ".join(project.read("report.md").split())
-    assert "mean 0, std 1** makes a difference to the accuracy of mean 0.1307, std 0.3081: -1.23 (" in found
-    assert "with a margin of 0.2 points: **different**" in found
+    said = " ".join(project.read("report.md").split())
+    answer = "**zero_one (mean 0, std 1)** makes a difference to the accuracy of standard (mean 0.1307, std 0.3081):"
+    assert f"{answer} -1.23 (" in said
+    assert "with a margin of 0.2 points: **different**" in said

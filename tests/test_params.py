@@ -8,11 +8,12 @@ import pytest
 import yaml
 from conftest import ROOT, Clone, set_params
 
-from stages import params
+from stages.settings import params
 
 ALL = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-STAGES = [name for name in ALL if name not in ("statistics", "report")]  # these read no settings
-NO_DEVICE = ("download", "contour", "region", "folded", "revival")  # or other results before the device
+STAGES = [name for name in ALL if name != "statistics"]  # it reads no settings
+NO_DEVICE = ("download", "contour", "region", "fold", "follow_up", "report")  # or other results before the device
+ENTRY = {"compare": "one_epoch", "follow_up": "revival", "search": "initialization"}  # that a stage is given
 
 BAD = [
     ("norm.std", 0, "greater than 0"),
@@ -21,7 +22,7 @@ BAD = [
     ("norm.mean", float("nan"), "finite"),
     ("norm.mean", float("inf"), "finite"),
     ("norm.men", 0.1, "accepted here: mean, std"),
-    ("training", {}, "accepted here: data, norm, train"),
+    ("training", {}, "accepted here: data, normalizations, norm, train"),
     ("data", None, "keys of its own"),
     ("data.train_images", -1, "greater than or equal to 1"),
     ("data.test_images", 10_001, "less than or equal to 10000"),
@@ -39,16 +40,33 @@ BAD = [
     ("sweep.space.std", 1, "must have low and high"),
     ("sweep.space.weight_factor", {"low": 0, "high": 1}, "above 0"),
     ("sweep.space.men", 1, "accepted here: mean, std"),
-    ("initialization.space.weight_factor", 1, "must have low and high"),
-    ("replicates.margin", 0, "greater than 0"),
-    ("replicates.seeds", 0, "greater than or equal to 1"),
-    ("replicates.normalizations", {"a": {"mean": 0, "std": 1}, "b": {"mean": 0, "std": 2}}, "one named standard"),
+    ("sweep.space.optimizer", ["sgd", "adam"], "needs space.lr too"),
+    ("sweep.space.init", ["random"], "'he_normal'"),
+    ("train.optimizer", "rmsprop", "'adadelta', 'sgd' or 'adam'"),
+    ("train.lr", {"adadelta": 1.0, "sgd": 0.1}, "one for each of adadelta, sgd, adam: no adam"),
+    ("train.lr", {"adadelta": 1.0, "sgd": 0.1, "adam": 0}, "greater than 0"),
+    ("train.momentum", 1, "less than 1"),
+    ("train.init", "xavier", "'zero_bias'"),
+    ("searches.initialization.space.weight_factor", 1, "two of its keys must have low and high"),
     (
-        "longer.normalizations",
-        ["standard", "nothing"],
-        "'nothing' is none of replicates.normalizations: none, standard",
+        "searches",
+        {"sweep": yaml.safe_load((ROOT / "params.yaml").read_text())["sweep"]},
+        "it is that of the stage sweep",
     ),
-    ("folded.pairs", [[0, 0]], "greater than 0"),
+    ("rule.margin", 0, "greater than 0"),
+    ("comparisons.one_epoch.seeds", 0, "greater than or equal to 1"),
+    ("comparisons.one_epoch.normalizations", ["none", "zero_one"], "must have standard, its reference, and another"),
+    ("comparisons.one_epoch.normalizations", ["standard", "nothing"], "none of normalizations: extreme, far"),
+    ("comparisons.one_epoch.points", {"none": {"mean": 0, "std": 1}}, "must have another name"),
+    ("comparisons.one_epoch.points", {"bad": {"mean": 0}}, "a normalization by name, or mean and std"),
+    ("comparisons.one_epoch.points", {"bad": {"normalization": "none", "epoch": 2}}, "accepted here: train_images"),
+    ("comparisons.one_epoch.train", {"start": "nothing"}, "none of normalizations: extreme, far"),
+    ("comparisons.Two words", {"normalizations": ["standard", "none"], "seeds": 1}, "pattern"),
+    ("follow_ups.revival.trials.kind", "dead", "'died'"),
+    ("normalizations.standard.std", 0, "greater than 0"),
+    ("normalizations.zero_one", {"mean": [0, 0, 1], "std": 1}, "digits are grey"),
+    ("norm.mean", [0, 0, 1], "digits are grey"),
+    ("fold.normalizations", ["nothing"], "none of normalizations: extreme, far"),
     ("region.threshold", 1, "less than 1"),
     ("resnet.norm.std", 0, "greater than 0"),
     ("resnet.sweep.space", {"mean": {"low": 0, "high": 1}}, "std_r, std_g, std_b"),
@@ -74,6 +92,7 @@ def test_bad_setting_is_one_line_and_touches_nothing(
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.chdir(tmp_path)
 
+    monkeypatch.setattr("sys.argv", [stage, *([ENTRY[stage]] if stage in ENTRY else [])])
     with pytest.raises(SystemExit) as end:
         runpy.run_module(f"stages.{stage}", run_name="__main__")
 
@@ -90,6 +109,62 @@ def test_grid_of_too_few_points_is_refused(tmp_path: Path) -> None:
     set_params(tmp_path, {"sweep.sampler": "grid", "sweep.grid": 4, "sweep.n_trials": 17})
     with pytest.raises(SystemExit, match=r"sweep: n_trials \(17\) must be at most 16, the points of the grid$"):
         params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("stage", ENTRY)
+@pytest.mark.parametrize("name", [None, "nothing"])
+def test_stage_without_a_known_entry_is_refused(stage: str, name: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", [stage, *([name] if name else [])])
+    with pytest.raises(SystemExit, match=rf"has no entry '{name or ''}'; accepted: .*{ENTRY[stage]}"):
+        runpy.run_module(f"stages.{stage}", run_name="__main__")
+
+
+def test_trial_is_told_what_train_says_but_for_what_is_changed() -> None:
+    settings = params.load(ROOT / "params.yaml")
+    told = settings.told()
+    assert (told["optimizer"], told["lr"], told["seed"], told["train_images"]) == ("adadelta", 1.0, 1998, 60_000)
+    assert not {"momentum", "threads", "start"} & set(told)  # without effect, or no part of the trial
+    changed = settings.told(params.Change(optimizer="sgd", epochs=3), params.Change(epochs=5, start="zero_one"))
+    assert changed == told | {
+        "optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "epochs": 5, "start_mean": 0.0, "start_std": 1.0
+    }  # fmt: skip
+    assert settings.told(params.Change(lr=0.5))["lr"] == 0.5
+
+
+def test_one_learning_rate_is_for_every_optimizer(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    set_params(tmp_path, {"train.lr": 0.5, "train.optimizer": "adam"})
+    assert params.load(tmp_path / "params.yaml").told()["lr"] == 0.5
+
+
+def test_points_of_a_comparison_have_all_that_a_trial_is_told() -> None:
+    settings = params.load(ROOT / "params.yaml")
+    comparison = params.Comparison.model_validate(
+        {
+            "normalizations": ["standard"],
+            "points": {"sgd": {"normalization": "none", "lr": 0.1}, "numbers": {"mean": 5, "std": 0.5, "seed": 7}},
+            "seeds": 1,
+            "train": {"optimizer": "sgd"},
+        }
+    )
+    points = settings.points(comparison)
+    sgd = settings.told(comparison.train)
+    assert points["standard"] == {"mean": 0.1307, "std": 0.3081} | sgd
+    assert points["sgd"] == {"mean": 0.0, "std": 1 / 255} | sgd | {"lr": 0.1}
+    assert points["numbers"] == {"mean": 5.0, "std": 0.5} | sgd | {"seed": 7}
+
+
+def test_trials_of_a_search_are_told_what_its_space_does_not_name() -> None:
+    sweep = params.load(ROOT / "params.yaml").sweep
+    settings = params.load(ROOT / "params.yaml")
+    assert settings.fixed(sweep) == settings.told()
+    space = sweep.space.model_copy(
+        update={"optimizer": ["sgd", "adam"], "lr": params.Interval(low=0.001, high=1, log=True)}
+    )
+    fixed = settings.fixed(sweep.model_copy(update={"space": space, "train": params.Change(epochs=2)}))
+    assert not {"lr", "optimizer"} & set(fixed)
+    assert (fixed["momentum"], fixed["epochs"]) == (0.9, 2)
 
 
 def test_missing_setting_is_named(tmp_path: Path) -> None:

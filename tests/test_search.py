@@ -106,19 +106,6 @@ def test_best_of_one_half_counts_with_the_other() -> None:
     )
 
 
-def test_fixed_is_what_the_space_does_not_name() -> None:
-    told = search.fixed(SETTINGS, SETTINGS.sweep)
-    assert (told["lr"], told["optimizer"], told["epochs"]) == (1.0, "adadelta", 1)
-    assert not {"mean", "std", "momentum"} & set(told)
-    optimizers = SETTINGS.sweep.space.model_copy(update={"optimizer": ["sgd", "adam"]})
-    with pytest.raises(InputError, match="lr"):  # that of adadelta is none for adam
-        search.fixed(SETTINGS, SETTINGS.sweep.model_copy(update={"space": optimizers}))
-    both = optimizers.model_copy(update={"lr": Interval(low=0.001, high=1, log=True)})
-    told = search.fixed(SETTINGS, SETTINGS.sweep.model_copy(update={"space": both}))
-    assert not {"lr", "optimizer"} & set(told)
-    assert told["momentum"] == 0.9
-
-
 ROWS = [
     {"number": str(number), "mean": f"{number}.5", "std": "2.0", "accuracy": accuracy, "conv1_silent_after": "0.5"}
     for number, accuracy in enumerate(("0.1", "0.98", "0.5", "0.99", "0.2"))

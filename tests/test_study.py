@@ -1,22 +1,22 @@
 """The list of trials: the same however the study came about, and never mixed with another."""
 
+import json
 import random
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 from conftest import ROOT
 from optuna.trial import FrozenTrial, TrialState
 
-from stages import fingerprint as fingerprints
-from stages import params, study, training
-from stages.evaluation import Evaluation
-from stages.params import Params
-
-
-def fingerprint(settings: Params) -> dict:
-    return fingerprints.fingerprint(settings, settings.sweep, Evaluation)
+from stages.lenet.trial import LenetTrial
+from stages.settings import params
+from stages.settings.params import InputError, Params
+from stages.study import store
+from stages.study.fingerprint import fingerprint
+from stages.study.proposals import Points, Search
 
 
 @pytest.fixture
@@ -28,19 +28,19 @@ def of(settings: Params, **sweep: object) -> Params:
     return settings.model_copy(update={"sweep": settings.sweep.model_copy(update=sweep)})
 
 
+def plan_of(settings: Params) -> Search:
+    return Search(settings.sweep, settings.fixed(settings.sweep))
+
+
+def opened(settings: Params, path: Path, **how: bool) -> optuna.Study:
+    return store.open_study(fingerprint(settings, plan_of(settings).determinants(), LenetTrial), path, **how)
+
+
 def result(trial: FrozenTrial) -> dict:
-    """A stand-in for a training: dead far from the data's mean, else better the nearer it is."""
+    """A stand-in for a training run: dead far from the data's mean, else better the nearer it is."""
     distance = abs(0.13 - trial.params["mean"]) / trial.params["std"]
     accuracy = 0.1 if distance > 3 else round(0.985 - distance / 100, 4)
-    return {
-        "accuracy": accuracy,
-        "accuracy_even": accuracy,
-        "accuracy_odd": accuracy,
-        "loss": None,
-        "device": "none",
-        "silent_before": {},
-        "silent_after": {},
-    }
+    return {"accuracy": accuracy, "loss": None, "loss_by_epoch": [0.5, None], "device": "none", "seconds": 1.5}
 
 
 class KilledError(Exception):
@@ -50,20 +50,22 @@ class KilledError(Exception):
 def run(settings: Params, path: Path, order: random.Random | None = None, deaths: Iterator[int] | None = None) -> list:
     """Runs the study to its end; results come in any `order`, and the process dies after as many as `deaths` says."""
     until_death = next(deaths, None) if deaths else None
-    kept = study.open_study(fingerprint(settings), path)
-    for batch in study.batches(kept, settings.sweep):
+    study, plan = opened(settings, path), plan_of(settings)
+    store.complete(study)
+    for batch in plan.batches(study):
         if order:
             order.shuffle(batch)
         for trial in batch:
+            store.start(study, trial)
             if until_death == 0:
                 raise KilledError
-            study.keep(kept, trial, result(trial))
+            store.keep(study, trial, result(trial))
             until_death = None if until_death is None else until_death - 1
-    return table(kept)[: settings.sweep.n_trials]
+    return table(study)[: settings.sweep.n_trials]
 
 
-def table(kept) -> list:
-    return [(trial.number, trial.params, trial.value, trial.state) for trial in kept.trials]
+def table(study: optuna.Study) -> list:
+    return [(trial.number, trial.params, trial.value, trial.state) for trial in study.trials]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "grid", "gp"])
@@ -91,21 +93,94 @@ def test_study_is_a_prefix_of_the_study_at_more_trials(settings: Params, tmp_pat
     for n_trials in (1, 7, 8, 13):  # 4 to a batch
         assert run(of(settings, n_trials=n_trials), path) == whole[:n_trials]
     assert run(settings, path) == whole
-    kept = study.open_study(fingerprint(of(settings, n_trials=7)), path)
-    assert not any(study.batches(kept, of(settings, n_trials=7).sweep))  # nothing is evaluated again
+    fewer = of(settings, n_trials=7)
+    assert not any(plan_of(fewer).batches(opened(fewer, path)))  # nothing is evaluated again
 
 
-def test_results_are_told_in_the_order_of_the_trials_and_lost_to_no_kill(settings: Params, tmp_path: Path) -> None:
+def test_results_are_kept_at_once_and_lost_to_no_kill(settings: Params, tmp_path: Path) -> None:
     path = tmp_path / "study.sqlite3"
-    kept = study.open_study(fingerprint(settings), path)
-    first, second, third, fourth = next(study.batches(kept, settings.sweep))
-    study.keep(kept, third, result(third))
-    study.keep(kept, first, result(first))
-    assert [trial.state.name for trial in kept.trials] == ["COMPLETE", "RUNNING", "RUNNING", "RUNNING"]
-    again = study.open_study(fingerprint(settings), path)
-    assert [trial.number for trial in next(study.batches(again, settings.sweep))] == [second.number, fourth.number]
-    study.keep(again, second, result(second))
-    assert [trial.state.name for trial in again.trials] == ["COMPLETE", "COMPLETE", "COMPLETE", "RUNNING"]
+    study = opened(settings, path)
+    first, second, third, fourth = next(plan_of(settings).batches(study))
+    assert {trial.state for trial in study.trials} == {TrialState.WAITING}
+    for trial in (first, third, fourth):
+        store.start(study, trial)
+    store.keep(study, third, result(third))
+    store.keep(study, first, result(first))
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "WAITING", "COMPLETE", "RUNNING"]
+
+    again = opened(settings, path)  # after a kill
+    store.complete(again)
+    assert [trial.number for trial in next(plan_of(settings).batches(again))] == [second.number, fourth.number]
+    killed = again.trials[3].datetime_start
+    store.start(again, fourth)
+    assert killed != again.trials[3].datetime_start  # the time of the evaluation that counts
+    store.keep(again, fourth, result(fourth))
+    assert [trial.state.name for trial in again.trials] == ["COMPLETE", "WAITING", "COMPLETE", "COMPLETE"]
+
+
+def test_result_that_was_written_whole_before_a_kill_completes_its_trial(settings: Params, tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite3"
+    study = opened(settings, path)
+    first, second, *_ = next(plan_of(settings).batches(study))
+    for trial, attributes in ((first, None), (second, 2)):  # of the second, a part of the result
+        store.start(study, trial)
+        digest = store._digest([trial.params, store._without_time(result(trial))])
+        for name, value in list((result(trial) | {store.DIGEST: digest}).items())[:attributes]:
+            optuna.trial.Trial(study, trial._trial_id).set_user_attr(name, value)
+    again = opened(settings, path)
+    store.complete(again)
+    assert [trial.state.name for trial in again.trials[:2]] == ["COMPLETE", "RUNNING"]
+    assert again.trials[0].value == result(first)["accuracy"]
+    assert second.number in [trial.number for trial in next(plan_of(settings).batches(again))]
+
+
+def test_users_of_optuna_find_what_they_expect(settings: Params, tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite3"
+    run(of(settings, n_trials=2), path)
+    study = optuna.load_study(storage=f"sqlite:///{path}", study_name="study")
+    assert study.metric_names == ["accuracy"]
+    frame = study.trials_dataframe()
+    columns = {"number", "values_accuracy", "datetime_start", "duration", "params_mean", "params_std", "user_attrs_accuracy"}
+    assert columns | {"user_attrs_loss", "user_attrs_seconds", "user_attrs_loss_by_epoch"} <= set(frame.columns)
+    assert (frame["duration"].dt.total_seconds() < 5).all()
+    assert frame["values_accuracy"].tolist() == frame["user_attrs_accuracy"].tolist()
+
+
+def test_results_are_those_that_were_kept_without_their_seconds(settings: Params, tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite3"
+    run(of(settings, n_trials=4), path)
+    trials = opened(settings, path).trials
+    expected = [{name: value for name, value in result(trial).items() if name != "seconds"} for trial in trials]
+    assert store.results(trials) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE trial_user_attributes SET value_json = '0.99' WHERE trial_id = 2 AND key = 'accuracy'",
+        "UPDATE trial_user_attributes SET value_json = 'null' WHERE trial_id = 2 AND key = 'loss_by_epoch'",
+        "DELETE FROM trial_user_attributes WHERE trial_id = 2 AND key = 'device'",
+        "UPDATE trial_values SET value = 0.99 WHERE trial_id = 2",
+        "UPDATE trial_params SET param_value = 0.5 WHERE trial_id = 2 AND param_name = 'mean'",
+    ],
+)
+def test_result_that_was_changed_on_disk_is_refused(change: str, settings: Params, tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite3"
+    run(of(settings, n_trials=3), path)
+    with sqlite3.connect(path) as database:
+        database.execute(change)
+    with pytest.raises(InputError, match=r"study\.sqlite3: trial 1 is not as it was kept: .*git restore"):
+        opened(settings, path)
+
+
+def test_study_that_holds_other_proposals_is_refused(settings: Params, tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite3"
+    study, settings = opened(settings, path), of(settings, n_trials=3)
+    next(plan_of(settings).batches(study))
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE trial_params SET param_value = 0.5 WHERE trial_id = 2 AND param_name = 'mean'")
+    with pytest.raises(SystemExit, match="trial 1 is"):
+        list(plan_of(settings).batches(opened(settings, path)))
 
 
 def test_proposals_lie_in_the_space_and_learn_from_the_results(settings: Params, tmp_path: Path) -> None:
@@ -128,34 +203,48 @@ def test_quasi_random_points_fill_the_space(settings: Params, tmp_path: Path) ->
     assert len({pair["mean"] for _, pair, *_ in trials}) == 16
 
 
+@pytest.mark.parametrize(("sampler", "n_trials"), [("tpe", 8), ("random", 8), ("qmc", 8), ("grid", 8)])
+def test_choices_are_searched_like_numbers(sampler: str, n_trials: int, settings: Params, tmp_path: Path) -> None:
+    choices = {"mean": 0, "std": 1, "optimizer": ["adadelta", "adam"], "init": ["default", "he_normal"]}
+    space = params.LenetSpace.model_validate(choices | {"lr": {"low": 0.001, "high": 1, "log": True}})
+    told = run(of(settings, sampler=sampler, n_trials=n_trials, space=space, grid=2), tmp_path / "study.sqlite3")
+    assert {pair["optimizer"] for _, pair, *_ in told} == {"adadelta", "adam"}
+    assert {pair["init"] for _, pair, *_ in told} == {"default", "he_normal"}
+    assert all(0.001 <= pair["lr"] <= 1 for _, pair, *_ in told)
+
+
 @pytest.mark.parametrize(
     ("section", "change"),
     [
         ("data", {"train_images": 50_000}),
-        ("train", {"lr": 0.5}),
+        ("data", {"test_images": 5_000}),
+        ("train", {"lr": {"adadelta": 0.5, "sgd": 0.01, "adam": 0.001}}),
         ("train", {"threads": 2}),
+        ("train", {"optimizer": "sgd"}),
+        ("train", {"init": "he_normal"}),
         ("sweep", {"seed": 5}),
         ("sweep", {"batch": 2}),
         ("sweep", {"sampler": "random"}),
+        ("sweep", {"train": params.Change(epochs=2)}),
         (
             "sweep",
             {
-                "space": params.Space.model_validate(
+                "space": params.LenetSpace.model_validate(
                     {"mean": {"low": 0.0, "high": 1.0}, "std": {"low": 0.1, "high": 1.0}}
                 )
             },
         ),
     ],
 )
-def test_other_settings_start_anew_and_the_old_study_comes_back_with_its_settings(
+def test_other_settings_start_from_scratch_and_the_old_study_comes_back_with_its_settings(
     section: str, change: dict, settings: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings, path = of(settings, n_trials=4), tmp_path / "study.sqlite3"
     old = run(settings, path)
     changed = settings.model_copy(update={section: getattr(settings, section).model_copy(update=change)})
-    assert study.open_study(fingerprint(changed), path).trials == []
-    assert f"starts anew: {section}" in capsys.readouterr().out
-    assert table(study.open_study(fingerprint(settings), path)) == old
+    assert opened(changed, path).trials == []
+    assert "starts from scratch: " in capsys.readouterr().out
+    assert table(opened(settings, path)) == old
 
 
 @pytest.mark.parametrize(
@@ -164,6 +253,7 @@ def test_other_settings_start_anew_and_the_old_study_comes_back_with_its_setting
         ("norm", {"mean": 0.0}),
         ("run", {"workers": 7, "device": "cpu"}),
         ("contour", {"dpi": 75}),
+        ("train", {"momentum": 0.5, "lr": {"adadelta": 1.0, "sgd": 0.5, "adam": 0.5}}),  # of other optimizers
         ("sweep", {"n_trials": 5, "tolerance": 0.1}),
     ],
 )
@@ -173,45 +263,60 @@ def test_settings_that_determine_no_trial_keep_the_study(
     settings, path = of(settings, n_trials=4), tmp_path / "study.sqlite3"
     old = run(settings, path)
     changed = settings.model_copy(update={section: getattr(settings, section).model_copy(update=change)})
-    assert table(study.open_study(fingerprint(changed), path)) == old
+    assert table(opened(changed, path)) == old
 
 
-def test_code_of_the_evaluation_starts_anew_but_its_comments_do_not(
-    settings: Params, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = fingerprint(settings)
-    source = Path(training.__file__).read_text()
-    monkeypatch.setattr("inspect.getsource", lambda module: "# new\n" + source.replace('"""Adadelta', '"""A'))
-    commented = fingerprint(settings)
-    monkeypatch.setattr("inspect.getsource", lambda module: source)
-    assert fingerprint(settings) == commented
-    monkeypatch.setattr("inspect.getsource", lambda module: source.replace("Adadelta(", "SGD("))
-    assert fingerprint(settings)["code of the evaluation"] != commented["code of the evaluation"]
-    monkeypatch.undo()
-    assert fingerprint(settings) == before
-
-
-def test_study_that_holds_other_proposals_is_refused(settings: Params, tmp_path: Path) -> None:
+def test_no_study_that_was_moved_aside_is_ever_overwritten(settings: Params, tmp_path: Path) -> None:
     path = tmp_path / "study.sqlite3"
-    run(of(settings, n_trials=3), path)
-    with sqlite3.connect(path) as database:
-        database.execute("UPDATE trial_params SET param_value = 0.5 WHERE trial_id = 2 AND param_name = 'mean'")
-    kept = study.open_study(fingerprint(settings), path)
-    with pytest.raises(SystemExit, match="trial 1 is"):
-        list(study.batches(kept, settings.sweep))
+
+    def seeded(seed: int, n_trials: int) -> Params:
+        train = settings.train.model_copy(update={"seed": seed})
+        return of(settings.model_copy(update={"train": train}), n_trials=n_trials)
+
+    run(seeded(1998, 8), path)
+    committed = path.read_bytes()
+    longer = run(seeded(1998, 12), path)
+    run(seeded(5, 4), path)
+    path.write_bytes(committed)  # as git restore does
+    run(seeded(7, 4), path)
+    path.unlink()
+    assert run(seeded(1998, 12), path) == longer
+
+    for _ in range(3):  # asked to start from scratch, and killed
+        trials = len(opened(seeded(1998, 12), path, from_scratch=True).trials)
+        assert trials == 0
+    lengths = [store._length(aside, "study") for aside in tmp_path.glob("study-replaced*.sqlite3")]
+    assert sorted(lengths) == [0, 0, 12]
 
 
 def test_given_points_are_evaluated_once_whatever_their_order(settings: Params, tmp_path: Path) -> None:
     path = tmp_path / "study.sqlite3"
-    points = [{"mean": mean, "std": 0.5, "seed": seed} for seed in (1998, 1999) for mean in (0.0, 1.0)]
-    wanted = fingerprints.fingerprint(settings, points, Evaluation)
-    assert "seed" not in wanted["train"]
-    kept = study.open_study(wanted, path)
-    for trial in study.listed(kept, points[:3]):
-        study.keep(kept, trial, result(trial))
-    kept = study.open_study(wanted, path)
-    later = study.listed(kept, points[::-1])
+    points = [
+        {"mean": mean, "std": 0.5, "optimizer": optimizer, "shuffle": False, "seed": seed}
+        for seed in (1998, 1999)
+        for mean, optimizer in ((0.0, "sgd"), (1.0, "adam"))
+    ]
+
+    def study_of(plan: Points) -> optuna.Study:
+        return store.open_study(fingerprint(settings, plan.determinants(), LenetTrial), path)
+
+    study = study_of(Points(points[:3]))
+    (batch,) = Points(points[:3]).batches(study)
+    for trial in batch:
+        store.start(study, trial)
+        store.keep(study, trial, result(trial))
+    backward = Points(points[::-1])
+    study = study_of(backward)
+    assert [trial.params for (trial,) in backward.batches(study)] == [points[3]]
+    later = backward.trials(study)
     assert [trial.params for trial in later] == points[::-1]
     assert [type(trial.params["seed"]) for trial in later] == [int] * 4
-    assert [study.RESULT in trial.user_attrs for trial in later] == [False, True, True, True]
-    assert len(kept.trials) == 4
+    assert [store.has_result(trial) for trial in later] == [False, True, True, True]
+    assert len(study.trials) == 4
+
+
+def test_points_of_other_settings_lie_in_the_same_study(settings: Params) -> None:
+    changed = settings.model_copy(update={"train": settings.train.model_copy(update={"epochs": 3, "seed": 4})})
+    first, second = (fingerprint(each, Points([]).determinants(), LenetTrial) for each in (settings, changed))
+    assert first == second  # each point says all that its trial is told
+    assert json.loads(json.dumps(first)) == first

@@ -1,23 +1,33 @@
 """The protocol: the notebook's network, numbers and accuracies."""
 
+import json
 import os
 import random
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import notebook
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import ROOT
 from torchvision import transforms
 
-from stages import device, mnist, params, training
-from stages.lenet import LeNet, Masks, pack, unpack
-from stages.training import Normalization
+from stages.common import device, mnist
+from stages.common.normalization import Normalization
+from stages.lenet import training
+from stages.lenet.model import LeNet, Masks, pack, unpack
+from stages.lenet.training import Training, train_and_test
+from stages.lenet.trial import LenetTrial
+from stages.settings import params
 
-STANDARD = Normalization(0.1307, 0.3081)
-DEAD = Normalization(-5.05, 2.47)  # the notebook's loop gives 0.1028 here
-SETTINGS = params.Train(epochs=1, batch_size=64, lr=1.0, gamma=0.7, seed=1998, shuffle=False, threads=1)
+STANDARD = Normalization.of(0.1307, 0.3081)
+ZERO_ONE = Normalization.of(0.0, 1.0)
+DEAD = Normalization.of(-5.05, 2.47)  # the notebook's loop gives 0.1028 here
+SETTINGS = Training(seed=1998, epochs=1, batch_size=64, shuffle=False, optimizer="adadelta", lr=1.0, gamma=0.7)
 
 
 @pytest.fixture(scope="module")
@@ -26,19 +36,49 @@ def data(digits: Path) -> mnist.Data:
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize("norm", [STANDARD, Normalization(0.0, 1.0)])
+@pytest.mark.parametrize("norm", [STANDARD, ZERO_ONE])
 def test_training_is_the_notebooks_loop_step_by_step(norm: Normalization, shuffle: bool, digits: Path) -> None:
-    images = torch.utils.data.Subset(notebook.load(digits, *norm, train=True), range(600))
+    images = torch.utils.data.Subset(notebook.load(digits, *norm.mean, *norm.std, train=True), range(600))
     _, theirs = notebook.train(images, epochs=2, shuffle=shuffle)
-    settings = SETTINGS.model_copy(update={"epochs": 2, "shuffle": shuffle})
-    _, ours, _ = training.evaluate(norm, settings, mnist.load(600, 10, digits))
+    ours = train_and_test(norm, SETTINGS._replace(epochs=2, shuffle=shuffle), mnist.load(600, 10, digits)).losses
     # Same weights, images and dropout: only rounding differs, and training lets it grow.
     assert len(ours) == len(theirs) == 20
     np.testing.assert_allclose(ours[:5], theirs[:5], rtol=1e-4)
     np.testing.assert_allclose(ours, theirs, rtol=2e-2)
 
 
-@pytest.mark.parametrize("norm", [STANDARD, Normalization(0.0, 1.0), DEAD, Normalization(5.0, 0.5)])
+@pytest.mark.parametrize(
+    ("optimizer", "kind", "options"),
+    [("sgd", torch.optim.SGD, {"lr": 0.01, "momentum": 0.9}), ("adam", torch.optim.Adam, {"lr": 0.001})],
+)
+def test_other_optimizers_are_those_of_a_plain_loop_step_by_step(
+    optimizer, kind, options: dict[str, float], digits: Path
+) -> None:
+    images = torch.utils.data.Subset(notebook.load(digits, *STANDARD.mean, *STANDARD.std, train=True), range(1280))
+    _, theirs = notebook.train(images, epochs=2, optimizer_of=lambda parameters: kind(parameters, **options))
+    settings = SETTINGS._replace(epochs=2, optimizer=optimizer, **options)
+    ours = train_and_test(STANDARD, settings, mnist.load(1280, 10, digits)).losses
+    assert len(ours) == len(theirs) == 40
+    np.testing.assert_allclose(ours[:5], theirs[:5], rtol=1e-5)
+    np.testing.assert_allclose(ours, theirs, rtol=2e-2)
+
+
+def test_optimizer_imports_no_compiler() -> None:
+    script = """
+import sys
+from stages.common.determinism import fix
+from stages.lenet import training
+
+fix(1)
+told = training.Training(1, 1, 1, shuffle=False, optimizer="adadelta", lr=1.0, gamma=1.0)
+training._optimizer(training.LeNet(), told).step()
+print("torch._dynamo" in sys.modules)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"  # it takes seconds, and a fifth of a worker's memory
+
+
+@pytest.mark.parametrize("norm", [STANDARD, ZERO_ONE, DEAD, Normalization.of(5.0, 0.5)])
 def test_network_and_gradient_are_the_notebooks(norm: Normalization, data: mnist.Data) -> None:
     torch.manual_seed(3)
     ours = LeNet()
@@ -46,7 +86,8 @@ def test_network_and_gradient_are_the_notebooks(norm: Normalization, data: mnist
     theirs = notebook.Net()
     images, labels = norm(data.train_images[:64]), data.train_labels[:64]
     torch.manual_seed(4)
-    masks = Masks.draw(64)
+    masks = Masks.empty(64)
+    masks.draw()
     F.nll_loss(ours(images, masks), labels).backward()
     torch.manual_seed(4)
     F.nll_loss(theirs(images), labels).backward()
@@ -59,61 +100,102 @@ def test_network_and_gradient_are_the_notebooks(norm: Normalization, data: mnist
 
 
 def test_normalization_is_torchvisions_bit_for_bit(data: mnist.Data) -> None:
-    for norm in (STANDARD, Normalization(0.0, 1.0), DEAD):
-        theirs = transforms.Compose([transforms.ToTensor(), transforms.Normalize((norm.mean,), (norm.std,))])
+    for norm in (STANDARD, ZERO_ONE, DEAD):
+        theirs = transforms.Compose([transforms.ToTensor(), transforms.Normalize(norm.mean, norm.std)])
         image = data.train_images[7]
         assert torch.equal(norm(image), theirs(image[0].numpy()))
 
 
 def test_packed_masks_come_back() -> None:
     mask = torch.rand(24, 5) < 0.5
-    assert torch.equal(unpack(pack(mask)).view(24, 5), mask)
+    assert torch.equal(unpack(pack(mask)).view(24, 5), mask.float())
 
 
-def test_evaluation_depends_on_its_arguments_alone(data: mnist.Data) -> None:
-    model, losses, test = training.evaluate(STANDARD, SETTINGS, data)
+def test_masks_of_batches_lie_in_those_of_the_epoch() -> None:
+    whole = Masks.empty(100)
+    parts = list(whole.split(64))
+    assert [part.units1.numel() * 8 // 9216 for part in parts] == [64, 36]
+    torch.manual_seed(1)
+    for part in parts:
+        part.draw()
+    torch.manual_seed(1)
+    for part, count in zip(parts, (64, 36), strict=True):
+        kept = torch.empty(count * 9216, dtype=torch.int32).bernoulli_(0.75)
+        assert torch.equal(unpack(part.units1), kept.float())
+        torch.empty(count * 128, dtype=torch.int32).bernoulli_(0.5)
+    assert torch.equal(whole.units2[-parts[1].units2.numel() :], parts[1].units2)
+
+
+def test_training_depends_on_its_arguments_alone(data: mnist.Data) -> None:
+    model, losses, (test,) = train_and_test(STANDARD, SETTINGS, data)
     torch.manual_seed(7)
     np.random.seed(7)
     random.seed(7)
     torch.set_num_threads(2)
-    training._draw.cache_clear()
-    again, again_losses, again_test = training.evaluate(STANDARD, SETTINGS, data)
+    training._drawn.cache_clear()
+    again, again_losses, (again_test,) = train_and_test(STANDARD, SETTINGS, data)
     assert torch.equal(losses, again_losses)
     assert torch.equal(test.predicted, again_test.predicted)
     assert test[:2] == again_test[:2]
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
-
-    other = SETTINGS.model_copy(update={"seed": 1999})
-    assert not torch.equal(losses, training.evaluate(STANDARD, other, data)[1])
+    assert not torch.equal(losses, train_and_test(STANDARD, SETTINGS._replace(seed=1999), data).losses)
 
 
 def test_standard_normalization_learns_and_a_distant_one_is_dead(digits: Path) -> None:
     data = mnist.load(6400, 1000, digits)
-    assert training.evaluate(STANDARD, SETTINGS, data)[2].accuracy > 0.9
-    assert training.evaluate(DEAD, SETTINGS, data)[2].accuracy < 0.2
+    assert train_and_test(STANDARD, SETTINGS, data).tests[-1].accuracy > 0.9
+    assert train_and_test(DEAD, SETTINGS, data).tests[-1].accuracy < 0.2
 
 
 def test_diverged_training_is_a_result(data: mnist.Data) -> None:
-    _, _, test = training.evaluate(STANDARD, SETTINGS.model_copy(update={"lr": 1e38}), data)
+    (test,) = train_and_test(STANDARD, SETTINGS._replace(lr=1e38), data).tests
     assert np.isnan(test.loss)
     assert 0 <= test.accuracy < 0.2
 
 
-def test_epochs_are_those_trained(data: mnist.Data) -> None:
-    settings = SETTINGS.model_copy(update={"epochs": 3, "batch_size": 640})
+def test_long_run_is_also_the_shorter_ones(data: mnist.Data) -> None:
+    settings = SETTINGS._replace(epochs=3, batch_size=640)
     seen: list[int] = []
-    _, losses, _ = training.evaluate(STANDARD, settings, data, progress=seen.append)
+    _, losses, tests = train_and_test(STANDARD, settings, data, progress=seen.append)
     assert len(losses) == 3 * 2
     assert seen[-1] == 3 * 1280
+    for epochs in (1, 2):
+        shorter = train_and_test(STANDARD, settings._replace(epochs=epochs), data)
+        assert torch.equal(shorter.losses, losses[: 2 * epochs])
+        assert [test[:2] for test in shorter.tests] == [test[:2] for test in tests[:epochs]]
 
 
 def test_learning_rate_falls_after_every_epoch(data: mnist.Data) -> None:
-    settings = SETTINGS.model_copy(update={"epochs": 2, "batch_size": 640})
-    same, fallen = (
-        training.evaluate(STANDARD, settings.model_copy(update={"gamma": gamma}), data)[1] for gamma in (1.0, 0.1)
-    )
+    settings = SETTINGS._replace(epochs=2, batch_size=640)
+    same, fallen = (train_and_test(STANDARD, settings._replace(gamma=gamma), data).losses for gamma in (1.0, 0.1))
     assert torch.equal(same[:3], fallen[:3])  # the third step's loss is computed before its update
     assert not torch.equal(same[3:], fallen[3:])
+
+
+def test_held_out_images_are_the_last_of_training(digits: Path) -> None:
+    whole = mnist.load(60_000, 100, digits)
+    part = whole.part(train_images=500, held_out=10_000)
+    assert torch.equal(part.train_images, whole.train_images[:500])
+    assert torch.equal(part.test_images, whole.train_images[50_000:])
+    assert torch.equal(part.test_labels, whole.train_labels[50_000:])
+    assert torch.equal(whole.part(500, 0).test_images, whole.test_images)
+
+
+def test_trial_tells_its_tests_after_every_epoch(data: mnist.Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mnist, "load", lambda *_: data)
+    settings = params.load(ROOT / "params.yaml")
+    told: dict[str, Any] = settings.told(params.Change(epochs=2, train_images=640))
+    result = LenetTrial(settings)(0.1307, 0.3081, **told)
+    tests = train_and_test(STANDARD, SETTINGS._replace(epochs=2), data.part(640, 0)).tests
+    assert result["accuracy_by_epoch"] == [test.accuracy for test in tests]
+    assert result["loss_by_epoch"] == [test.loss for test in tests]
+    assert (result["accuracy"], result["loss"]) == tests[-1][:2]
+    assert (result["accuracy_even"] + result["accuracy_odd"]) / 2 == pytest.approx(result["accuracy"])
+    assert set(json.loads(json.dumps(result))) == set(result)
+    held_out = LenetTrial(settings)(0.1307, 0.3081, **told | {"held_out": 320})
+    assert held_out["accuracy"] != result["accuracy"]
+    diverged = LenetTrial(settings)(0.1307, 0.3081, **told | {"lr": 1e38})
+    assert (diverged["loss"], diverged["loss_by_epoch"]) == (None, [None, None])
 
 
 @pytest.mark.skipif(not device.GLIBC, reason="only glibc is told to keep memory")

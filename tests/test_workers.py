@@ -1,61 +1,107 @@
-"""Worker processes: one that dies costs its task only, and none outlives the sweep."""
+"""Worker processes: one that dies costs its task only, none outlives the study, none imports what its parent ran."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from stages.workers import DEATHS, WorkerDied, Workers
+from stages.study.local import DEATHS, WorkerDied, Workers
+
+TESTS = Path(__file__).parent
+ENV = os.environ | {"PYTHONPATH": str(TESTS.parent)}
 
 
-def evaluation(name: str) -> Callable:
+def evaluation(name: str) -> Callable[..., dict]:
     return square if name == "square" else idle
 
 
-def square(number: int, folder: str, deaths: int) -> int:
+def square(number: int, folder: str, deaths: int) -> dict:
     """The square, after as many calls have died of SIGKILL as `deaths` says."""
     died = len(list(Path(folder).glob(f"{number}-*")))
     Path(folder, f"{number}-{died}").touch()
     if died < deaths:
         os.kill(os.getpid(), signal.SIGKILL)
-    return number**2
+    time.sleep(0.01)
+    return {"square": number**2}
 
 
 def test_tasks_run_and_a_dead_worker_costs_only_its_task(tmp_path: Path) -> None:
     tasks = {n: {"number": n, "folder": str(tmp_path), "deaths": DEATHS - 1 if n == 3 else 0} for n in range(6)}
+    started: list[int] = []
     with Workers(2, evaluation, ("square",)) as workers:
-        results = dict(workers.run(tasks))
-    assert results == {number: number**2 for number in range(6)}
+        results = dict(workers.run(tasks, started.append))
+    assert {number: result["square"] for number, result in results.items()} == {n: n**2 for n in range(6)}
+    assert all(0.01 <= result["seconds"] < 10 for result in results.values())
     assert len(list(tmp_path.iterdir())) == 6 + DEATHS - 1
+    assert Counter(started) == {n: DEATHS if n == 3 else 1 for n in range(6)}  # again after each death
 
 
 def test_task_that_kills_every_worker_is_given_up_and_named(tmp_path: Path) -> None:
+    started: list[int] = []
     with Workers(1, evaluation, ("square",)) as workers, pytest.raises(WorkerDied) as death:
-        list(workers.run({7: {"number": 7, "folder": str(tmp_path), "deaths": DEATHS}}))
+        list(workers.run({7: {"number": 7, "folder": str(tmp_path), "deaths": DEATHS}}, started.append))
     assert death.value.args[0] == 7
     assert len(list(tmp_path.iterdir())) == DEATHS
+    assert started == [7] * DEATHS
+
+
+def test_task_starts_when_a_worker_takes_it_up(tmp_path: Path) -> None:
+    tasks = {n: {"number": n, "folder": str(tmp_path), "deaths": 0} for n in range(5)}
+    started: list[int] = []
+    with Workers(1, evaluation, ("square",)) as workers:
+        for done, _ in enumerate(workers.run(tasks, started.append)):
+            assert started == list(range(done + 1))
+
+
+SCRIPT = """
+import os, sys
+from pathlib import Path
+Path({imports!r}, str(os.getpid())).touch()
+sys.path.insert(0, {tests!r})
+from test_workers import evaluation
+from stages.study.local import Workers
+if __name__ == "__main__":
+    tasks = {{number: dict(number=number, folder={folder!r}, deaths=0) for number in range(2)}}
+    with Workers(2, evaluation, ("square",)) as workers:
+        print(sum(result["square"] for _, result in workers.run(tasks, print)))
+"""
+
+
+def test_worker_does_not_import_the_script_that_starts_it(tmp_path: Path) -> None:
+    folder, imports = tmp_path / "calls", tmp_path / "imports"
+    folder.mkdir()
+    imports.mkdir()
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(imports=str(imports), folder=str(folder), tests=str(TESTS)))
+    with subprocess.Popen([sys.executable, script], env=ENV, stdout=subprocess.PIPE, text=True) as parent:
+        output, _ = parent.communicate(timeout=60)
+    assert output.split() == ["0", "1", "1"]  # both tasks started, and both squares
+    assert len(list(folder.iterdir())) == 2
+    assert [path.name for path in imports.iterdir()] == [str(parent.pid)]
 
 
 PARENT = """
-import os, sys, time
+import sys
 sys.path.insert(0, {tests!r})
 from test_workers import evaluation
-from stages.workers import Workers
+from stages.study.local import Workers
 if __name__ == "__main__":
     with Workers(2, evaluation, ("idle",)) as workers:
-        for _ in workers.run({{number: dict(folder={folder!r}, number=number) for number in range(2)}}):
+        for _ in workers.run({{number: dict(folder={folder!r}, number=number) for number in range(2)}}, print):
             pass
 """
 
 
-def idle(folder: str, number: int) -> None:
+def idle(folder: str, number: int) -> dict:
     Path(folder, f"{os.getpid()}").touch()
     time.sleep(600)
+    return {}
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -63,23 +109,21 @@ def test_no_worker_outlives_its_parent(sent: signal.Signals, tmp_path: Path) -> 
     pids = tmp_path / "pids"
     pids.mkdir()
     script = tmp_path / "parent.py"
-    script.write_text(PARENT.format(tests=str(Path(__file__).parent), folder=str(pids)))
-    root = Path(__file__).parents[1]
-    parent = subprocess.Popen(
-        [sys.executable, script], env=os.environ | {"PYTHONPATH": str(root)}, stderr=subprocess.DEVNULL
-    )
+    script.write_text(PARENT.format(tests=str(TESTS), folder=str(pids)))
+    parent = subprocess.Popen([sys.executable, script], env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     workers = wait_for(lambda: [int(path.name) for path in pids.iterdir()], 2)
     parent.send_signal(sent)
     assert parent.wait(30) != 0
     wait_for(lambda: [pid for pid in workers if not running(pid)], 2)
 
 
-def wait_for(found, count: int) -> list[int]:
+def wait_for(items: Callable[[], list], count: int) -> list:
+    """The items, as soon as there are so many."""
     end = time.monotonic() + 60
-    while len(items := found()) < count:
+    while len(now := items()) < count:
         assert time.monotonic() < end
         time.sleep(0.05)
-    return items
+    return now
 
 
 def running(pid: int) -> bool:

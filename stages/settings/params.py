@@ -163,7 +163,7 @@ class Comparison(_Section):
                 raise ValueError(f"points.{name} must have another name: it is taken")
         names = [*self.normalizations, *self.points]
         if self.reference not in names or len(names) < 2:
-            raise ValueError(f"must have {self.reference} (its reference) and another one to compare; has {names}")
+            raise ValueError(f"normalizations and points must have {self.reference}, its reference, and another")
         return self
 
 

@@ -71,6 +71,8 @@ def _words(node: ast.AST) -> Iterator[str]:
         parts = value if isinstance(value, list) else [value]
         if name == "body" and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             parts = parts[1:] if ast.get_docstring(node, clean=False) is not None else parts
+        if isinstance(node, ast.JoinedStr):  # Python 3.12 has empty strings in some f-strings
+            parts = [part for part in parts if not (isinstance(part, ast.Constant) and part.value == "")]
         if name in ("type_comment", "kind", "ctx") or not any(part is not None for part in parts):
             continue
         yield f"{name}:"

@@ -23,7 +23,6 @@ DIGEST = "digest"  # the user attribute that is written last: a trial that has i
 SECONDS = "seconds"  # that of the time which the evaluation took: no result
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # set_metric_names: in Optuna since 2023
 
 
 def open_study(fingerprint: dict, path: Path, from_scratch: bool = False) -> optuna.Study:
@@ -46,7 +45,8 @@ def open_study(fingerprint: dict, path: Path, from_scratch: bool = False) -> opt
         _bring_back(path, fingerprint)
     study = optuna.create_study(storage=_url(path), study_name=path.stem, direction="maximize", load_if_exists=True)
     if not study.user_attrs:
-        study.set_metric_names(["accuracy"])
+        with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
+            study.set_metric_names(["accuracy"])  # "experimental" since 2023
         study.set_user_attr("fingerprint", fingerprint)
     _check(study, path)
     return study
