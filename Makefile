@@ -13,6 +13,7 @@ test: setup
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports
 	pytest
 
 # Half an hour on two cores, with nothing else running.
@@ -37,7 +38,7 @@ $(VENV)/ready: pyproject.toml .constraints.txt
 	PIP_CONSTRAINT=.constraints.txt $(VENV)/bin/python -m pip install --quiet '.[test]'
 	touch $@
 
-# Resolves pyproject.toml anew, for all platforms at once.
+# Resolves pyproject.toml from scratch, for all platforms at once.
 lock: setup
 	PIP_CONSTRAINT= $(VENV)/bin/python -m pip install --quiet '.[lock]'
 	uv pip compile --universal --python-version 3.11 --all-extras --upgrade --no-emit-index-url --no-emit-find-links \

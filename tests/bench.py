@@ -1,79 +1,110 @@
-"""`make bench`: how fast trainings are, beside the notebook's own loop and the limit of the machine.
+"""`make bench`: how fast training runs are, alongside the notebook's own loop and the limit of the machine.
 
 Prints Markdown; everything is measured in this run, in turn, each in processes of its own. Medians, with their range.
 """
 
+import argparse
+import math
 import multiprocessing
+import re
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import Barrier
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from scipy import stats
-from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import notebook
+from stages.common import device, mnist
+from stages.common.normalization import Normalization
+from stages.lenet import training
+from stages.lenet.trial import LenetTrial
+from stages.settings import params
+from stages.settings.params import Params
 
-from stages import device, mnist, params, training, trials
-from stages.evaluation import Evaluation
-
-REPETITIONS = 5  # the n-th with seed 1998 + n
-NORM = training.Normalization(0.1307, 0.3081)
+MEAN, STD = 0.1307, 0.3081
+NORM = Normalization.of(MEAN, STD)
+SEED = 1998  # of the first repetition; those that follow count up
 # Multiplications and additions of a step on 64 images, counted twice for the backward pass (once for conv1, whose input
 # needs no gradient).
 STEP_FLOP = 64 * 2 * (2 * 26**2 * 32 * 9 + 3 * (24**2 * 64 * 288 + 9216 * 128 + 128 * 10))
+GIB = 2**30
 
 
-def of_notebook(cores: int, seed: int) -> dict[str, float]:
-    torch.set_num_threads(cores)
-    parts = [notebook.load(mnist.FOLDER, *NORM, train=train) for train in (True, False)]
+class Measured(NamedTuple):
+    """A training run and its test: seconds of each, accuracy, and the peak of the process's memory in GiB.
+
+    private: the part of the memory that is not pages of files, such as PyTorch's, which all processes share; nan where
+             the system does not tell
+    """
+
+    train: float
+    test: float
+    accuracy: float
+    memory: float
+    private: float
+
+
+Run = list[Measured]  # of the processes that ran at one time
+
+
+# What is measured, each in a process of its own. It imports this file: what one alone needs, it imports itself.
+
+
+def of_notebook(threads: int, seed: int) -> Measured:
+    import notebook
+
+    torch.set_num_threads(threads)
+    parts = [notebook.load(mnist.FOLDER, MEAN, STD, train=train) for train in (True, False)]
+    begin()
     start = time.perf_counter()
     model, _ = notebook.train(parts[0], seed=seed)
     trained = time.perf_counter()
     accuracy = notebook.test(model, parts[1])
-    return measured(trained - start, time.perf_counter() - trained, accuracy)
+    return measured(start, trained, accuracy)
 
 
-def of_single(cores: int, seed: int) -> dict[str, float]:
-    """As the stage `baseline`, but on all cores."""
-    settings = params.load().train.model_copy(update={"threads": cores, "seed": seed})
+def of_single(threads: int, seed: int, settings: Params) -> Measured:
+    """As the stage `baseline`, but on so many threads."""
     device.prepare("cpu")
-    data = mnist.load(60_000, 10_000)
+    data, run = mnist.load(60_000, 10_000), told(settings)._replace(seed=seed)
+    begin()
     ends = [time.perf_counter()]
-    _, _, test = training.evaluate(NORM, settings, data, progress=lambda _: ends.append(time.perf_counter()))
-    return measured(ends[-1] - ends[0], time.perf_counter() - ends[-1], test.accuracy)
+    outcome = training.train_and_test(NORM, run, data, threads, lambda _: ends.append(time.perf_counter()))
+    return measured(ends[0], ends[-1], outcome.tests[-1].accuracy)
 
 
-_evaluation: Evaluation
-
-
-def ready() -> None:
-    global _evaluation
-    _evaluation = Evaluation(params.load())
+def of_trial(settings: Params) -> Measured:
+    """As a worker of the sweep does it, but for its first trial: the random numbers of the epoch are drawn before."""
+    trial, run = LenetTrial(settings), told(settings)
     torch.set_num_threads(1)
-    training._draw(
-        _evaluation.settings.train, 0, 60_000, _evaluation.device
-    )  # as in every trial after a worker's first
-
-
-def of_trial(start_at: float) -> dict[str, float]:
-    """As a worker of the sweep does it; all of them begin at one instant."""
-    time.sleep(max(0.0, start_at - time.time()))
+    training._drawn(run.seed, run.batch_size, run.shuffle, 0, 60_000, trial.device)
+    begin()
     start = time.perf_counter()
-    accuracy = _evaluation(*NORM)["accuracy"]
-    return measured(time.perf_counter() - start, 0.0, accuracy)
+    result = trial(MEAN, STD, **settings.told())  # type: ignore[arg-type]
+    return measured(start, time.perf_counter(), result["accuracy"])._replace(test=0.0)  # its test is part of it
 
 
-def measured(train: float, test: float, accuracy: float) -> dict[str, float]:
-    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
-    return {"train": train, "test": test, "accuracy": accuracy, "memory": kibibytes / 1024**2}
+def measured(start: float, trained: float, accuracy: float) -> Measured:
+    return Measured(trained - start, time.perf_counter() - trained, accuracy, *memory())
+
+
+def memory() -> tuple[float, float]:
+    """GiB: the peak of this process's memory, and the part of it that is not pages of files."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if not Path("/proc/self/smaps_rollup").exists():
+        return peak / GIB, math.nan
+    text = "".join(Path("/proc/self", name).read_text() for name in ("status", "smaps_rollup"))
+    sizes = {name: int(kibibytes) / 2**20 for name, kibibytes in re.findall(r"(\w+):\s+(\d+) kB", text)}
+    # ru_maxrss begins with that of the process which started this one. Pages of files come and stay.
+    return sizes["VmHWM"], sizes["VmHWM"] - (sizes["Rss"] - sizes["Pss_Anon"])
 
 
 def of_matrices(threads: int) -> float:
@@ -88,93 +119,156 @@ def of_matrices(threads: int) -> float:
     return 2 * 2048**3 / statistics.median(times)
 
 
-def of_parts(steps: int = 50) -> dict[str, float]:
+def of_operations(settings: Params, steps: int = 50) -> dict[str, float]:
     """Milliseconds of a step on one core that each kind of operation takes itself."""
-    settings = params.load().train
+    from torch.profiler import ProfilerActivity, profile
+
     device.prepare("cpu")
-    training.fix(1)
     data = mnist.load(64 * steps, 1)
-    train = lambda: training.train(training.LeNet(), data.train_images, data.train_labels, NORM, settings)  # noqa: E731
-    train()
+    training.train_and_test(NORM, told(settings), data)
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
-        train()
+        training.train_and_test(NORM, told(settings), data)
     return {event.key: event.self_cpu_time_total / 1000 / steps for event in profiled.key_averages()}
 
 
-def alone(function: Callable, *arguments: object) -> Any:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(function, *arguments).result()
-
-
-def together(count: int) -> list[dict[str, float]]:
-    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=ready) as workers:
-        start = time.time() + 20
-        return list(workers.map(of_trial, [start] * count))
-
-
-def main() -> None:
+def benched() -> Params:
+    """params.yaml, but with all of MNIST, the notebook's protocol, and the processors of this machine."""
     settings = params.load()
-    place = device.prepare("cpu")
-    auto = settings.model_copy(update={"run": settings.run.model_copy(update={"workers": "auto"})})
-    cores = trials.worker_count(auto, settings.train.threads, place)
-    mnist.load(1, 1)
-    ways: dict[str, Callable[[int], list[dict[str, float]]]] = {
-        "the notebook's loop": lambda seed: [alone(of_notebook, cores, seed)],
-        "one training, all cores": lambda seed: [alone(of_single, cores, seed)],
-        "sweep, 1 worker": lambda _: together(1),
-        f"sweep, {cores} workers": lambda _: together(cores),
+    protocol = {"optimizer": "adadelta", "lr": {"adadelta": 1.0}, "gamma": 0.7, "init": "default"}
+    changes = {
+        "data": {"train_images": 60_000, "test_images": 10_000},
+        "train": protocol | {"epochs": 1, "batch_size": 64, "shuffle": False},
+        "run": {"device": "cpu", "workers": "auto"},
     }
-    runs: dict[str, list[list[dict[str, float]]]] = {way: [] for way in ways}
-    limits: dict[int, list[float]] = {cores: [], 1: []}
-    for repetition in tqdm(range(REPETITIONS), desc="bench", unit=" repetition"):
+    return settings.model_copy(
+        update={section: getattr(settings, section).model_copy(update=change) for section, change in changes.items()}
+    )
+
+
+def told(settings: Params) -> training.Training:
+    run = settings.told()
+    del run["train_images"]
+    return training.Training(**run)  # type: ignore[arg-type]
+
+
+# Processes that begin at one instant
+
+PATIENCE = 600  # seconds for which a process waits for the others: longer, and one of them has failed
+
+_start: Barrier  # in a process: where it waits for the others
+
+
+def ready(start: Barrier) -> None:
+    global _start
+    _start = start
+
+
+def begin() -> None:
+    _start.wait()
+
+
+def together(function: Callable[..., Any], arguments: Sequence[tuple]) -> list[Any]:
+    """The results of the function, called with each of the arguments at one time, in as many processes."""
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(len(arguments), timeout=PATIENCE)
+    with ProcessPoolExecutor(len(arguments), context, initializer=ready, initargs=(start,)) as processes:
+        return [call.result() for call in [processes.submit(function, *each) for each in arguments]]
+
+
+def alone(function: Callable[..., Any], *arguments: object) -> Any:
+    return together(function, [arguments])[0]
+
+
+# The report
+
+NOTEBOOK, NOTEBOOKS = "the notebook's loop, all cores", "the notebook's loop, one process a core"
+SINGLE = "one training run, all cores"
+NOTES = """
+The notebook's faster way is that of its two ways which was faster in the same repetition. Of processes that run at one
+time, the slowest gives the seconds and the largest the memory. The private part of memory has no pages of files: those
+of PyTorch are in memory once, for all processes."""
+
+
+def main(repetitions: int) -> None:
+    from stages.study import runner
+
+    settings, on = benched(), device.prepare("cpu")
+    threads = settings.train.threads
+    workers = runner.worker_count(settings, threads, on)
+    cores = workers * threads
+    mnist.load(1, 1)  # says what is wrong before anything is measured
+    ways: dict[str, Callable[[int], Run]] = {
+        NOTEBOOK: lambda seed: [alone(of_notebook, cores, seed)],
+        NOTEBOOKS: lambda seed: together(of_notebook, [(1, seed + 1000 * process) for process in range(cores)]),
+        SINGLE: lambda seed: [alone(of_single, cores, seed, settings)],
+        "sweep, 1 worker": lambda _: [alone(of_trial, settings)],
+        f"sweep, {workers} workers": lambda _: together(of_trial, [(settings,)] * workers),
+    }
+    runs: dict[str, list[Run]] = {way: [] for way in ways}
+    limits: dict[int, list[float]] = {cores: [], threads: []}
+    for repetition in tqdm(range(repetitions), desc="bench", unit=" repetition"):
         for way, run in ways.items():
-            runs[way].append(run(1998 + repetition))
-        for threads, found in limits.items():
-            found.append(alone(of_matrices, threads))
+            runs[way].append(run(SEED + repetition))
+        for count, speeds in limits.items():
+            speeds.append(alone(of_matrices, count))
 
-    rates = {  # trainings with their tests, in an hour
-        way: [len(run) * 3600 / max(trial["train"] + trial["test"] for trial in run) for run in those]
-        for way, those in runs.items()
-    }
-    notebooks, single, one, many = rates.values()
-    print(f"# Speed\n\n`make bench` on {device.describe(place)}, {cores} cores: medians of {REPETITIONS} (range).\n")
-    print("| | training, s | test, s | both, an hour | x notebook | peak memory of a process, GiB |")
-    print("|---|---|---|---|---|---|")
-    for way, those in runs.items():
-        first = [run[0] for run in those]
-        times = [
-            cell([run[part] for run in first]) if any(run["test"] for run in first) else ""
-            for part in ("train", "test")
-        ]
-        memory = [max(trial["memory"] for trial in run) for run in those]
-        print(
-            f"| {way} | {' | '.join(times)} | {cell(rates[way])} | {ratios(rates[way], notebooks)} | {cell(memory)} |"
-        )
-    print(f"\nFrom 1 to {cores} workers: x {ratios(many, one)}.")
-    steps = -(-60_000 // 64)
-    for name, threads, rate in (
-        ("One training", cores, single),
-        (f"{cores} workers", cores, many),
-        ("1 worker", 1, one),
+    rates = {way: [len(run) * 3600 / max(map(seconds, run)) for run in of_way] for way, of_way in runs.items()}
+    print(f"# Speed\n\n`make bench` on {device.describe(on)}, {cores} cores: medians of {repetitions} (range).\n")
+    print_table(runs, rates)
+    _, _, single, one, many = rates.values()
+    print(f"\nFrom 1 to {workers} workers: x {ratios(many, one)}.")
+    for name, count, rate in (
+        ("One training run", cores, single),
+        (f"{workers} workers", cores, many),
+        ("1 worker", threads, one),
     ):
-        shares = [STEP_FLOP * steps * each / 3600 / limit for each, limit in zip(rate, limits[threads], strict=True)]
-        print(f"{name}: {cell(shares, 2)} of the speed of a matrix product on {threads} cores", end=", ")
-        print(f"{cell([limit / 1e9 for limit in limits[threads]], 0)} GFLOP/s.")
+        print_share(name, count, rate, limits[count])
     print(f"A step on 64 images is {STEP_FLOP / 1e9:.2f} GFLOP; the matrices are 2048 x 2048.\n")
+    print_accuracies(*([run[0].accuracy for run in runs[way]] for way in (NOTEBOOK, SINGLE)))
+    print_operations(alone(of_operations, settings))
 
-    theirs, ours = ([run[0]["accuracy"] for run in runs[way]] for way in list(ways)[:2])
+
+def seconds(run: Measured) -> float:
+    return run.train + run.test
+
+
+def print_table(runs: dict[str, list[Run]], rates: dict[str, list[float]]) -> None:
+    faster = [max(pair) for pair in zip(rates[NOTEBOOK], rates[NOTEBOOKS], strict=True)]
+    columns = ("training, s", "test, s", "both, an hour", "x the notebook's faster way")
+    print(f"| | {' | '.join(columns)} | peak memory of a process, GiB | private part, GiB |\n|{'---|' * 7}")
+    for way, of_way in runs.items():
+        slowest = [max(run, key=seconds) for run in of_way]
+        times = [[run.train for run in slowest], [run.test for run in slowest]]
+        memory, private = ([max(map(attrgetter(part), run)) for run in of_way] for part in ("memory", "private"))
+        cells = [cell(part) if any(times[1]) else "" for part in times]
+        cells += [cell(rates[way]), ratios(rates[way], faster), cell(memory)]
+        cells += ["" if any(map(math.isnan, private)) else cell(private)]
+        print(f"| {way} | {' | '.join(cells)} |")
+    print(NOTES)
+
+
+def print_share(name: str, cores: int, rate: list[float], limit: list[float]) -> None:
+    steps = -(-60_000 // 64)
+    shares = [STEP_FLOP * steps * each / 3600 / most for each, most in zip(rate, limit, strict=True)]
+    print(f"{name}: {cell(shares, 2)} of the speed of a matrix product on {cores} cores", end=", ")
+    print(f"{cell([most / 1e9 for most in limit], 0)} GFLOP/s.")
+
+
+def print_accuracies(theirs: list[float], ours: list[float]) -> None:
+    from scipy import stats
+
     pairs = ", ".join(f"{a:.4f} / {b:.4f}" for a, b in zip(theirs, ours, strict=True))
-    difference = statistics.mean(ours) - statistics.mean(theirs)
-    p = stats.ttest_rel(ours, theirs).pvalue
-    print(f"Accuracy, the notebook's loop / ours, for {REPETITIONS} seeds: {pairs}.")
-    print(f"Mean difference {difference:+.5f}, paired t-test p = {p:.2f}.\n")
+    print(f"Accuracy, the notebook's loop / ours, for {len(ours)} seeds: {pairs}.")
+    print(f"Mean difference {statistics.mean(ours) - statistics.mean(theirs):+.5f}", end="")
+    print(f", paired t-test p = {stats.ttest_rel(ours, theirs).pvalue:.2f}.\n" if len(ours) > 1 else ".\n")
 
-    parts = alone(of_parts)
-    total = sum(parts.values())
+
+def print_operations(operations: dict[str, float]) -> None:
+    total = sum(operations.values())
     print(f"A step on one core, {total:.1f} ms, by operation (PyTorch's profiler, mean of 50 steps):\n")
     print("| operation | ms | share |\n|---|---|---|")
-    for name, part in sorted(parts.items(), key=lambda item: -item[1])[:16]:
-        print(f"| {name} | {part:.2f} | {part / total:.0%} |")
+    for name, each in sorted(operations.items(), key=lambda item: -item[1])[:16]:
+        print(f"| {name} | {each:.2f} | {each / total:.0%} |")
 
 
 def ratios(those: list[float], base: list[float]) -> str:
@@ -186,4 +280,6 @@ def cell(values: list[float], digits: int = 1) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=5, help="the n-th with seed 1998 + n; default: 5")
+    main(parser.parse_args().repetitions)

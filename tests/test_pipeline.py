@@ -17,10 +17,9 @@ import yaml
 from conftest import ENV, ROOT, Clone
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-STAGES = PIPELINE["stages"]
-OF_TRIALS = ["contour", "region", "report", "revival", "sweep"]  # the stages that more trials are news to
-# They read the settings and draw progress bars: no result depends on them.
-NO_DEPENDENCY = {"stages/params.py", "stages/progress.py"}
+STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE["stages"].items()}
+OF_TRIALS = ["contour", "follow_up@revival", "region", "report", "sweep"]  # the stages that more trials are news to
+NO_DEPENDENCY = "stages/settings/"  # it reads the settings and draws progress bars: no result depends on it
 
 
 def ran(output: str) -> list[str]:
@@ -31,31 +30,41 @@ def trials(project: Clone) -> list[dict[str, str]]:
     return list(csv.DictReader(project.read("plots/sweep.csv").splitlines()))
 
 
+def test_stages_are_files_of_their_name() -> None:
+    assert {path.stem for path in (ROOT / "stages").glob("[!_]*.py")} == set(STAGES)
+
+
 def test_stages_declare_all_the_code_that_they_run() -> None:
-    def imported(module: str) -> set[str]:
-        path = f"stages/{module}.py"
-        names = {path}
+    def imported(path: str) -> set[str]:
+        paths = {path}
         tree = ast.parse((ROOT / path).read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
                 node.body = [ast.Pass()]
         for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module == "stages":
-                names |= {name for alias in node.names for name in imported(alias.name)}
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stages."):
-                names |= imported(str(node.module).split(".")[1])
-        return names
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stages"):
+                module = str(node.module).replace(".", "/")
+                for alias in node.names:
+                    name = f"{module}/{alias.name}.py"
+                    paths |= imported(name if (ROOT / name).exists() else f"{module}.py")
+        return paths
 
     for name, stage in STAGES.items():
-        declared = {dep for dep in stage["deps"] if dep.endswith(".py")}
-        assert declared == imported(name) - NO_DEPENDENCY, name
+        code = {path for path in imported(f"stages/{name}.py") if not path.startswith(NO_DEPENDENCY)}
+        declared = {dep for dep in stage["deps"] if dep.startswith("stages") and not dep.endswith(".jinja")}
+        missing = {path for path in code if not any(path == dep or path.startswith(f"{dep}/") for dep in declared)}
+        needless = {dep for dep in declared if not any(path == dep or path.startswith(f"{dep}/") for path in code)}
+        assert (missing, needless) == (set(), set()), name
 
 
 def test_every_setting_is_explained_and_read_by_a_stage() -> None:
     lines = [line for line in (ROOT / "params.yaml").read_text().splitlines() if ":" in line.partition("#")[0]]
-    assert all("#" in line for line in lines if not line.strip().startswith("space"))
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    # Of the second entry of a section on, what is said of the first.
+    known = {"normalizations: [standard, zero_one]", "seeds: 3"}
+    assert [line for line in lines if "#" not in line and line.strip() not in known] == []
     read = {param.split(".")[0] for stage in STAGES.values() for param in stage.get("params", [])}
-    assert read == set(yaml.safe_load((ROOT / "params.yaml").read_text())) - {"run"}
+    assert read == set(settings) - {"run"}
 
 
 def test_finished_pipeline_is_up_to_date_and_runs_nothing(project: Clone) -> None:
@@ -105,7 +114,7 @@ def test_trial_is_the_baseline_at_the_same_normalization(project: Clone) -> None
 def test_experiment_with_another_mean_runs_the_baseline_only(project: Clone) -> None:
     output = project.dvc("exp", "run", "-S", "norm.mean=0")
     # The baseline is trained, what is made from it follows; no other training runs.
-    assert sorted(ran(output)) == ["baseline", "folded", "report"]
+    assert sorted(ran(output)) == ["baseline", "fold", "report"]
     difference = project.dvc("metrics", "diff")
     assert "metrics/baseline.json" in difference
     assert "metrics/zero_one.json" not in difference
@@ -122,14 +131,17 @@ def test_forced_run_writes_the_same_bytes(project: Clone) -> None:
 
 def test_forced_sweep_evaluates_all_trials_again(project: Clone) -> None:
     before = project.results()
-    assert "0 of 6 trials are there" in project.dvc("repro", "-fs", "sweep")
-    assert {path: content for path, content in project.results().items() if "replaced" not in path} == before
+    assert "6 of 6 trials are there" in project.dvc("repro", "-fs", "sweep")
+    asked = project.run("dvc", "repro", "-fs", "sweep", FROM_SCRATCH="1").stdout
+    assert "0 of 6 trials are there" in asked
+    assert "starts from scratch: as asked. The old one is data/studies/sweep-replaced.sqlite3." in asked
+    assert project.results() == before
     assert "up to date" in project.dvc("status")
 
 
 def test_look_of_a_plot_reruns_no_training(project: Clone) -> None:
     project.set(contour__width=6)
-    assert sorted(ran(project.dvc("repro"))) == ["contour", "initialization", "resnet_channels", "resnet_sweep"]
+    assert sorted(ran(project.dvc("repro"))) == ["contour", "resnet_channels", "resnet_sweep", "search@initialization"]
 
 
 def test_way_of_running_invalidates_nothing(project: Clone) -> None:
@@ -260,11 +272,12 @@ def test_page_of_plots_has_all_of_them_and_each_renders(project: Clone) -> None:
             "Trials",
             "Optimization history",
             "plots/contour.png",
-            "Accuracy over seeds",
+            "plots/one_epoch.csv",
+            "plots/five_epochs.csv",
             "plots/region.png",
             "Silent units",
             "Pixels of MNIST",
-            "Dead trials, trained again",
+            "plots/revival.csv",
             "plots/initialization.png",
             "ResNet under other normalizations",
             "plots/resnet_sweep_as_it_is.png",

@@ -5,7 +5,10 @@ import subprocess
 from typing import Any
 
 import pytest
+import yaml
 from conftest import ROOT
+
+from stages.settings import params
 
 
 def committed(path: str) -> str:
@@ -37,7 +40,7 @@ def points(of: dict) -> str:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_table_over_seeds_is_that_of_the_metrics(name: str) -> None:
-    of = metrics("replicates")[name]
+    of = metrics("one_epoch")[name]
     rest = f" {points(of)} | {of['difference']['conclusion']} |" if "difference" in of else " | |"
     assert f"| {ROWS[name]} | {accuracy(of)} |{rest}" in README
     assert f"LeNet on MNIST, {of['accuracy']['n']} seeds" in README
@@ -54,14 +57,14 @@ def test_table_over_seeds_is_that_of_the_metrics(name: str) -> None:
         ("region", "{area:.0f}% of the searched plane learns"),
         ("region", "{error:.0f}% of unseen trials"),
         ("region", "as high in {luck:.0f}% of cases"),
-        ("revival", "{learned} of {trials} trials that died learn"),
+        ("revival", "{learned} of {evaluations} trials that died learn"),
         (
             "sweep",
             "The best of {completed} trials**, mean {best[mean]:.2f} and std {best[std]:.2f}, has {best[accuracy]:.4f}",
         ),
         ("sweep", "measured on the other, the best has {best[held_out]:.4f}"),
         ("sweep", "the committed sweep has {completed}"),
-        ("baseline", "single trainings here {accuracy:.4f}"),
+        ("baseline", "single training runs here {accuracy:.4f}"),
         ("zero_one", "and {accuracy:.4f}. All figures"),
         ("resnet", "(on digits: {accuracy:.4f} under its own normalization)"),
     ],
@@ -76,18 +79,19 @@ def test_figures_are_those_of_the_metrics(name: str, said: str) -> None:
     assert said.format(**found, area=area, error=error, luck=luck, below=below, above=above) in README
 
 
-def test_longer_trainings_are_those_of_the_metrics() -> None:
-    found = metrics("longer")
+def test_longer_runs_are_those_of_the_metrics() -> None:
+    found = metrics("five_epochs")
     standard, zero_one = found["standard"], found["zero_one"]
-    epochs, conclusion = standard["normalization"]["epochs"], zero_one["difference"]["conclusion"]
+    epochs, conclusion = standard["parameters"]["epochs"], zero_one["difference"]["conclusion"]
     said = f"({epochs} epochs, {found['seeds']} seeds): {accuracy(standard)} with the standard values, "
     said += f"{accuracy(zero_one)} with mean 0, std 1; a difference of {points(zero_one)} points: {conclusion}"
     assert said in README
 
 
 def test_figures_of_resnet_are_those_of_the_metrics() -> None:
-    for name, of in metrics("resnet_treatments")["normalizations"].items():
+    for of in metrics("resnet_treatments")["normalizations"].values():
         cells = (of[treatment] for treatment in ("as_is", "recalibrated", "folded", "fine_tuned"))
+        name = ", ".join(f"{key} {value:g}" for key, value in of["normalization"].items())
         assert f"| {name} | {' | '.join(f'{cell:.4f}' for cell in cells)} |" in README
     scratch = metrics("resnet_scratch")
     assert f"{scratch['seeds']} seeds: {accuracy(scratch['standard'])} with the standard values" in README
@@ -110,10 +114,25 @@ def test_report_is_made_of_the_committed_metrics(tmp_path, monkeypatch: pytest.M
     listed = subprocess.run(["git", "ls-files", "metrics/*.json"], cwd=ROOT, capture_output=True, text=True, check=True)
     for path in listed.stdout.split():
         (tmp_path / path).write_text(committed(path))
+    (tmp_path / "params.yaml").write_text(committed("params.yaml"))
     monkeypatch.setattr(report, "TEMPLATE", ROOT / report.TEMPLATE)
     monkeypatch.chdir(tmp_path)
     report.main()
     assert (tmp_path / "report.md").read_text() == committed("report.md")
+
+
+def test_comparison_that_is_shown_can_be_added() -> None:
+    shown = committed("README.md").split("```yaml\n")[1].partition("```")[0]
+    content = yaml.safe_load(committed("params.yaml"))
+    content["comparisons"] |= yaml.safe_load(shown)
+    settings = params.Params.model_validate(content)
+    assert set(settings.points(settings.comparisons["sgd"])) == {"standard", "zero_one", "none"}
+
+
+def test_folders_are_those_of_stages() -> None:
+    shown = {line.split("`")[1] for line in committed("README.md").splitlines() if line.startswith("| `stages/")}
+    folders = {f"stages/{path.name}/" for path in (ROOT / "stages").iterdir() if (path / "__init__.py").exists()}
+    assert shown - {"stages/*.py"} == folders
 
 
 def test_commands_are_those_of_the_makefile() -> None:

@@ -140,8 +140,9 @@ def test_users_of_optuna_find_what_they_expect(settings: Params, tmp_path: Path)
     study = optuna.load_study(storage=f"sqlite:///{path}", study_name="study")
     assert study.metric_names == ["accuracy"]
     frame = study.trials_dataframe()
-    columns = {"number", "values_accuracy", "datetime_start", "duration", "params_mean", "params_std", "user_attrs_accuracy"}
-    assert columns | {"user_attrs_loss", "user_attrs_seconds", "user_attrs_loss_by_epoch"} <= set(frame.columns)
+    attributes = {f"user_attrs_{name}" for name in ("accuracy", "loss", "loss_by_epoch", "seconds", "device")}
+    columns = {"number", "values_accuracy", "datetime_start", "duration", "params_mean", "params_std"}
+    assert columns | attributes <= set(frame.columns)
     assert (frame["duration"].dt.total_seconds() < 5).all()
     assert frame["values_accuracy"].tolist() == frame["user_attrs_accuracy"].tolist()
 

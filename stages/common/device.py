@@ -12,7 +12,7 @@ GLIBC = platform.libc_ver()[0] == "glibc"
 
 
 def prepare(name: str) -> torch.device:
-    """The device of that name, ready for trainings in this process.
+    """The device of that name, ready for training runs in this process.
 
     name:   auto, cpu, cuda, cuda:N or mps
     raises: InputError if this machine has no such device
@@ -36,7 +36,7 @@ def _device(name: str) -> torch.device:
 
 
 def describe(device: torch.device) -> str:
-    """The kind of device: trainings on the same kind give the same bits."""
+    """The kind of device: training runs on the same kind give the same bits."""
     if device.type == "cuda":
         return f"cuda {torch.cuda.get_device_name(device)}"
     if device.type == "mps":
@@ -56,7 +56,7 @@ def _processor() -> str:
 def release_memory() -> None:
     """Returns to the system what `prepare` lets the process keep, but is free: once a trial, that costs no time.
 
-    Without it a process grows, over LeNet trainings of differing seeds, to thrice what one needs, as what is kept of a
+    Without it a process grows, over LeNet runs of differing seeds, to thrice what one needs, as what is kept of a
     training lies between the buffers that it freed.
     """
     if GLIBC:
