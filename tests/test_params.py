@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT, Clone, set_params
+from dvc.utils.serialize import modify_yaml
 
 from stages.settings import params
 
@@ -165,6 +166,13 @@ def test_trials_of_a_search_are_told_what_its_space_does_not_name() -> None:
     fixed = settings.fixed(sweep.model_copy(update={"space": space, "train": params.Change(epochs=2)}))
     assert not {"lr", "optimizer"} & set(fixed)
     assert (fixed["momentum"], fixed["epochs"]) == (0.9, 2)
+
+
+def test_file_has_the_form_that_dvc_leaves_it_in(tmp_path: Path) -> None:
+    path = shutil.copy(ROOT / "params.yaml", tmp_path)
+    with modify_yaml(path) as content:  # what `dvc exp run -S` does
+        content["norm"]["mean"] = 0.1307
+    assert Path(path).read_text() == (ROOT / "params.yaml").read_text()
 
 
 def test_missing_setting_is_named(tmp_path: Path) -> None:

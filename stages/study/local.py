@@ -49,8 +49,9 @@ class Workers:
         """
         waiting, idle = deque(tasks), list(self._pools)
         running: dict[Future, tuple[ProcessPoolExecutor, int]] = {}
+        ready: list[tuple[int, Any]] = []
         deaths: Counter[int] = Counter()
-        while waiting or running:
+        while waiting or running or ready:
             while waiting and idle:
                 pool, task = idle.pop(), waiting.popleft()
                 try:
@@ -60,10 +61,12 @@ class Workers:
                 except BrokenProcessPool:  # it died while it was idle
                     waiting.appendleft(task)
                     idle.append(self._replaced(pool))
+            yield from ready  # only now: while results are kept, the workers are busy
+            ready.clear()
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 pool, task = running.pop(future)
                 try:
-                    result = future.result()
+                    ready.append((task, future.result()))
                 except BrokenProcessPool:
                     deaths[task] += 1
                     if deaths[task] == DEATHS:
@@ -72,7 +75,6 @@ class Workers:
                     idle.append(self._replaced(pool))
                 else:
                     idle.append(pool)
-                    yield task, result
 
     def _replaced(self, pool: ProcessPoolExecutor) -> ProcessPoolExecutor:
         self._pools[self._pools.index(pool)] = new = self._new()
