@@ -9,7 +9,7 @@ from conftest import ROOT
 from stages.evidence import follow_up, search, seeds
 from stages.evidence.paired import DIFFERENT
 from stages.settings import params
-from stages.settings.params import Change, InputError, Interval, Parameters
+from stages.settings.params import Change, Parameters
 
 SETTINGS = params.load(ROOT / "params.yaml")
 POINTS: dict[str, Parameters] = {
