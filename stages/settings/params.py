@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from math import isfinite
 from pathlib import Path
+from reprlib import Repr
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -17,12 +16,19 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 PATH = Path("params.yaml")
 
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Positive = Annotated[float, Field(gt=0)]
+# Bounds that no real use meets: beyond them, a slip of the keyboard would run for ever, or take all memory.
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Few = Annotated[int, Field(ge=1, le=10_000)]  # of epochs, seeds, trials at once
+Threads = Annotated[int, Field(ge=1, le=1_024)]
+BatchSize = Annotated[int, Field(ge=1, le=60_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Number = Annotated[float, Field(ge=-1e6, le=1e6)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Decay = Annotated[float, Field(gt=0, le=1)]
 TrainImages = Annotated[int, Field(ge=1, le=60_000)]
@@ -52,8 +58,8 @@ class Data(_Section):
 def _channels(value: object) -> tuple[float, ...]:
     given: list[object] = list(value) if isinstance(value, list | tuple) else [value]
     numbers = [float(part) for part in given if isinstance(part, int | float) and not isinstance(part, bool)]
-    if len(given) not in (1, 3) or len(numbers) != len(given) or not all(map(isfinite, numbers)):
-        raise ValueError("must be a finite number, or three: one each for red, green and blue")
+    if len(given) not in (1, 3) or len(numbers) != len(given) or not all(abs(number) <= 1e6 for number in numbers):
+        raise ValueError("must be a finite number, at most 1e6, or three: one each for red, green and blue")
     return tuple(numbers)
 
 
@@ -92,13 +98,13 @@ class Train(_Section):
     optimizer: Optimizer
     lr: Annotated[dict[Optimizer, Positive], BeforeValidator(lambda value: _for_each_optimizer(value))]
     momentum: Momentum
-    epochs: Count
-    batch_size: Count
+    epochs: Few
+    batch_size: BatchSize
     gamma: Decay
     init: Init
     seed: Seed
     shuffle: bool
-    threads: Count
+    threads: Threads
 
     @field_validator("lr")
     @classmethod
@@ -109,7 +115,11 @@ class Train(_Section):
 
 
 def _for_each_optimizer(value: object) -> object:
-    return value if isinstance(value, dict) else dict.fromkeys(get_args(Optimizer), value)
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1e6:
+        raise ValueError("must be greater than 0 and at most 1e6, or a number for each optimizer")
+    return dict.fromkeys(get_args(Optimizer), value)
 
 
 class Change(_Section):
@@ -120,8 +130,8 @@ class Change(_Section):
     optimizer: Optimizer | None = None
     lr: Positive | None = None
     momentum: Momentum | None = None
-    epochs: Count | None = None
-    batch_size: Count | None = None
+    epochs: Few | None = None
+    batch_size: BatchSize | None = None
     gamma: Decay | None = None
     init: Init | None = None
     seed: Seed | None = None
@@ -133,7 +143,7 @@ class Change(_Section):
 
 class Point(Change):
     normalization: str | None = None
-    mean: float | None = None
+    mean: Number | None = None
     std: Positive | None = None
 
     @model_validator(mode="after")
@@ -153,7 +163,7 @@ class Comparison(_Section):
     normalizations: list[str] = []
     points: dict[str, Point] = {}
     reference: str = "standard"
-    seeds: Count
+    seeds: Few
     train: Change = Change()
 
     @model_validator(mode="after")
@@ -169,21 +179,21 @@ class Comparison(_Section):
 
 class Selection(_Section):
     kind: Literal["died", "learned", "best"]
-    first: Count
+    first: Few
 
 
 class FollowUp(_Section):
     trials: Selection
     change: Change
-    seeds: Count
+    seeds: Few
 
 
 # Searches
 
 
 class Interval(_Section):
-    low: float
-    high: float
+    low: Number
+    high: Number
     log: bool = False
 
     @model_validator(mode="before")
@@ -260,8 +270,8 @@ class Search(_Section, Generic[SpaceOf]):
     n_trials: Count
     sampler: Literal["tpe", "random", "qmc", "grid", "gp"]
     seed: Seed
-    batch: Count
-    grid: int = Field(ge=2)
+    batch: Few
+    grid: int = Field(ge=2, le=1_000)
     tolerance: float = Field(ge=0, le=1)
     space: SpaceOf
 
@@ -324,7 +334,7 @@ class Contour(_Section):
 class Region(_Section):
     threshold: float = Field(ge=0, lt=1)
     plateau: float = Field(ge=0, le=1)
-    folds: int = Field(ge=2)
+    folds: int = Field(ge=2, le=1_000)
     seed: Seed
 
 
@@ -332,16 +342,16 @@ class Region(_Section):
 
 
 class Sgd(_Section):
-    epochs: Count
+    epochs: Few
     lr: Positive
     momentum: Momentum
-    weight_decay: float = Field(ge=0)
+    weight_decay: float = Field(ge=0, le=1e6)
     schedule: Literal["constant", "linear"]
 
 
 class Scratch(_Section):
     normalizations: list[str] = Field(min_length=2)
-    seeds: Count
+    seeds: Few
     train_images: int = Field(ge=2, le=60_000)
     test_images: TestImages
 
@@ -357,16 +367,16 @@ class Resnet(_Section):
     arch: str
     weights: str | None
     data: str
-    size: Count
+    size: int = Field(ge=1, le=4_096)
     crop: float = Field(gt=0, le=1)
     train_images: Count
     test_images: Count
-    batch_size: int = Field(ge=2)
+    batch_size: int = Field(ge=2, le=60_000)
     seed: Seed
-    threads: Count
+    threads: Threads
     norm: Norm
     others: list[str] = Field(min_length=1)
-    recalibration_images: int = Field(ge=2)
+    recalibration_images: int = Field(ge=2, le=1_000_000)
     train: Sgd
     fine_tune: Sgd
     scratch: Scratch
@@ -393,16 +403,16 @@ class Run(_Section):
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", value):
             raise ValueError("must be auto, cpu, cuda, cuda:N (N a number) or mps")
         return value
 
     @field_validator("workers", mode="plain")
     @classmethod
     def _auto_or_count(cls, value: object) -> int | str:
-        if value == "auto" or (type(value) is int and value >= 1):
+        if value == "auto" or (type(value) is int and 1 <= value <= 1_024):
             return value
-        raise ValueError("must be auto or a whole number of 1 or more")
+        raise ValueError("must be auto or a whole number, 1 to 1024")
 
 
 # All of it
@@ -520,14 +530,16 @@ def load(path: Path = PATH) -> Params:
     raises: InputError naming the key, its value and what is accepted, one line for each key that is wrong
     """
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+        content = YAML(typ="safe", pure=True).load(path)  # YAML 1.2, as DVC writes it: 1e-05 is a number
+    except (OSError, ValueError, RecursionError, YAMLError) as error:
+        raise InputError(f"{path}: cannot be read: {_short(' '.join(str(error).split()) or 'too deep')}") from None
     try:
         return Params.model_validate(content)
     except ValidationError as error:
         lines = dict.fromkeys(_line(path, problem) for problem in error.errors())
-        raise InputError("\n".join(lines)) from None
+        raise InputError("\n".join(lines) + f" (`git restore {path}` brings back the committed settings)") from None
+    except RecursionError:
+        raise InputError(f"{path}: cannot be read: too deep, or a mapping that contains itself") from None
 
 
 def entry(section: str, name: str | None) -> str:
@@ -543,19 +555,33 @@ def entry(section: str, name: str | None) -> str:
 
 def _line(path: Path, problem: Mapping[str, Any]) -> str:
     keys = [str(key) for key in problem["loc"]]
-    key = ".".join(keys) or "the file"
+    key = _short(".".join(keys)) or "the file"
     if problem["type"] == "missing":
         return f"{path}: {key} is missing"
     if problem["type"] == "extra_forbidden":
         return f"{path}: {key} is no known key; accepted here: {', '.join(_fields(keys[:-1]))}"
+    value = _value(problem["input"])
     if problem["type"] == "model_type":
-        return f"{path}: {key} = {problem['input']!r}: must hold keys of its own"
+        return f"{path}: {key} = {value}: must hold keys of its own"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if not keys and isinstance(problem["input"], dict):  # sections that contradict each other, which the message names
         return f"{path}: {message}"
     if isinstance(problem["input"], dict):  # keys that do
         return f"{path}: {key}: {message}"
-    return f"{path}: {key} = {problem['input']!r}: {message}"
+    return f"{path}: {key} = {value}: {message}"
+
+
+def _value(value: object) -> str:
+    """A value as it is written, shortened."""
+    shown = Repr()
+    shown.maxlevel, shown.maxstring, shown.maxother = 3, 100, 100
+    return _short(shown.repr(value))
+
+
+def _short(text: str) -> str:
+    """One line of printable characters, shortened."""
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    return text if len(text) <= 300 else text[:300] + "…"
 
 
 def _fields(keys: list[str]) -> list[str]:
