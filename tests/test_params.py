@@ -57,7 +57,7 @@ BAD = [
     ("run.device", "cuda:99999999999", "N a number"),
     ("run.workers", 10**6, "1 to 1024"),
     ("train.init", "xavier", "'zero_bias'"),
-    ("searches.initialization.space.weight_factor", 1, "two of its keys must have low and high"),
+    ("searches.initialization.space.weight_factor", 1, "bias_factor must have low and high, or be lists"),
     (
         "searches",
         {"sweep": yaml.safe_load((ROOT / "params.yaml").read_text())["sweep"]},

@@ -3,6 +3,8 @@
 import json
 import random
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,10 +143,10 @@ def test_users_of_optuna_find_what_they_expect(settings: Params, tmp_path: Path)
     assert study.metric_names == ["accuracy"]
     frame = study.trials_dataframe()
     attributes = {f"user_attrs_{name}" for name in ("accuracy", "loss", "loss_by_epoch", "seconds", "device")}
-    columns = {"number", "values_accuracy", "datetime_start", "duration", "params_mean", "params_std"}
+    columns = {"number", "value_accuracy", "datetime_start", "duration", "params_mean", "params_std"}
     assert columns | attributes <= set(frame.columns)
     assert (frame["duration"].dt.total_seconds() < 5).all()
-    assert frame["values_accuracy"].tolist() == frame["user_attrs_accuracy"].tolist()
+    assert frame["value_accuracy"].tolist() == frame["user_attrs_accuracy"].tolist()
 
 
 def test_results_are_those_that_were_kept_without_their_seconds(settings: Params, tmp_path: Path) -> None:
@@ -321,3 +323,28 @@ def test_points_of_other_settings_lie_in_the_same_study(settings: Params) -> Non
     first, second = (fingerprint(each, Points([]).determinants(), LenetTrial) for each in (settings, changed))
     assert first == second  # each point says all that its trial is told
     assert json.loads(json.dumps(first)) == first
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from stages.study import store
+
+with store.hold(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_study_is_held_by_one_run_and_free_as_soon_as_that_is_dead(tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite3"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, path], cwd=ROOT, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(InputError, match=f"study.sqlite3: another run is at it: process {holder.pid};"):  # noqa: SIM117
+            with store.hold(path):
+                pass
+        holder.kill()
+        holder.wait()
+        with store.hold(path):
+            pass

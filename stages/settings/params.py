@@ -488,7 +488,8 @@ class Params(_Section):
                     raise ValueError(f"{section}.space.{name} must have low and high: it is an axis of the picture")
         for name, search in self.searches.items():
             if len(search.space.free()) != 2:
-                raise ValueError(f"searches.{name}.space: two of its keys must have low and high, or be lists")
+                names = ", ".join(search.space.axes())
+                raise ValueError(f"searches.{name}.space: two of {names} must have low and high, or be lists")
         return self
 
     @model_validator(mode="after")

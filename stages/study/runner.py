@@ -43,7 +43,8 @@ def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> list[Fro
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what batch systems send ends like Ctrl-C
     path = store.FOLDER / f"{name}.sqlite3"
     try:
-        return _run(name, path, settings, plan, trial)
+        with store.hold(path):
+            return _run(name, path, settings, plan, trial)
     except (SQLAlchemyError, StorageInternalError) as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise InputError(f"{path}: {reason}; all trials that it held are kept") from None

@@ -9,10 +9,12 @@ import json
 import os
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
+from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
@@ -25,6 +27,25 @@ SECONDS = "seconds"  # that of the time which the evaluation took: no result
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
+@contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Keeps other runs from the study at `path`, by a lock that dies with its process.
+
+    raises: InputError if another run has it
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        holder = Path(lock.lock_file).read_text() or "of a number that is not known yet"
+        raise InputError(f"{path}: another run is at it: process {holder}; wait for its end, or stop it") from None
+    with lock:
+        Path(lock.lock_file).write_text(str(os.getpid()))
+        yield
+    lock.release()
+
+
 def open_study(fingerprint: dict, path: Path, from_scratch: bool = False) -> optuna.Study:
     """The study of that fingerprint, with the trials that it has so far.
 
@@ -33,7 +54,6 @@ def open_study(fingerprint: dict, path: Path, from_scratch: bool = False) -> opt
     from_scratch: begins without trials all the same; what is there is moved aside
     raises:       InputError if a kept result is not what was kept
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     there = _fingerprint_of(path)
     if there is not None and (from_scratch or there != fingerprint):
         changed = ", ".join(key for key in fingerprint if fingerprint[key] != there.get(key))
