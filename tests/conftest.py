@@ -76,7 +76,7 @@ class Clone:
         return {
             str(path.relative_to(self.folder)): path.read_bytes()
             for path in left
-            if path.is_file() and path.suffix != ".sqlite3"
+            if path.is_file() and path.suffix not in {".sqlite3", ".lock"}
         }
 
     def copy(self, folder: Path) -> "Clone":
