@@ -140,6 +140,8 @@ def test_trial_is_told_what_train_says_but_for_what_is_changed() -> None:
         "optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "epochs": 5, "start_mean": 0.0, "start_std": 1.0
     }  # fmt: skip
     assert settings.told(params.Change(lr=0.5))["lr"] == 0.5
+    assert settings.told(params.Change(held_out=10_000)) == told | {"held_out": 10_000, "train_images": 50_000}
+    assert settings.told(params.Change(held_out=10_000, train_images=100))["train_images"] == 100
 
 
 def test_one_learning_rate_is_for_every_optimizer(tmp_path: Path) -> None:

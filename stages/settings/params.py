@@ -31,7 +31,9 @@ Number = Annotated[float, Field(ge=-1e6, le=1e6)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Decay = Annotated[float, Field(gt=0, le=1)]
-TrainImages = Annotated[int, Field(ge=1, le=60_000)]
+ALL_IMAGES = 60_000  # of MNIST's training part
+TrainImages = Annotated[int, Field(ge=1, le=ALL_IMAGES)]
+HeldOut = Annotated[int, Field(ge=1, lt=ALL_IMAGES)]
 TestImages = Annotated[int, Field(ge=1, le=10_000)]
 Optimizer = Literal["adadelta", "sgd", "adam"]
 Init = Literal["default", "he_normal", "zero_bias"]
@@ -126,7 +128,7 @@ class Change(_Section):
     """What a trial of LeNet is told otherwise than `train` and `data` say."""
 
     train_images: TrainImages | None = None
-    held_out: TrainImages | None = None
+    held_out: HeldOut | None = None
     optimizer: Optimizer | None = None
     lr: Positive | None = None
     momentum: Momentum | None = None
@@ -447,6 +449,8 @@ class Params(_Section):
             told["lr"] = told["lr"][told["optimizer"]]
         if told["optimizer"] != "sgd":
             del told["momentum"]
+        if "held_out" in told:  # never among the images that train
+            told["train_images"] = min(told["train_images"], ALL_IMAGES - told["held_out"])
         if (start := told.pop("start", None)) is not None:
             told |= {f"start_{name}": number for name, number in self.normalizations[start].parameters().items()}
         return told
@@ -455,7 +459,7 @@ class Params(_Section):
         """All that the trials of a search are told but what is searched."""
         axes, told = search.space.axes(), self.told(search.train)
         if "optimizer" in axes:  # of sgd, if it is proposed
-            told["momentum"] = self.train.momentum if search.train.momentum is None else search.train.momentum
+            told["momentum"] = self.told(search.train, Change(optimizer="sgd"))["momentum"]
         return {name: value for name, value in told.items() if name not in axes}
 
     def points(self, comparison: Comparison) -> dict[str, Parameters]:
