@@ -16,7 +16,7 @@ test: setup
 	lint-imports
 	pytest
 
-# Half an hour on two cores, with nothing else running.
+# Half an hour on two cores, with nothing else running; python tests/bench.py --repetitions 2 is quicker.
 bench: setup
 	python tests/bench.py
 

@@ -241,8 +241,8 @@ def print_table(runs: dict[str, list[Run]], rates: dict[str, list[float]]) -> No
         times = [[run.train for run in slowest], [run.test for run in slowest]]
         memory, private = ([max(map(attrgetter(part), run)) for run in of_way] for part in ("memory", "private"))
         cells = [cell(part) if any(times[1]) else "" for part in times]
-        cells += [cell(rates[way]), ratios(rates[way], faster), cell(memory)]
-        cells += ["" if any(map(math.isnan, private)) else cell(private)]
+        cells += [cell(rates[way]), ratios(rates[way], faster), cell(memory, 2)]
+        cells += ["" if any(map(math.isnan, private)) else cell(private, 2)]
         print(f"| {way} | {' | '.join(cells)} |")
     print(NOTES)
 

@@ -50,19 +50,13 @@ def test_table_over_seeds_is_that_of_the_metrics(name: str) -> None:
     ("name", "said"),
     [
         ("region", "{dead} of {trials} trials of the search learn nothing"),
-        (
-            "region",
-            "training fails from about {below:.0f} on where mean is below the pixels', from about {above:.0f} on",
-        ),
-        ("region", "{area:.0f}% of the searched plane learns"),
-        ("region", "{error:.0f}% of unseen trials"),
-        ("region", "as high in {luck:.0f}% of cases"),
+        ("region", "training fails from about {separating[threshold][value]:.0f} on"),
         ("revival", "{learned} of {evaluations} trials that died learn"),
         (
             "sweep",
             "The best of {completed} trials**, mean {best[mean]:.2f} and std {best[std]:.2f}, has {best[accuracy]:.4f}",
         ),
-        ("sweep", "measured on the other, the best has {best[held_out]:.4f}"),
+        ("sweep", "measured on the other, the best trial has {best[held_out]:.4f}"),
         ("sweep", "the committed sweep has {completed}"),
         ("baseline", "single training runs here {accuracy:.4f}"),
         ("zero_one", "and {accuracy:.4f}. All figures"),
@@ -70,13 +64,12 @@ def test_table_over_seeds_is_that_of_the_metrics(name: str) -> None:
     ],
 )
 def test_figures_are_those_of_the_metrics(name: str, said: str) -> None:
-    found = metrics(name)
-    separating = found.get("separating", {})
-    area, error = 100 * separating.get("area", {}).get("value", 0), 100 * separating.get("nested_error", 0)
-    luck = 100 * found["best"]["by_luck"]["share"] if name == "region" else 0
-    below = separating.get("threshold", {}).get("value", 0)
-    above = below / found["quantities"]["adjusted_offset"]["side_factor"]["value"] if name == "region" else 0
-    assert said.format(**found, area=area, error=error, luck=luck, below=below, above=above) in README
+    assert said.format(**metrics(name)) in README
+
+
+def test_cost_of_pixels_from_0_to_1_is_that_of_the_metrics() -> None:
+    cost = -100 * metrics("one_epoch")["zero_one"]["difference"]["mean"]
+    assert f"leaving the pixels between 0 and 1 costs {cost:.2f} points" in README
 
 
 def test_longer_runs_are_those_of_the_metrics() -> None:
