@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT, Clone, set_params
+from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import modify_yaml
 
 from stages.settings import params
@@ -180,10 +181,10 @@ def test_trials_of_a_search_are_told_what_its_space_does_not_name() -> None:
 
 
 def test_file_has_the_form_that_dvc_leaves_it_in(tmp_path: Path) -> None:
-    path = shutil.copy(ROOT / "params.yaml", tmp_path)
-    with modify_yaml(path) as content:  # what `dvc exp run -S` does
-        content["norm"]["mean"] = 0.1307
-    assert Path(path).read_text() == (ROOT / "params.yaml").read_text()
+    path = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+    # What `dvc exp run -S` does: an experiment's setting is one changed line, and no comment is lost.
+    apply_overrides(str(path), [f"norm.mean={params.load(path).norm.mean[0]}"])
+    assert path.read_text() == (ROOT / "params.yaml").read_text()
 
 
 def test_missing_setting_is_named(tmp_path: Path) -> None:
