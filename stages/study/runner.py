@@ -43,8 +43,10 @@ def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> list[Fro
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what batch systems send ends like Ctrl-C
     path = store.FOLDER / f"{name}.sqlite3"
     try:
+        runs_on = device.prepare(settings.run.device)
+        trial.check(settings)  # says what is wrong before anything is touched
         with store.hold(path):
-            return _run(name, path, settings, plan, trial)
+            return _run(name, path, settings, plan, trial, runs_on)
     except (SQLAlchemyError, StorageInternalError) as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise InputError(f"{path}: {reason}; all trials that it held are kept") from None
@@ -59,9 +61,9 @@ def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> list[Fro
         ) from None
 
 
-def _run(name: str, path: Path, settings: Params, plan: Plan, trial: type[Trial]) -> list[FrozenTrial]:
-    runs_on = device.prepare(settings.run.device)
-    trial.check(settings)  # says what is wrong before any worker starts
+def _run(
+    name: str, path: Path, settings: Params, plan: Plan, trial: type[Trial], runs_on: torch.device
+) -> list[FrozenTrial]:
     determinants = fingerprint(settings, plan.determinants(), trial)
     study = store.open_study(determinants, path, from_scratch=bool(os.environ.get(FROM_SCRATCH)))
     store.complete(study)
