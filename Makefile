@@ -13,7 +13,7 @@ test: setup
 	ruff check .
 	ruff format --check .
 	mypy
-	lint-imports
+	lint-imports --no-logo
 	pytest
 
 # Half an hour on two cores, with nothing else running; python tests/bench.py --repetitions 2 is quicker.

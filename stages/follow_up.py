@@ -6,7 +6,6 @@ the start, both are the same function of the pixels (see `folding`). All else th
 happens.
 """
 
-import sys
 from pathlib import Path
 
 from stages.common import files
@@ -18,9 +17,10 @@ from stages.study import runner, store
 from stages.study.proposals import Points
 
 
-def main(name: str) -> None:
+def main() -> None:
     """Writes metrics/{name}.json and plots/{name}.csv: there each trial as it was in the sweep, then its follow-ups."""
     settings = params.load()
+    name = params.entry(settings, "follow_ups")
     follow_up, threshold = settings.follow_ups[name], settings.region.threshold
     table = tables.read(Path("plots/sweep.csv"))
     rows = select(table, follow_up.trials, threshold)
@@ -43,4 +43,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(params.entry("follow_ups", " ".join(sys.argv[1:])))
+    main()

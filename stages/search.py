@@ -1,6 +1,5 @@
 """Stage `search`: the search of that name in params.yaml, as `python -m stages.search NAME`."""
 
-import sys
 from pathlib import Path
 
 from stages.evidence import figures
@@ -12,8 +11,9 @@ from stages.settings.params import Parameters
 PYTORCH: Parameters = {"weight_factor": 1.0, "bias_factor": 1.0}  # initial weights as PyTorch draws them
 
 
-def main(name: str) -> None:
+def main() -> None:
     settings = params.load()
+    name = params.entry(settings, "searches")
     search = settings.searches[name]
     trials = run_search(name, settings, search, LenetTrial, settings.fixed(search))
 
@@ -41,4 +41,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(params.entry("searches", " ".join(sys.argv[1:])))
+    main()

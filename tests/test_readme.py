@@ -100,6 +100,15 @@ def test_shares_of_good_trials_are_those_of_the_simulation() -> None:
     assert said.format(*(good[batch] for batch in ("8", "4", "64"))) in README
 
 
+def test_rates_of_a_resnet_are_those_measured() -> None:
+    table = committed("metrics/resnet_speed.md").partition("| 224 x 224 |")[2].partition("\n")[0]
+    evaluated, _, trained = (cell.split()[0] for cell in table.strip(" |").split("|"))
+    assert (
+        f"A ResNet-18 evaluates {evaluated} images of 224 x 224 a second on one core here and trains on {trained}"
+        in README
+    )
+
+
 def test_report_is_made_of_the_committed_metrics(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     from stages import report
 

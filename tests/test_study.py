@@ -163,6 +163,8 @@ def test_results_are_those_that_were_kept_without_their_seconds(settings: Params
         "UPDATE trial_user_attributes SET value_json = '0.99' WHERE trial_id = 2 AND key = 'accuracy'",
         "UPDATE trial_user_attributes SET value_json = 'null' WHERE trial_id = 2 AND key = 'loss_by_epoch'",
         "DELETE FROM trial_user_attributes WHERE trial_id = 2 AND key = 'device'",
+        "DELETE FROM trial_user_attributes WHERE trial_id = 2 AND key = 'digest'",
+        "UPDATE trials SET state = 'FAIL' WHERE trial_id = 2",
         "UPDATE trial_values SET value = 0.99 WHERE trial_id = 2",
         "UPDATE trial_params SET param_value = 0.5 WHERE trial_id = 2 AND param_name = 'mean'",
     ],
@@ -346,5 +348,6 @@ def test_study_is_held_by_one_run_and_free_as_soon_as_that_is_dead(tmp_path: Pat
                 pass
         holder.kill()
         holder.wait()
-        with store.hold(path):
-            pass
+        for _ in range(2):  # and free again after a run that failed
+            with pytest.raises(KilledError), store.hold(path):
+                raise KilledError

@@ -61,9 +61,7 @@ class Search:
         """
         for start in range(0, self.total, self.settings.batch):
             batch = slice(start, min(start + self.settings.batch, self.total))
-            if not all(trial.state.is_finished() for trial in self.trials(study)[batch]) or (
-                len(self.trials(study)) < batch.stop
-            ):
+            if sum(map(store.has_result, self.trials(study)[batch])) < batch.stop - batch.start:
                 self._add(study, batch)
                 yield [trial for trial in self.trials(study)[batch] if not store.has_result(trial)]
 

@@ -40,10 +40,11 @@ def hold(path: Path) -> Iterator[None]:
     except Timeout:
         holder = Path(lock.lock_file).read_text() or "of a number that is not known yet"
         raise InputError(f"{path}: another run is at it: process {holder}; wait for its end, or stop it") from None
-    with lock:
+    try:
         Path(lock.lock_file).write_text(str(os.getpid()))
         yield
-    lock.release()
+    finally:
+        lock.release()
 
 
 def open_study(fingerprint: dict, path: Path, from_scratch: bool = False) -> optuna.Study:
@@ -124,9 +125,10 @@ def _without_time(result: dict[str, Any]) -> dict[str, Any]:
 
 def _check(study: optuna.Study, path: Path) -> None:
     for trial in study.get_trials(deepcopy=False):
-        expected = _digest([trial.params, _without_time(_result(trial))])
-        told = trial.value if trial.state == TrialState.COMPLETE else trial.user_attrs.get("accuracy")
-        if has_result(trial) and (trial.user_attrs[DIGEST], told) != (expected, trial.user_attrs["accuracy"]):
+        finished, result = trial.state.is_finished(), trial.user_attrs
+        whole = result.get(DIGEST) == _digest([trial.params, _without_time(_result(trial))])
+        told = trial.state == TrialState.COMPLETE and trial.value == result.get("accuracy")
+        if (finished and not told) or ((finished or has_result(trial)) and not whole):
             raise InputError(
                 f"{path}: trial {trial.number} is not as it was kept: the file was changed or is damaged; "
                 f"`git restore {path}` brings back the committed study, `rm {path}` starts from scratch"
