@@ -52,7 +52,7 @@ def test_digest_is_the_same_under_every_python(version: str) -> None:
     python = next(map(str, installed), None) or shutil.which(f"python{version}")
     script = f"from stages.study.meaning import digest; print(digest({LENET!r}), digest({VISION!r}))"
     ran = python and subprocess.run([python, "-c", script], cwd=ROOT, capture_output=True, text=True)
-    if not ran or "No module" in ran.stderr or "not found" in ran.stderr:
+    if not ran or "command not found" in ran.stderr:  # the latter of a version that pyenv knows, but does not use
         pytest.skip(f"no Python {version} on this machine")
     assert ran.stdout.split() == [meaning.digest(LENET), meaning.digest(VISION)], ran.stderr
 
