@@ -2,8 +2,8 @@
 
 from stages.common.normalization import Normalization
 from stages.lenet.once import train_once
-from stages.settings import params
+from stages.settings.params import Params
 
-if __name__ == "__main__":
-    settings = params.load()
+
+def main(settings: Params) -> None:
     train_once("baseline", Normalization.of(settings.norm.mean, settings.norm.std), settings)

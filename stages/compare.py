@@ -1,12 +1,11 @@
-"""Stage `compare`: the comparison of that name in params.yaml, as `python -m stages.compare NAME`."""
+"""Stage `compare`: the comparison of that name in params.yaml, as `python -m stages compare NAME`."""
 
 from stages.evidence.seeds import compare_over_seeds
 from stages.lenet.trial import LenetTrial
-from stages.settings import params
+from stages.settings.params import Params
 
-if __name__ == "__main__":
-    settings = params.load()
-    name = params.entry(settings, "comparisons")
+
+def main(settings: Params, name: str) -> None:
     comparison = settings.comparisons[name]
     points = settings.points(comparison)
     compare_over_seeds(name, settings, points, comparison.seeds, LenetTrial, comparison.reference)

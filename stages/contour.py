@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from stages.evidence import figures, tables
-from stages.settings import params
+from stages.settings.params import Params
 
 
-def main() -> None:
-    settings = params.load()
+def main(settings: Params) -> None:
     trials = tables.read(Path("plots/sweep.csv"))
     mean, std, accuracy = (tables.numbers(trials, column) for column in ("mean", "std", "accuracy"))
     within = settings.sweep.space.mean, settings.sweep.space.std
@@ -17,7 +16,3 @@ def main() -> None:
     ax.set(title=f"LeNet on MNIST: test accuracy of {len(trials)} trials, by the normalization of the input")
     ax.set(xlabel=figures.LABELS["mean"], ylabel=figures.LABELS["std"])
     figures.save(figure, Path("plots/contour.png"), settings.contour.dpi)
-
-
-if __name__ == "__main__":
-    main()

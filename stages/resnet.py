@@ -12,17 +12,16 @@ from stages.common import files
 from stages.common.determinism import fix
 from stages.common.device import describe, prepare
 from stages.common.normalization import Normalization
-from stages.settings import params, progress
-from stages.settings.params import Resnet
+from stages.settings import progress
+from stages.settings.params import Params, Resnet
 from stages.vision import images, model, treatments
 
 COLORS = ("red", "green", "blue")
 
 
-def main() -> None:
+def main(settings: Params) -> None:
     """Leaves the weights in data/models/resnet.pt; in metrics/resnet.json the accuracy under the network's own
     normalization, and mean and std of the data's channels alongside it."""
-    settings = params.load()
     resnet, device = settings.resnet, prepare(settings.run.device)
     fix(resnet.threads)
     state = model.read(resnet.arch, resnet.weights)
@@ -68,7 +67,3 @@ def channels(data: Normalization, own: Normalization) -> dict[str, dict[str, flo
         color: {"mean": mean, "std": std, "own_mean": own_mean, "own_std": own_std}
         for color, mean, std, own_mean, own_std in numbers
     }
-
-
-if __name__ == "__main__":
-    main()

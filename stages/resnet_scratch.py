@@ -5,7 +5,6 @@ from pathlib import Path
 from stages.common import files
 from stages.common.normalization import Normalization
 from stages.evidence.seeds import compare_over_seeds
-from stages.settings import params
 from stages.settings.params import Params
 from stages.vision import images, invariance, model
 from stages.vision.trial import ScratchTrial
@@ -13,9 +12,8 @@ from stages.vision.trial import ScratchTrial
 IMAGES = 16  # of the batch in which the invariance is checked
 
 
-def main() -> None:
+def main(settings: Params) -> None:
     """Writes metrics/ and plots/ of resnet_scratch, training runs compared over seeds, and of resnet_invariance."""
-    settings = params.load()
     resnet = settings.resnet
     points = {
         name: {**settings.normalizations[name].parameters(), "seed": resnet.seed}
@@ -41,7 +39,3 @@ def invariances(settings: Params) -> dict[str, dict[str, float]]:
     network = model.build(resnet.arch, None, data.classes, resnet.seed)
     batch = data.train.images[:IMAGES], data.train.labels[:IMAGES]
     return {name: invariance.figures(network, *batch, standard, norm) for name, norm in norms.items()}
-
-
-if __name__ == "__main__":
-    main()

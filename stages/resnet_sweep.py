@@ -7,7 +7,6 @@ from optuna.trial import FrozenTrial
 
 from stages.evidence import figures
 from stages.evidence.search import run_search
-from stages.settings import params
 from stages.settings.params import Params
 from stages.study import store
 from stages.vision.trial import TreatmentTrial
@@ -15,9 +14,8 @@ from stages.vision.trial import TreatmentTrial
 DRAWN = {"accuracy": "as it is", "accuracy_recalibrated": "recalibrated"}
 
 
-def main() -> None:
+def main(settings: Params) -> None:
     """Writes maps of accuracy, plots/resnet_sweep_*.png: all in the same colours, so that they can be compared."""
-    settings = params.load()
     trials = run_search("resnet_sweep", settings, settings.resnet.sweep, TreatmentTrial)
     results = store.results(trials)
     accuracies = {treatment: np.array([each[key] for each in results]) for key, treatment in DRAWN.items()}
@@ -51,7 +49,3 @@ def draw(
         ylabel="standard deviation of all channels",
     )
     figures.save(figure, Path(f"plots/resnet_sweep_{treatment.replace(' ', '_')}.png"), settings.contour.dpi)
-
-
-if __name__ == "__main__":
-    main()

@@ -4,16 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from stages.common import files
-from stages.settings import params
+from stages.settings.params import Params
 from stages.study import runner, store
 from stages.study.proposals import Points
 from stages.vision.treatments import TREATMENTS
 from stages.vision.trial import TreatmentTrial
 
 
-def main() -> None:
+def main(settings: Params) -> None:
     """Writes the accuracies by normalization and treatment to metrics/ and plots/."""
-    settings = params.load()
     norms = {name: settings.normalizations[name].parameters() for name in settings.resnet.others}
     points = Points([{**norm, "treated": len(TREATMENTS)} for norm in norms.values()])
     results = store.results(runner.run("resnet_treatments", settings, points, TreatmentTrial))
@@ -40,7 +39,3 @@ def main() -> None:
 def by_treatment(result: dict[str, Any]) -> dict[str, float]:
     """The accuracies of a trial, by the name of the treatment."""
     return {"as_is": result["accuracy"]} | {name: result[f"accuracy_{name}"] for name in TREATMENTS[1:]}
-
-
-if __name__ == "__main__":
-    main()

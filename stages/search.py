@@ -1,19 +1,16 @@
-"""Stage `search`: the search of that name in params.yaml, as `python -m stages.search NAME`."""
+"""Stage `search`: the search of that name in params.yaml, as `python -m stages search NAME`."""
 
 from pathlib import Path
 
 from stages.evidence import figures
 from stages.evidence.search import run_search
 from stages.lenet.trial import LenetTrial
-from stages.settings import params
-from stages.settings.params import Parameters
+from stages.settings.params import Parameters, Params
 
 PYTORCH: Parameters = {"weight_factor": 1.0, "bias_factor": 1.0}  # initial weights as PyTorch draws them
 
 
-def main() -> None:
-    settings = params.load()
-    name = params.entry(settings, "searches")
+def main(settings: Params, name: str) -> None:
     search = settings.searches[name]
     trials = run_search(name, settings, search, LenetTrial, settings.fixed(search))
 
@@ -38,7 +35,3 @@ def main() -> None:
         ylabel=figures.LABELS.get(y, y),
     )
     figures.save(figure, Path(f"plots/{name}.png"), settings.contour.dpi)
-
-
-if __name__ == "__main__":
-    main()

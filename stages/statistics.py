@@ -7,11 +7,12 @@ import numpy as np
 import torch
 
 from stages.common import files, mnist
+from stages.settings.params import Params
 
 BATCHES = (64, 1)  # images: a batch as in training, and the loop over single images that is copied as often
 
 
-def main() -> None:
+def main(settings: Params) -> None:
     """Always over all of MNIST: the published numbers do not depend on how much of it a study uses."""
     data = mnist.load(60_000, 10_000)
     parts = {"train": data.train_images, "test": data.test_images}
@@ -80,7 +81,3 @@ def averaged_std(images: torch.Tensor, size: int) -> dict[str, float]:
         "std_of_means": math.sqrt(np.average((means - np.average(means, weights=n)) ** 2, weights=n)),
         "std_of_stds": math.sqrt(np.average((stds - averaged) ** 2, weights=n)),
     }
-
-
-if __name__ == "__main__":
-    main()

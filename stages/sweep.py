@@ -2,8 +2,8 @@
 
 from stages.evidence.search import run_search
 from stages.lenet.trial import LenetTrial
-from stages.settings import params
+from stages.settings.params import Params
 
-if __name__ == "__main__":
-    settings = params.load()
+
+def main(settings: Params) -> None:
     run_search("sweep", settings, settings.sweep, LenetTrial, settings.fixed(settings.sweep))

@@ -2,7 +2,8 @@
 
 from stages.common.normalization import Normalization
 from stages.lenet.once import train_once
-from stages.settings import params
+from stages.settings.params import Params
 
-if __name__ == "__main__":
-    train_once("zero_one", Normalization.of(0.0, 1.0), params.load())
+
+def main(settings: Params) -> None:
+    train_once("zero_one", Normalization.of(0.0, 1.0), settings)

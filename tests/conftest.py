@@ -129,7 +129,7 @@ def digits(bare: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if all(mnist.fault(ROOT / mnist.FOLDER / name) is None for name in mnist.FILES):
         return ROOT / mnist.FOLDER
     fetching = bare.copy(tmp_path_factory.mktemp("digits") / "project")
-    fetching.run(sys.executable, "-m", "stages.download")
+    fetching.run(sys.executable, "-m", "stages", "download")
     return fetching.folder / mnist.FOLDER
 
 

@@ -41,7 +41,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, mean, std, accuracy, stan
     (folder / "metrics/statistics.json").write_text(json.dumps({"train": {"mean": MU, "std": SIGMA}}))
     (folder / "metrics/one_epoch.json").write_text(json.dumps({"standard": {"accuracy": standard}}))
     monkeypatch.chdir(folder)
-    region.main()
+    region.main(params.load())
     return json.loads((folder / "metrics/region.json").read_text())
 
 
@@ -143,7 +143,7 @@ def test_stage_describes_the_plateau_and_repeats_itself(tmp_path: Path, monkeypa
     written = [
         (tmp_path / name).read_bytes() for name in ("metrics/region.json", "plots/region.csv", "plots/region.png")
     ]
-    region.main()
+    region.main(params.load())
     assert written == [
         (tmp_path / name).read_bytes() for name in ("metrics/region.json", "plots/region.csv", "plots/region.png")
     ]

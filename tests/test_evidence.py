@@ -19,6 +19,7 @@ from stages.lenet import training
 from stages.lenet.folding import folded, load, log_probabilities
 from stages.lenet.model import LeNet, Masks, silent
 from stages.lenet.training import Training, initial, train_and_test
+from stages.settings import params
 from stages.settings.params import Init
 from stages.vision import folding
 
@@ -233,7 +234,7 @@ def test_report_says_what_the_metrics_say(project: Clone, monkeypatch: pytest.Mo
     one_epoch["zero_one"]["difference"] |= {"conclusion": "different", "mean": -0.0123}
     path.write_text(json.dumps(one_epoch))
     monkeypatch.chdir(project.folder)
-    report.main()
+    report.main(params.load())
     said = " ".join(project.read("report.md").split())
     answer = "**zero_one (mean 0, std 1)** makes a difference to the accuracy of standard (mean 0.1307, std 0.3081):"
     assert f"{answer} -1.23 (" in said

@@ -1,7 +1,8 @@
 """Bad input: one clear line, before any work, and nothing that was there is touched."""
 
-import runpy
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ from conftest import ROOT, Clone, set_params
 from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import modify_yaml
 
+from stages import __main__
 from stages.settings import params
 
-ALL = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-STAGES = [name for name in ALL if name != "statistics"]  # it reads no settings
-NO_DEVICE = ("download", "contour", "region", "fold", "follow_up", "report")  # or other results before the device
+STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+# They need no device, or first the results of others.
+NO_DEVICE = ("download", "statistics", "contour", "region", "fold", "follow_up", "report")
 ENTRY = {"compare": "one_epoch", "follow_up": "revival", "search": "initialization"}  # that a stage is given
 
 BAD = [
@@ -84,35 +86,57 @@ BAD = [
     ("resnet.scratch.seeds", 0, "greater than or equal to 1"),
     ("contour.colormap", "rainbows", "viridis"),
     ("run.device", "gpu", "cuda"),
-    ("run.device", "cuda:99", "accepted: auto, cpu"),
     ("run.workers", 0, "auto or a whole number"),
 ]
 
 
-@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize(("key", "value", "accepted"), BAD, ids=lambda value: str(value).replace(" ", ""))
-def test_bad_setting_is_one_line_and_touches_nothing(
-    stage: str, key: str, value: object, accepted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if value == "cuda:99" and stage in NO_DEVICE:
-        pytest.skip("needs no device, or other results first")
+def test_bad_setting_is_one_line(key: str, value: object, accepted: str, tmp_path: Path) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     set_params(tmp_path, {key: value})
-    (tmp_path / "metrics").mkdir()
-    (tmp_path / "metrics" / "baseline.json").write_text("kept")
-    before = sorted(tmp_path.rglob("*"))
-    monkeypatch.chdir(tmp_path)
-
-    monkeypatch.setattr("sys.argv", [stage, *([ENTRY[stage]] if stage in ENTRY else [])])
     with pytest.raises(SystemExit) as end:
-        runpy.run_module(f"stages.{stage}", run_name="__main__")
-
+        params.load(tmp_path / "params.yaml")
     line = str(end.value.code)
     assert "\n" not in line
     assert key.split(".")[-1] in line
     assert accepted in line
-    assert sorted(tmp_path.rglob("*")) == before
-    assert (tmp_path / "metrics" / "baseline.json").read_text() == "kept"
+
+
+def refusal(stage: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: object) -> str:
+    """The line in which a stage ends that is started in a folder with changed settings; nothing there is touched."""
+    shutil.copy(ROOT / "params.yaml", folder)
+    set_params(folder, {key.replace("__", "."): value for key, value in changes.items()})
+    (folder / "metrics").mkdir()
+    (folder / "metrics" / "baseline.json").write_text("kept")
+    before = {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.argv", ["stages", stage, *([ENTRY[stage]] if stage in ENTRY else [])])
+    with pytest.raises(SystemExit) as end:
+        __main__.main()
+    assert {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")} == before
+    return str(end.value.code)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_with_a_bad_setting_ends_before_it_is_imported(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(__main__, "import_module", None)
+    assert "train.epochs = 0: must be greater than" in refusal(stage, tmp_path, monkeypatch, train__epochs=0)
+
+
+def test_settings_are_checked_without_torch() -> None:
+    check = "import sys; from stages import __main__; print([*sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "'stages.settings.params'" in loaded
+    assert "'torch'" not in loaded
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in NO_DEVICE])
+def test_stage_without_its_device_touches_nothing(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = refusal(stage, tmp_path, monkeypatch, run__device="cuda:99")
+    assert line.startswith("params.yaml: run.device = 'cuda:99'")
+    assert "accepted: auto, cpu" in line
 
 
 def test_grid_of_too_few_points_is_refused(tmp_path: Path) -> None:
@@ -126,9 +150,9 @@ def test_grid_of_too_few_points_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [None, "nothing"])
 def test_stage_without_a_known_entry_is_refused(stage: str, name: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("sys.argv", [stage, *([name] if name else [])])
+    monkeypatch.setattr("sys.argv", ["stages", stage, *([name] if name else [])])
     with pytest.raises(SystemExit, match=rf"has no entry '{name or ''}'; accepted: .*{ENTRY[stage]}"):
-        runpy.run_module(f"stages.{stage}", run_name="__main__")
+        __main__.main()
 
 
 def test_trial_is_told_what_train_says_but_for_what_is_changed() -> None:

@@ -169,7 +169,7 @@ def test_sweep_killed_in_the_middle_of_a_trial_loses_and_repeats_nothing(project
         log = project.folder / "log"
         with log.open("w") as file:
             sweep = subprocess.Popen(
-                [sys.executable, "-m", "stages.sweep"], cwd=project.folder, env=ENV, stdout=file, stderr=file
+                [sys.executable, "-m", "stages", "sweep"], cwd=project.folder, env=ENV, stdout=file, stderr=file
             )
             end = time.monotonic() + 300
             while f"sweep: {finished_trials}/6" not in log.read_text():
@@ -179,7 +179,7 @@ def test_sweep_killed_in_the_middle_of_a_trial_loses_and_repeats_nothing(project
             sweep.kill()
             sweep.wait()
         told.append(log.read_text().split("\n")[0])
-    output = project.run(sys.executable, "-m", "stages.sweep").stdout
+    output = project.run(sys.executable, "-m", "stages", "sweep").stdout
     assert "0 of 6" in told[0]
     assert any(f"{count} of 6" in told[1] for count in (1, 2))
     assert any(f"{count} of 6" in output for count in (3, 4))
@@ -191,7 +191,7 @@ def test_interrupted_sweep_says_so_and_goes_on(project: Clone) -> None:
     project.set(sweep__n_trials=14)
     for sent, status in ((signal.SIGINT, 1), (signal.SIGTERM, 1)):
         sweep = subprocess.Popen(
-            [sys.executable, "-m", "stages.sweep"],
+            [sys.executable, "-m", "stages", "sweep"],
             cwd=project.folder,
             env=ENV,
             text=True,
@@ -217,7 +217,7 @@ def test_interrupted_sweep_says_so_and_goes_on(project: Clone) -> None:
 def test_damaged_study_is_one_line(project: Clone) -> None:
     (project.folder / "data/studies/sweep.sqlite3").write_bytes(b"no database" * 1000)
     project.set(sweep__n_trials=8)
-    failed = project.run(sys.executable, "-m", "stages.sweep", check=False)
+    failed = project.run(sys.executable, "-m", "stages", "sweep", check=False)
     assert failed.returncode == 1
     assert "data/studies/sweep.sqlite3: file is not a database" in failed.stdout
     assert "Traceback" not in failed.stdout
@@ -227,24 +227,24 @@ def test_locked_study_is_one_line_and_loses_nothing(project: Clone) -> None:
     project.set(sweep__n_trials=8)
     with sqlite3.connect(project.folder / "data/studies/sweep.sqlite3", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
-        failed = project.run(sys.executable, "-m", "stages.sweep", check=False)
+        failed = project.run(sys.executable, "-m", "stages", "sweep", check=False)
         other.execute("ROLLBACK")
     assert failed.returncode == 1
     assert "data/studies/sweep.sqlite3: database is locked" in failed.stdout
     assert "Traceback" not in failed.stdout
-    assert "6 of 8 trials are there" in project.run(sys.executable, "-m", "stages.sweep").stdout
+    assert "6 of 8 trials are there" in project.run(sys.executable, "-m", "stages", "sweep").stdout
 
 
 def test_full_disk_is_one_line_and_loses_nothing(project: Clone) -> None:
     project.set(sweep__n_trials=8)
     # No file may grow beyond 8 KiB: what writing to a full disk is like.
     full = "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)); "
-    full += "runpy.run_module('stages.sweep', run_name='__main__')"
-    failed = project.run(sys.executable, "-c", full, check=False)
+    full += "runpy.run_module('stages', run_name='__main__')"
+    failed = project.run(sys.executable, "-c", full, "sweep", check=False)
     assert failed.returncode == 1
     assert "data/studies/sweep.sqlite3: " in failed.stdout
     assert "Traceback" not in failed.stdout
-    assert "6 of 8 trials are there" in project.run(sys.executable, "-m", "stages.sweep").stdout
+    assert "6 of 8 trials are there" in project.run(sys.executable, "-m", "stages", "sweep").stdout
 
 
 def test_damaged_data_stops_a_training_in_one_line(project: Clone) -> None:

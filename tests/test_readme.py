@@ -119,7 +119,7 @@ def test_report_is_made_of_the_committed_metrics(tmp_path, monkeypatch: pytest.M
     (tmp_path / "params.yaml").write_text(committed("params.yaml"))
     monkeypatch.setattr(report, "TEMPLATE", ROOT / report.TEMPLATE)
     monkeypatch.chdir(tmp_path)
-    report.main()
+    report.main(params.load())
     assert (tmp_path / "report.md").read_text() == committed("report.md")
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 
 from stages import statistics
 from stages.common import mnist
+from stages.settings import params
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ def written(data: mnist.Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(mnist, "load", lambda *counts: data)
-        statistics.main()
+        statistics.main(params.load(ROOT / "params.yaml"))
     return folder
 
 

@@ -9,7 +9,7 @@ from stages.common import device, files, mnist
 from stages.common.normalization import Normalization
 from stages.lenet.training import Training, train_and_test
 from stages.settings import progress
-from stages.settings.params import InputError, Params
+from stages.settings.params import Params
 
 CURVE_POINTS = 50  # of the learning curve, in each epoch
 
@@ -31,12 +31,9 @@ def train_once(name: str, norm: Normalization, settings: Params) -> None:
     data = mnist.load(settings.data.train_images, settings.data.test_images).to(runs_on)
     mean, std = norm.mean[0], norm.std[0]
     print(f"{name}: mean {mean:g}, std {std:g}, {images:,} images on {device.describe(runs_on)}", flush=True)
-    try:
-        with progress.bar(name, settings.data.train_images * training.epochs, "images", log_seconds=10) as bar:
-            threads, update = settings.train.threads, lambda seen: bar.update(seen - bar.n)
-            outcome = train_and_test(norm, training, data, threads, update)
-    except KeyboardInterrupt:
-        raise InputError(f"{name}: interrupted; the results of before are as they were") from None
+    with progress.bar(name, settings.data.train_images * training.epochs, "images", log_seconds=10) as bar:
+        threads, update = settings.train.threads, lambda seen: bar.update(seen - bar.n)
+        outcome = train_and_test(norm, training, data, threads, update)
     test, plots = outcome.tests[-1], Path("plots", name)
     weights = io.BytesIO()
     torch.save({key: value.cpu().contiguous() for key, value in outcome.model.state_dict().items()}, weights)

@@ -1,7 +1,6 @@
 """params.yaml, read once and checked whole: the only place that knows its keys."""
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from reprlib import Repr
@@ -546,17 +545,6 @@ def load(path: Path = PATH) -> Params:
         raise InputError("\n".join(lines) + f" (`git restore {path}` brings back the committed settings)") from None
     except RecursionError:
         raise InputError(f"{path}: cannot be read: too deep, or a mapping that contains itself") from None
-
-
-def entry(settings: Params, section: str) -> str:
-    """The name of an entry of a section with names of the user's own, as the command line gives it to a stage.
-
-    raises: InputError if there is no such entry
-    """
-    name, names = " ".join(sys.argv[1:]), sorted(getattr(settings, section))
-    if name not in names:
-        raise InputError(f"{PATH}: {section} has no entry {name!r}; accepted: {', '.join(names) or 'none is there'}")
-    return name
 
 
 def _line(path: Path, problem: Mapping[str, Any]) -> str:
