@@ -21,7 +21,7 @@ def main(settings: Params, name: str) -> None:
     """Writes metrics/{name}.json and plots/{name}.csv: there each trial as it was in the sweep, then its follow-ups."""
     follow_up, threshold = settings.follow_ups[name], settings.region.threshold
     table = tables.read(Path("plots/sweep.csv"))
-    rows = select(table, follow_up.trials, threshold)
+    rows = select(table, follow_up.trials, threshold, settings.normalizations["standard"].mean[0])
     plan = points(rows, follow_up, settings)
     results = store.results(runner.run(name, settings, Points(plan), LenetTrial))
 

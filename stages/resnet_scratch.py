@@ -19,7 +19,8 @@ def main(settings: Params) -> None:
         name: {**settings.normalizations[name].parameters(), "seed": resnet.seed}
         for name in resnet.scratch.normalizations
     }
-    compare_over_seeds("resnet_scratch", settings, points, resnet.scratch.seeds, ScratchTrial)
+    seeds = dict.fromkeys(points, resnet.scratch.seeds)
+    compare_over_seeds("resnet_scratch", settings, points, seeds, ScratchTrial)
     differences = invariances(settings)
     files.write_json(Path("metrics/resnet_invariance.json"), differences)
     files.write_csv(

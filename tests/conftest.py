@@ -14,15 +14,18 @@ from filelock import FileLock
 from stages.common import mnist
 
 ROOT = Path(__file__).parents[1]
+PAIR = ["standard", "zero_one"]
+COMPARISONS = {
+    "one_epoch": {"normalizations": PAIR, "points": {"none": {"normalization": "none", "seeds": 1}}, "seeds": 2},
+    "epochs": {"normalizations": PAIR, "seeds": 2, "train": {"epochs": 2}},
+}
 SLICE = {
     "norm.mean": 0.1307,
     "data.train_images": 1280,
     "data.test_images": 400,
     "sweep.n_trials": 6,
     "sweep.batch": 4,
-    "comparisons.one_epoch.seeds": 2,
-    "comparisons.five_epochs.seeds": 2,
-    "comparisons.five_epochs.train.epochs": 2,
+    "comparisons": COMPARISONS,
     "follow_ups.revival.trials.first": 2,
     "searches.initialization.n_trials": 3,
     "resnet.train_images": 128,

@@ -55,6 +55,23 @@ def test_result_of_the_end_alone_is_of_the_last_epoch_where_that_is_known() -> N
     assert next(seeds.rows({"standard": told | {"epochs": 14}}, curves, "standard"))[2] == 14
 
 
+def test_point_with_fewer_seeds_is_compared_at_those_that_it_has() -> None:
+    curves = CURVES | {"short": seeds.read_curves([result(0.4)])}
+    rows = [row[:2] for row in seeds.rows(POINTS, curves, "standard") if row[1] == "short"]
+    assert rows == [(5, "short")]
+    metrics = seeds.summary(POINTS, curves, "standard", SETTINGS.rule)
+    assert metrics["short"]["difference"]["n"] == 1
+    assert metrics["short"]["difference"]["mean"] == pytest.approx(0.4 - 0.8)
+    assert metrics["longer"]["difference"]["n"] == 2
+
+
+def test_without_a_reference_nothing_is_compared() -> None:
+    rows = list(seeds.rows(POINTS, CURVES, None))
+    assert len(rows) == 12
+    assert all(np.isnan(row[5]) for row in rows)
+    assert not any("difference" in point for point in seeds.summary(POINTS, CURVES, None, SETTINGS.rule).values())
+
+
 def test_metrics_compare_the_ends_and_follow_the_epochs() -> None:
     metrics = seeds.summary(POINTS, CURVES, "standard", SETTINGS.rule)
     assert metrics["standard"]["parameters"] == POINTS["standard"]
@@ -112,9 +129,12 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "numbers"), [("died", ["0", "2"]), ("learned", ["1", "3"]), ("best", ["3", "1"])])
+@pytest.mark.parametrize(
+    ("kind", "numbers"),
+    [("died", ["0", "2"]), ("nearest_died", ["4", "2"]), ("learned", ["1", "3"]), ("best", ["3", "1"])],
+)
 def test_follow_up_selects_the_first_of_a_kind(kind, numbers: list[str]) -> None:
-    rows = follow_up.select(ROWS, params.Selection(kind=kind, first=2), threshold=0.5)
+    rows = follow_up.select(ROWS, params.Selection(kind=kind, first=2), threshold=0.5, standard=5)
     assert [row["number"] for row in rows] == numbers
 
 

@@ -9,14 +9,17 @@ from stages.evidence.tables import Row, numbers, spread
 from stages.settings.params import FollowUp, Parameters, Params, Selection
 
 
-def select(rows: Sequence[Row], selection: Selection, threshold: float) -> list[Row]:
-    """The first trials that died or learned, or the best ones, the best first.
+def select(rows: Sequence[Row], selection: Selection, threshold: float, standard: float) -> list[Row]:
+    """The first trials that died or learned, those that died the nearest to the standard mean, or the best ones.
 
-    rows: of the sweep's table; trials have learned whose accuracy is above the threshold
+    rows:     of the sweep's table; trials have learned whose accuracy is above the threshold
+    standard: the mean of the standard normalization
     """
     accuracy = numbers(rows, "accuracy")
+    died = np.flatnonzero(accuracy <= threshold)
     numbers_of = {
-        "died": np.flatnonzero(accuracy <= threshold),
+        "died": died,
+        "nearest_died": died[np.argsort(np.abs(numbers(rows, "mean")[died] - standard), kind="stable")],
         "learned": np.flatnonzero(accuracy > threshold),
         "best": np.argsort(-accuracy, kind="stable"),
     }
