@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 from stages.evidence import follow_up, search, seeds
-from stages.evidence.paired import DIFFERENT
+from stages.evidence.paired import YES
 from stages.settings import params
 from stages.settings.params import Change, Parameters
 
@@ -81,13 +81,15 @@ def test_metrics_compare_the_ends_and_follow_the_epochs() -> None:
     assert metrics["longer"]["difference"]["mean"] == pytest.approx(0.095)  # each after its own last epoch
     assert metrics["longer"]["difference"]["margin"] == SETTINGS.rule.margin
     assert metrics["short"]["difference"]["n"] == 2
+    assert metrics["longer"]["loss_difference"]["mean"] == 0
+    assert "loss_difference" not in metrics["short"]  # one of its losses is no number
     by_epoch = metrics["longer"]["by_epoch"]
     assert [each["accuracy"] for each in by_epoch.values()] == pytest.approx([0.55, 0.85, 0.945])
     assert [by_epoch[epoch]["difference"] for epoch in (1, 2)] == [0, 0]
     assert np.isnan(by_epoch[3]["difference"])
     even = {name: seeds.read_curves([result(0.9), result(0.8)]) for name in ("standard", "short")}
     even["short"] = seeds.read_curves([result(0.7), result(0.6)])
-    assert seeds.summary(POINTS, even, "standard", SETTINGS.rule)["short"]["difference"]["conclusion"] == DIFFERENT
+    assert seeds.summary(POINTS, even, "standard", SETTINGS.rule)["short"]["difference"]["differs"] == YES
 
 
 def test_columns_are_by_epoch_only_where_there_are_several_and_never_tell_time() -> None:

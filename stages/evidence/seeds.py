@@ -1,5 +1,6 @@
 """Points compared over seeds: after each epoch in a table, at the end by the rule."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,12 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stages.common import files
-from stages.evidence.paired import compare
+from stages.evidence.paired import answers, compare
 from stages.settings.params import Parameters, Params, Rule
 from stages.study import runner, store
 from stages.study.fingerprint import Trial
 from stages.study.proposals import Points
 
+DIFFERENCES = {"accuracy": "difference", "loss": "loss_difference"}  # the comparison of each outcome, in the metrics
 COLUMNS = ("seed", "point", "epoch", "accuracy", "loss", "difference")
 
 
@@ -91,16 +93,25 @@ def rows(points: Mapping[str, Parameters], curves: Mapping[str, Curves], referen
 def summary(
     points: Mapping[str, Parameters], curves: Mapping[str, Curves], reference: str | None, rule: Rule
 ) -> dict[str, dict[str, Any]]:
-    """The metrics of each point, by name; what is compared is the end of the trials."""
-    standard, metrics = curves[reference] if reference else NOTHING, {}
+    """The metrics of each point, by name. What is compared is the end of the trials: accuracy, and loss as a declared
+    second outcome, which has no margin. The planned comparisons are those of all other points with the reference."""
+    metrics: dict[str, dict[str, Any]] = {}
     for point, curve in curves.items():
         accuracy, loss = curve.accuracy[:, -1], curve.loss[:, -1]
         metrics[point] = {"parameters": points[point], "accuracy": over_seeds(accuracy), "loss": over_seeds(loss)}
         if curve.accuracy.shape[1] > 1:
-            metrics[point]["by_epoch"] = means_by_epoch(curve, standard)
-        if reference and point != reference:
-            compared = compare(accuracy, standard.accuracy[: len(accuracy), -1], rule.margin, rule.confidence)
-            metrics[point]["difference"] = compared | rule.model_dump()
+            metrics[point]["by_epoch"] = means_by_epoch(curve, curves[reference] if reference else NOTHING)
+    if reference:
+        for outcome, margin in (("accuracy", rule.margin), ("loss", math.nan)):
+            ends = {point: getattr(curve, outcome)[:, -1] for point, curve in curves.items()}
+            standard = ends.pop(reference)
+            compared = {
+                point: compare(end, standard[: len(end)], rule.confidence, margin)
+                for point, end in ends.items()
+                if np.isfinite(end - standard[: len(end)]).all()  # a training run that diverged has no loss
+            }
+            for point, each in answers(compared, rule.confidence).items():
+                metrics[point][DIFFERENCES[outcome]] = each
     return metrics
 
 
