@@ -401,9 +401,6 @@ class Contour(_Section):
 
 class Region(_Section):
     threshold: float = Field(ge=0, lt=1)
-    plateau: float = Field(ge=0, le=1)
-    folds: int = Field(ge=2, le=1_000)
-    seed: Seed
 
 
 # ResNet
