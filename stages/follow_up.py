@@ -35,6 +35,6 @@ def main(settings: Params, name: str) -> None:
         for told, result in zip(plan[seeds], results[seeds], strict=True):
             lines.append([*trial, "follow_up", told["seed"], *(result[figure] for figure in figures)])
     files.write_csv(Path(f"plots/{name}.csv"), [*columns, "evaluation", "seed", *figures], lines)
-    metrics = summary(rows, results, silent, threshold)
+    metrics = summary(rows, results, silent, threshold, settings.rule.confidence)
     files.write_json(Path(f"metrics/{name}.json"), metrics)
     print(f"{name}: {metrics['learned']} of {metrics['evaluations']} trials learned")

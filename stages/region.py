@@ -35,7 +35,8 @@ def main(settings: Params) -> None:
         },
     }
     metrics = describe(trials, rules, pixels, settings.rule.confidence)
-    files.write_json(Path("metrics/region.json"), metrics | {"full_size": agreement(trials, full), "sweep": of_sweep})
+    metrics |= {"learned_above": threshold, "full_size": agreement(trials, full), "sweep": of_sweep}
+    files.write_json(Path("metrics/region.json"), metrics)
 
     columns = {"number": np.arange(len(rows)), "mean": sweep.mean, "std": sweep.std}
     columns |= {"input_mean": (pixels.mean - sweep.mean) / sweep.std, "input_std": pixels.std / sweep.std}

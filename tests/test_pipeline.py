@@ -19,7 +19,15 @@ from conftest import ENV, ROOT, Clone
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE["stages"].items()}
-OF_TRIALS = ["contour", "follow_up@revival", "region", "report", "sweep"]  # the stages that more trials are news to
+OF_TRIALS = [
+    "contour",
+    "follow_up@awake",
+    "follow_up@revival",
+    "map",
+    "region",
+    "report",
+    "sweep",
+]  # the stages that more trials are news to
 NO_DEPENDENCY = "stages/settings/"  # it reads the settings and draws progress bars: no result depends on it
 
 
@@ -141,7 +149,9 @@ def test_forced_sweep_evaluates_all_trials_again(project: Clone) -> None:
 
 def test_look_of_a_plot_reruns_no_training(project: Clone) -> None:
     project.set(contour__width=6)
-    assert sorted(ran(project.dvc("repro"))) == ["contour", "resnet_channels", "resnet_sweep", "search@initialization"]
+    assert sorted(ran(project.dvc("repro"))) == [
+        *("contour", "map", "resnet_channels", "resnet_sweep", "search@initialization")
+    ]
 
 
 def test_way_of_running_invalidates_nothing(project: Clone) -> None:
@@ -271,9 +281,16 @@ def test_page_of_plots_has_all_of_them_and_each_renders(project: Clone) -> None:
             "Confusion matrix, zero_one",
             "Trials",
             "Optimization history",
+            "plots/awake.csv",
+            "plots/boundary.csv",
+            "plots/boundary_full.csv",
             "plots/contour.png",
-            "plots/one_epoch.csv",
+            "plots/curves.png",
             "plots/epochs.csv",
+            "plots/map.png",
+            "plots/one_epoch.csv",
+            "plots/plateau.csv",
+            "plots/plateau_sgd.csv",
             "plots/region.png",
             "Silent units",
             "Pixels of MNIST",

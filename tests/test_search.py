@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT
+from scipy import stats
 
 from stages.evidence import follow_up, search, seeds
 from stages.evidence.paired import YES
@@ -155,8 +156,15 @@ def test_follow_up_changes_what_it_names_and_what_that_brings_along() -> None:
 
 def test_metrics_of_a_follow_up_set_both_evaluations_side_by_side() -> None:
     results = [{"accuracy": accuracy, "conv1_silent_after": 0.1} for accuracy in (0.9, 0.1, 0.8, 0.7)]
-    metrics = follow_up.summary(ROWS[:2], results, ["conv1_silent_after"], threshold=0.5)
+    metrics = follow_up.summary(ROWS[:2], results, ["conv1_silent_after"], threshold=0.5, confidence=0.95)
+    # Clopper and Pearson's, by their quantiles of the beta distribution.
+    assert metrics["share"]["low"] == pytest.approx(stats.beta.ppf(0.025, 3, 2))
+    assert metrics["share"]["high"] == pytest.approx(stats.beta.ppf(0.975, 4, 1))
     assert (metrics["trials"], metrics["evaluations"], metrics["learned"]) == (2, 4, 3)
     assert metrics["accuracy"] == {"min": 0.1, "median": 0.75, "max": 0.9}
     assert metrics["silent"] == {"sweep": {"conv1_after": 0.5}, "follow_up": {"conv1_after": 0.1}}
-    assert follow_up.summary([], [], [], 0.5)["accuracy"] is None
+    assert follow_up.summary([], [], [], 0.5, 0.95)["accuracy"] is None
+    all_of_8 = follow_up.summary(ROWS[:2], 8 * results[:1], [], 0.5, 0.95)["share"]
+    assert all_of_8["low"] == pytest.approx(0.025 ** (1 / 8))  # at least 63%
+    waking = [result(0.1, 0.1, 0.9), result(0.1, 0.9, 0.9)]
+    assert follow_up.summary(ROWS[:2], waking, [], 0.5, 0.95)["learned_by_epoch"] == {"1": 0, "2": 1, "3": 2}
