@@ -167,4 +167,4 @@ def test_metrics_of_a_follow_up_set_both_evaluations_side_by_side() -> None:
     all_of_8 = follow_up.summary(ROWS[:2], 8 * results[:1], [], 0.5, 0.95)["share"]
     assert all_of_8["low"] == pytest.approx(0.025 ** (1 / 8))  # at least 63%
     waking = [result(0.1, 0.1, 0.9), result(0.1, 0.9, 0.9)]
-    assert follow_up.summary(ROWS[:2], waking, [], 0.5, 0.95)["learned_by_epoch"] == {"1": 0, "2": 1, "3": 2}
+    assert follow_up.summary(ROWS[:2], waking, [], 0.5, 0.95)["learned_by_epoch"] == {1: 0, 2: 1, 3: 2}

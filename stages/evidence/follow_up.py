@@ -59,14 +59,12 @@ def summary(
     accuracy = [result["accuracy"] for result in results]
     learned = sum(each > threshold for each in accuracy)
     low, high = binomtest(learned, len(accuracy)).proportion_ci(confidence) if rows else (None, None)
-    by_epoch = np.array([result.get("accuracy_by_epoch", [result["accuracy"]]) for result in results])
+    by_epoch = zip(*(result.get("accuracy_by_epoch", [result["accuracy"]]) for result in results), strict=True)
     return {
         "trials": len(rows),
         "evaluations": len(results),
         "learned": learned,
-        "learned_by_epoch": {
-            str(epoch): int(count) for epoch, count in enumerate((by_epoch > threshold).sum(axis=0), 1)
-        },
+        "learned_by_epoch": {epoch: sum(each > threshold for each in of) for epoch, of in enumerate(by_epoch, 1)},
         "share": {"low": low, "high": high},
         "accuracy": spread(accuracy) if rows else None,
         "accuracy_in_sweep": spread(numbers(rows, "accuracy")) if rows else None,
