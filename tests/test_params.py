@@ -17,7 +17,7 @@ from stages.settings import params
 
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 # They need no device, or first the results of others.
-NO_DEVICE = ("download", "statistics", "contour", "region", "fold", "follow_up", "report")
+NO_DEVICE = ("download", "statistics", "contour", "curves", "map", "region", "fold", "follow_up", "report")
 ENTRY = {"compare": "one_epoch", "follow_up": "revival", "search": "initialization"}  # that a stage is given
 
 BAD = [

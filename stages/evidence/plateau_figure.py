@@ -39,9 +39,10 @@ def draw(entries: Sequence[Mapping[str, Any]], settings: Params, pixels: Pixels,
         ax.set(title=f"{rate}, {epochs}, {n} seed{'s' if n > 1 else ''}", xlabel=figures.LABELS["mean"])
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     panels[0].set_ylabel(figures.LABELS["std"])
-    label = f"accuracy less that of standard, in points (bold: it costs less than {100 * settings.rule.margin:g};"
-    label += " ×: nothing learned)"
-    figure.colorbar(ScalarMappable(COLORS, settings.contour.colormap), ax=panels, extend="both", label=label)
+    colors = ScalarMappable(COLORS, settings.contour.colormap)
+    figure.colorbar(colors, ax=panels, extend="both", label="test accuracy: difference from standard, points")
+    small = f"bold: it costs less than {100 * settings.rule.margin:g} points"
+    figure.suptitle(f"What a normalization costs ({small}; ×: nothing is learned)")
     return figure
 
 
@@ -52,6 +53,7 @@ def _cells(ax: Axes, cells: Sequence[Mapping[str, Any]], settings: Params) -> No
     ax.set_xscale("asinh", linear_width=LINEAR)
     ax.set(yscale="log", xlim=(-REACH, REACH), ylim=(y[0], y[-1]))
     colors = colormaps[settings.contour.colormap].with_extremes(bad="0.88")  # where nothing was learned
+    centres = LINEAR * np.sinh((np.arcsinh(x[1:] / LINEAR) + np.arcsinh(x[:-1] / LINEAR)) / 2)  # as they are seen
     costs = np.full((len(stds), len(means)), np.nan)
     for (mean, std), each in at.items():
         row, column = np.searchsorted(stds, std), np.searchsorted(means, mean)
@@ -63,7 +65,7 @@ def _cells(ax: Axes, cells: Sequence[Mapping[str, Any]], settings: Params) -> No
         light = learned and COLORS(difference) < 0.6
         style: dict[str, Any] = {"ha": "center", "va": "center", "textcoords": "offset points", "fontsize": 7}
         style |= {"color": "white" if light else "black", "fontweight": "bold" if small else "normal"}
-        ax.annotate(text, (mean, std), (0, -11), **style)
+        ax.annotate(text, (centres[column], std), (0, -11), **style)
     ax.pcolormesh(x, y, costs, norm=COLORS, cmap=colors, edgecolors="white", linewidth=0.5)
     ax.set_xticks([-5, *means, 5], [f"{tick:g}" for tick in (-5, *means, 5)], rotation=45)
     ax.set_xticks([], minor=True)
