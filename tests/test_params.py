@@ -243,7 +243,8 @@ def test_rate_is_the_best_on_held_out_images(optimizer: str) -> None:
             if {name: each["parameters"][name] for name in at} == pytest.approx(at, abs=1e-6)
         }
         chosen = [each["lr"] for each in points.values() if {name: each[name] for name in at} == at]
-        assert max(rates, key=lambda rate: rates[rate]) in chosen
+        if max(rates.values()) > settings.region.threshold:  # where no rate learns, none is the best
+            assert max(rates, key=lambda rate: rates[rate]) in chosen
 
 
 def test_trials_of_a_search_are_told_what_its_space_does_not_name() -> None:
