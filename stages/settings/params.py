@@ -340,7 +340,7 @@ class Region(_Section):
     seed: Seed
 
 
-# ResNet
+# Networks for colour images
 
 
 class Sgd(_Section):
@@ -351,11 +351,19 @@ class Sgd(_Section):
     schedule: Literal["constant", "linear"]
 
 
+class ScratchPoint(_Section):
+    normalization: str
+    border: Number | None = None
+    recalibrated: int | None = Field(default=None, ge=2, le=60_000)
+
+
 class Scratch(_Section):
-    normalizations: list[str] = Field(min_length=2)
+    normalizations: list[str]
+    points: dict[str, ScratchPoint] = {}
     seeds: Few
     train_images: int = Field(ge=2, le=60_000)
     test_images: TestImages
+    margin: float = Field(gt=0, lt=1)
 
     @field_validator("normalizations")
     @classmethod
@@ -364,36 +372,42 @@ class Scratch(_Section):
             raise ValueError("must have one named standard, which the others are compared with")
         return names
 
+    @model_validator(mode="after")
+    def _distinct(self) -> "Scratch":
+        if taken := sorted(set(self.points) & {*self.normalizations, "seeds"}):
+            raise ValueError(f"points.{taken[0]} must have another name: it is taken")
+        if len(self.normalizations) + len(self.points) < 2:
+            raise ValueError("normalizations and points must have standard and another")
+        return self
+
 
 class Resnet(_Section):
     arch: str
-    weights: str | None
-    data: str
-    size: int = Field(ge=1, le=4_096)
-    crop: float = Field(gt=0, le=1)
-    train_images: Count
-    test_images: Count
+    train_images: int = Field(ge=2, le=60_000)
+    test_images: int = Field(ge=4, le=10_000)
     batch_size: int = Field(ge=2, le=60_000)
     seed: Seed
     threads: Threads
-    norm: Norm
+    norm: Annotated[Norm, AfterValidator(_grey)]
     others: list[str] = Field(min_length=1)
-    recalibration_images: int = Field(ge=2, le=1_000_000)
     train: Sgd
     fine_tune: Sgd
     scratch: Scratch
+
+
+class Imagenet(_Section):
+    arch: str
+    weights: str | None
+    data: str
+    train_images: Count
+    test_images: int = Field(ge=4, le=1_000_000)
+    batch_size: int = Field(ge=2, le=60_000)
+    seed: Seed
+    threads: Threads
+    others: list[str] = Field(min_length=1)
+    fine_tune: Sgd
     sweep: ColorSearch
     channels: ColorSearch
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Resnet":
-        if self.data == "mnist" and self.size != 28:
-            raise ValueError(f"size ({self.size}) must be 28 where data is mnist")
-        if self.recalibration_images > self.train_images:
-            raise ValueError(
-                f"recalibration_images ({self.recalibration_images}) must be at most train_images ({self.train_images})"
-            )
-        return self
 
 
 class Run(_Section):
@@ -401,6 +415,7 @@ class Run(_Section):
     workers: int | str
     scheduler: str | None
     mnist: str | None
+    imagenet: str | None
 
     @field_validator("device")
     @classmethod
@@ -434,6 +449,7 @@ class Params(_Section):
     fold: Fold
     contour: Contour
     resnet: Resnet
+    imagenet: Imagenet
     run: Run
 
     def told(self, *changes: Change) -> Parameters:
@@ -485,7 +501,7 @@ class Params(_Section):
 
     @model_validator(mode="after")
     def _drawn(self) -> "Params":
-        maps = {"sweep": self.sweep.space, "resnet.sweep": self.resnet.sweep.space}
+        maps = {"sweep": self.sweep.space, "imagenet.sweep": self.imagenet.sweep.space}
         for section, space in maps.items():
             for name in ("mean", "std"):
                 if name not in space.free():
@@ -517,8 +533,11 @@ class Params(_Section):
             if change.start:
                 yield f"{key}.start", change.start, True
         yield from (("fold.normalizations", name, True) for name in self.fold.normalizations)
-        yield from (("resnet.others", name, False) for name in self.resnet.others)
-        yield from (("resnet.scratch.normalizations", name, False) for name in self.resnet.scratch.normalizations)
+        yield from (("resnet.others", name, True) for name in self.resnet.others)
+        yield from (("imagenet.others", name, False) for name in self.imagenet.others)
+        yield from (("resnet.scratch.normalizations", name, True) for name in self.resnet.scratch.normalizations)
+        points = self.resnet.scratch.points.items()
+        yield from ((f"resnet.scratch.points.{name}", point.normalization, True) for name, point in points)
 
     def _changes(self) -> Iterator[tuple[str, Change]]:
         for name, comparison in self.comparisons.items():
