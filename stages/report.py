@@ -1,4 +1,7 @@
-"""Stage `report`: the results on one page, report.md, from the metrics files alone."""
+"""Stage `report`: the results on one page, report.md, and those that one compares, summary.json.
+
+Both are made of the metrics files alone.
+"""
 
 import json
 from pathlib import Path
@@ -12,6 +15,7 @@ from stages.settings.params import Params
 METRICS = Path("metrics")
 TEMPLATE = Path("stages/report.md.jinja")
 REPORT = Path("report.md")
+SUMMARY = Path("summary.json")
 
 
 def main(settings: Params) -> None:
@@ -22,7 +26,34 @@ def main(settings: Params) -> None:
     page.filters |= {function.__name__: function for function in (compared, number, numbers, points)}
     text = page.from_string(TEMPLATE.read_text()).render(metrics | {"comparisons": comparisons})
     files.write_bytes(REPORT, (text.strip() + "\n").encode())
-    print(f"{REPORT}: from {len(metrics)} files in {METRICS}")
+    files.write_json(SUMMARY, summary(metrics, comparisons))
+    print(f"{REPORT}, {SUMMARY}: from {len(metrics)} files in {METRICS}")
+
+
+def summary(metrics: dict[str, Any], comparisons: dict[str, Any]) -> dict[str, Any]:
+    """The figures that tell experiments apart, few enough for one line: `dvc exp show` has a column for each.
+
+    Accuracies (of the ResNet under other normalizations their mean), and of each comparison the mean differences in
+    percentage points; rounded, so that `dvc metrics diff` shows no noise.
+    """
+    others = metrics["resnet_treatments"]["normalizations"].values()
+    treated = {name: sum(each[name] for each in others) / len(others) for name in ("as_is", "recalibrated")}
+    accuracies = {"own": metrics["resnet"]["accuracy"]} | treated
+    differences = {
+        name: {
+            point: round(100 * of["difference"]["mean"], 2)
+            for point, of in comparison.items()
+            if point != "seeds" and "difference" in of
+        }
+        for name, comparison in comparisons.items()
+    }
+    return {
+        "baseline": metrics["baseline"]["accuracy"],
+        "zero_one": metrics["zero_one"]["accuracy"],
+        "sweep": metrics["sweep"]["best"]["accuracy"],
+        **differences,
+        "resnet": {name: round(value, 4) for name, value in accuracies.items()},
+    }
 
 
 def points(difference: dict) -> str:

@@ -121,6 +121,7 @@ def test_report_is_made_of_the_committed_metrics(tmp_path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     report.main(params.load())
     assert (tmp_path / "report.md").read_text() == committed("report.md")
+    assert (tmp_path / "summary.json").read_text() == committed("summary.json")
 
 
 def test_comparison_that_is_shown_can_be_added() -> None:
