@@ -1,6 +1,5 @@
 """Stage `region`: which part of the (mean, std) plane trains, what separates it from the rest, and how flat it is."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,9 @@ DPI = 150
 def main(settings: Params) -> None:
     space, seed = settings.sweep.space, settings.region.seed
     trials = Trials.of(tables.read(Path("plots/sweep.csv")), settings.region.threshold)
-    train = json.loads(Path("metrics/statistics.json").read_text())["train"]
+    train = files.read_json(Path("metrics/statistics.json"))["train"]
     pixels = Pixels(train["mean"], train["std"])
-    accuracy = json.loads(Path("metrics/one_epoch.json").read_text())["standard"]["accuracy"]
+    accuracy = files.read_json(Path("metrics/one_epoch.json"))["standard"]["accuracy"]
     standard = OverSeeds(accuracy["mean"], accuracy["std"], accuracy["n"])
 
     metrics = separate(trials.points, trials.dead, pixels, settings.region)

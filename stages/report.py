@@ -3,7 +3,6 @@
 Both are made of the metrics files alone.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ SUMMARY = Path("summary.json")
 
 
 def main(settings: Params) -> None:
-    metrics = {path.stem: json.loads(path.read_text()) for path in sorted(METRICS.glob("*.json"))}
+    metrics = {path.stem: files.read_json(path) for path in sorted(METRICS.glob("*.json"))}
     comparisons = {name: metrics[name] for name in settings.comparisons if name in metrics}
     # A number that a metrics file lacks is an error, not an empty place on the page.
     page = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)

@@ -96,10 +96,8 @@ def set_params(folder: Path, values: Mapping[str, object]) -> None:
     path.write_text(yaml.safe_dump(content))
 
 
-@pytest.fixture(scope="session")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def bare_clone(folder: Path) -> Clone:
     """The project as it stands, committed, without any results, set to the slice."""
-    folder = tmp_path_factory.mktemp("bare") / "project"
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -121,6 +119,11 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     clone.run("git", "add", ".")
     clone.run("git", "commit", "--quiet", "--message=The project")
     return clone
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    return bare_clone(tmp_path_factory.mktemp("bare") / "project")
 
 
 @pytest.fixture(scope="session")
@@ -149,6 +152,15 @@ def finished(bare: Clone, digits: Path, tmp_path_factory: pytest.TempPathFactory
         clone.run("git", "commit", "--quiet", "--message=The results")
         clone.folder.rename(folder)
     return Clone(folder)
+
+
+@pytest.fixture
+def unfinished(bare: Clone, digits: Path, tmp_path: Path) -> Clone:
+    """A clone of one's own with the digits, in which no other stage has run."""
+    clone = bare.copy(tmp_path / "unfinished")
+    (clone.folder / "data").mkdir()
+    (clone.folder / mnist.FOLDER).symlink_to(digits)
+    return clone
 
 
 @pytest.fixture

@@ -126,8 +126,16 @@ def test_stage_with_a_bad_setting_ends_before_it_is_imported(
 
 
 def test_settings_are_checked_without_torch() -> None:
-    check = "import sys; from stages import __main__; print([*sys.modules])"
-    loaded = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    check = """
+import sys
+from stages import __main__
+sys.argv = ["stages", "compare", "nothing"]
+try:
+    __main__.main()
+finally:
+    print([*sys.modules])
+"""
+    loaded = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True).stdout
     assert "'stages.settings.params'" in loaded
     assert "'torch'" not in loaded
 

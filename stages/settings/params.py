@@ -556,7 +556,7 @@ def load(path: Path = PATH) -> Params:
     try:
         content = YAML(typ="safe", pure=True).load(path)  # YAML 1.2, as DVC writes it: 1e-05 is a number
     except (OSError, ValueError, RecursionError, YAMLError) as error:
-        raise InputError(f"{path}: cannot be read: {_short(' '.join(str(error).split()) or 'too deep')}") from None
+        raise InputError(f"{path}: cannot be read: {short(' '.join(str(error).split()) or 'too deep')}") from None
     try:
         return Params.model_validate(content)
     except ValidationError as error:
@@ -568,7 +568,7 @@ def load(path: Path = PATH) -> Params:
 
 def _line(path: Path, problem: Mapping[str, Any]) -> str:
     keys = [str(key) for key in problem["loc"]]
-    key = _short(".".join(keys)) or "the file"
+    key = short(".".join(keys)) or "the file"
     if problem["type"] == "missing":
         return f"{path}: {key} is missing"
     if problem["type"] == "extra_forbidden":
@@ -588,10 +588,10 @@ def _value(value: object) -> str:
     """A value as it is written, shortened."""
     shown = Repr()
     shown.maxlevel, shown.maxstring, shown.maxother = 3, 100, 100
-    return _short(shown.repr(value))
+    return short(shown.repr(value))
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
     """One line of printable characters, shortened."""
     text = "".join(character if character.isprintable() else "?" for character in text)
     return text if len(text) <= 300 else text[:300] + "…"
