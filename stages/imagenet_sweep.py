@@ -37,7 +37,7 @@ def draw(
         [trial.params["std"] for trial in trials],
         accuracy,
         settings.contour,
-        threshold=0,
+        threshold=None,
         vmin=limits[0],
         vmax=limits[1],
         within=(axes["mean"], axes["std"]),
