@@ -9,7 +9,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +160,8 @@ class Project(distributed.WorkerPlugin):
 
         trial = pkgutil.resolve_name(self.trial)
         settings = Params.model_validate_json(self.settings)
-        own = fingerprint(settings, {}, trial)
+        with chdir(folder):  # where the data lies
+            own = fingerprint(settings, {}, trial)
         if changed := [key for key in own if own[key] != self.determinants[key]]:
             raise RuntimeError(f"has other {', '.join(changed)}: {own['versions']}")
         evaluation = trial(settings, folder)  # checks the data by its hashes

@@ -39,10 +39,8 @@ def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> list[Fro
     path = store.FOLDER / f"{name}.sqlite3"
     try:
         runs_on = device.prepare(settings.run.device)
-        # What is wrong is said before anything is touched.
         for model in (file for file in trial.files(settings) if file.suffix == ".pt"):
-            files.check_model(model)
-        trial.check(settings)
+            files.check_model(model)  # the fingerprint holds its hash
         with store.hold(path):
             return _run(name, path, settings, plan, trial, runs_on)
     except WorkerDied as death:
@@ -64,6 +62,8 @@ def _run(
     plan.check(file.study)
     done = store.results(plan.trials(file.study))
     lacking = plan.total - len(done)
+    if lacking:  # only then does it matter whether the data is there; nothing has been touched yet
+        trial.check(settings)
     count = min(worker_count(settings, trial.threads(settings), runs_on), max(1, lacking))
     where = settings.run.scheduler or f"{count} at a time on {device.describe(runs_on)}"
     there = f"{name}: {len(done)} of {plan.total} trials are there"
