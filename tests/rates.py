@@ -1,4 +1,4 @@
-"""`make rates`: images a second of the ImageNet stages' network on one core (or on the GPU), and what the stages cost."""
+"""`make rates`: images a second of the ImageNet stages' network on one core (or a GPU), and what the stages cost."""
 
 import statistics
 import sys
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def passes_of_stages(imagenet: Imagenet) -> dict[str, dict[str, int]]:
-    """How often a stage's trials see all images, by way, on the samples; each worker tests the network as it was once."""
+    """How often a stage's trials see all samples, by way; each worker first tests the network under its own numbers."""
     points, sweep, channels = 1 + len(imagenet.others), imagenet.sweep.n_trials, imagenet.channels.n_trials
     return {
         "imagenet": {"tested": CORES},  # one worker, the other core idle
