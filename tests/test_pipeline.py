@@ -142,7 +142,12 @@ def test_forced_sweep_evaluates_all_trials_again(project: Clone) -> None:
 
 def test_look_of_a_plot_reruns_no_training(project: Clone) -> None:
     project.set(contour__width=6)
-    assert sorted(ran(project.dvc("repro"))) == ["contour", "resnet_channels", "resnet_sweep", "search@initialization"]
+    assert sorted(ran(project.dvc("repro"))) == [
+        "contour",
+        "imagenet_channels",
+        "imagenet_sweep",
+        "search@initialization",
+    ]
 
 
 def test_way_of_running_invalidates_nothing(project: Clone) -> None:
@@ -281,9 +286,10 @@ def test_page_of_plots_has_all_of_them_and_each_renders(project: Clone) -> None:
             "plots/revival.csv",
             "plots/initialization.png",
             "ResNet under other normalizations",
-            "plots/resnet_sweep_as_it_is.png",
-            "plots/resnet_sweep_recalibrated.png",
-            "plots/resnet_channels.png",
+            "ImageNet under other normalizations",
+            "plots/imagenet_sweep_as_is.png",
+            "plots/imagenet_sweep_recalibrated.png",
+            "plots/imagenet_channels.png",
             "ResNet from scratch",
         }
         for name, plots in shown["data"].items():
