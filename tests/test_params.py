@@ -188,6 +188,15 @@ def test_stage_without_a_known_entry_is_refused(stage: str, name: str | None, mo
         __main__.main()
 
 
+@pytest.mark.parametrize(("section", "name"), params.RESTED_ON)
+def test_entry_that_other_stages_rest_on_is_missed(section: str, name: str, tmp_path: Path) -> None:
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    del content[section][name]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(SystemExit, match=f"{section}.{name} is missing: region or report rest on it"):
+        params.load(tmp_path / "params.yaml")
+
+
 def test_trial_is_told_what_train_says_but_for_what_is_changed() -> None:
     settings = params.load(ROOT / "params.yaml")
     told = settings.told()

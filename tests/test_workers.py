@@ -21,8 +21,8 @@ ENV = os.environ | {"PYTHONPATH": str(TESTS.parent)}
 def evaluation(name: str) -> Callable[..., dict]:
     if name == "refused":
         raise SystemExit("what is wrong with the input")
-    evaluations: dict[str, Callable[..., dict]] = {"square": square, "idle": idle, "busy": busy}
-    return evaluations[name]
+    kinds: dict[str, Callable[..., dict]] = {"square": square, "idle": idle, "busy": busy}
+    return kinds[name]
 
 
 def square(number: int, folder: str, deaths: int) -> dict:

@@ -20,6 +20,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 PATH = Path("params.yaml")
+# Entries that other stages read the results of.
+RESTED_ON = (("comparisons", "one_epoch"), ("follow_ups", "revival"), ("searches", "initialization"))
 
 # Bounds that no real use meets: beyond them, a slip of the keyboard would run for ever, or take all memory.
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -497,6 +499,13 @@ class Params(_Section):
                 if name in taken:
                     raise ValueError(f"{section}.{name}: must have another name: it is that of {taken[name]}")
                 taken[name] = f"an entry of {section}"
+        return self
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Params":
+        for section, name in RESTED_ON:
+            if name not in getattr(self, section):
+                raise ValueError(f"{section}.{name} is missing: region or report rest on it")
         return self
 
     @model_validator(mode="after")
