@@ -2,9 +2,11 @@
 
 PYTHON ?= python3.11
 VENV := .venv
+# `make setup TORCH=cpu`: PyTorch's own wheels, without CUDA. By default those of pip's index, which on Linux bring it.
+WHEELS := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test bench overhead batches rates setup lock
+.PHONY: repro test attack bench overhead batches rates setup lock
 
 repro: setup
 	dvc repro
@@ -20,6 +22,10 @@ test: setup
 bench: setup
 	python tests/bench.py
 
+# Kills, races, damage: half an hour on two idle cores; python tests/attack.py --help names its parts.
+attack: setup
+	python tests/attack.py
+
 overhead: setup
 	python tests/overhead.py
 
@@ -29,14 +35,22 @@ rates: setup
 batches: setup
 	python tests/batches.py
 
-setup: $(VENV)/ready
+setup: $(VENV)/ready dvc_plots/vega.js
 
-# A plain pip install under constraints: exact versions, and on each platform only what its own wheels ask for.
+# A plain pip install under constraints: exact versions, and on each platform only what its own wheels ask for. A set-up
+# that fails or is stopped leaves no .venv; one that was killed leaves it without `ready`, and is begun again.
 $(VENV)/ready: pyproject.toml .constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here; name a Python of 3.11 or later: make PYTHON=python3"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=.constraints.txt $(VENV)/bin/python -m pip install --quiet '.[test]'
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "make: $(PYTHON) is not there, or older than 3.11; name another one: make PYTHON=python3.12"; exit 1; }
+	@test -e $@ || rm -rf $(VENV)
+	trap 'test -e $@ || rm -rf $(VENV)' EXIT; trap 'exit 1' INT TERM; $(PYTHON) -m venv $(VENV) \
+		&& PIP_CONSTRAINT=.constraints.txt $(VENV)/bin/python -m pip install --quiet $(WHEELS) '.[test]' && touch $@
+
+# Vega, so that the charts of `dvc plots show` are drawn without network: in a block of its own, as its names are short.
+dvc_plots/vega.js: $(VENV)/ready
+	mkdir -p dvc_plots
+	python -c 'import vl_convert; print("{", vl_convert.javascript_bundle(vl_version="5.21"), "}")' > $@.part
+	mv $@.part $@
 
 # Resolves pyproject.toml from scratch, for all platforms at once.
 lock: setup

@@ -1,6 +1,7 @@
 """`python -m stages NAME` runs a stage, `python -m stages NAME ENTRY` that of an entry of params.yaml.
 
-The settings are checked before anything is imported that takes time. Whatever stops a stage ends in one line.
+The settings are checked before anything is imported that takes time. Whatever stops a stage ends in one line, and its
+results are all published at its end, or none of them.
 """
 
 import os
@@ -8,9 +9,7 @@ import signal
 import sys
 from importlib import import_module
 from pathlib import Path
-
-from stages.settings import params
-from stages.settings.params import InputError
+from typing import Any
 
 SECTIONS = {"compare": "comparisons", "follow_up": "follow_ups", "search": "searches"}  # whose entries are stages
 STAGES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
@@ -18,10 +17,15 @@ STAGES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
 def main() -> None:
     name, *entry = sys.argv[1:] or [""]
+    # While modules are imported, also those of the next lines, there is nothing to tidy up, and an import would turn
+    # Ctrl-C into errors of its own.
+    _on_interrupt(lambda *_: _end(f"{name}: interrupted before it began"))
+    from stages.common import files
+    from stages.settings import params
+    from stages.settings.params import InputError
+
     if name not in STAGES:
         raise InputError(f"python -m stages {name}: no such stage; accepted: {', '.join(STAGES)}")
-    # While modules are imported there is nothing to tidy up, and an import would turn Ctrl-C into errors of its own.
-    signal.signal(signal.SIGINT, lambda *_: _interrupted(name))
     settings = params.load()
     if section := SECTIONS.get(name):
         names = sorted(getattr(settings, section))
@@ -30,19 +34,25 @@ def main() -> None:
             accepted = ", ".join(names) or "none is there"
             raise InputError(f"{params.PATH}: {section} has no entry {given!r}; accepted: {accepted}")
     stage = import_module(f"stages.{name}")
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        stage.main(settings, *entry)
+        _on_interrupt(signal.default_int_handler)
+        with files.together():
+            stage.main(settings, *entry)
+            _on_interrupt(signal.SIG_IGN)  # all is done: it is published, and not in part
     except KeyboardInterrupt:
         raise InputError(f"{name}: interrupted; the results of before are as they were") from None
     except OSError as error:
-        if error.filename is None:
-            raise
-        raise InputError(f"{name}: {error.filename}: {error.strerror}") from None
+        where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise InputError(f"{name}: {where}; the results of before are as they were") from None
 
 
-def _interrupted(name: str) -> None:
-    print(f"{name}: interrupted before it began", file=sys.stderr, flush=True)
+def _on_interrupt(handler: Any) -> None:
+    for sent in (signal.SIGINT, signal.SIGTERM):  # what batch systems send ends like Ctrl-C
+        signal.signal(sent, handler)
+
+
+def _end(line: str) -> None:
+    os.write(2, f"{line}\n".encode())
     os._exit(1)
 
 

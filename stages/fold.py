@@ -25,6 +25,7 @@ def main(settings: Params) -> None:
     """Folds the baseline's normalization into others and back into raw pixels; compares on the test images."""
     own = Normalization.of(settings.norm.mean, settings.norm.std)
     images = mnist.load(1, settings.data.test_images).test_images
+    files.check_model(MODEL)
     model = load(MODEL)
     original = log_probabilities(model, images, own)
     metrics, rows, most = {}, [], 0.0

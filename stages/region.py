@@ -1,6 +1,5 @@
 """Stage `region`: where training fails, over seeds, and what falls silent there."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ DPI = 150
 
 def main(settings: Params) -> None:
     threshold = settings.region.threshold
-    train = json.loads(Path("metrics/statistics.json").read_text())["train"]
+    train = files.read_json(Path("metrics/statistics.json"))["train"]
     pixels = Pixels(train["mean"], train["std"])
     trials, full = (Trials.of(tables.read_compared(name), threshold) for name in ("boundary", "boundary_full"))
     rows = tables.read(Path("plots/sweep.csv"))

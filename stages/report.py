@@ -1,6 +1,8 @@
-"""Stage `report`: the results on one page, report.md, from the metrics files alone."""
+"""Stage `report`: the results on one page, report.md, and those that one compares, summary.json.
 
-import json
+Both are made of the metrics files alone.
+"""
+
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,51 @@ from stages.settings.params import Params
 METRICS = Path("metrics")
 TEMPLATE = Path("stages/report.md.jinja")
 REPORT = Path("report.md")
+SUMMARY = Path("summary.json")
 
 
 def main(settings: Params) -> None:
-    metrics = {path.stem: json.loads(path.read_text()) for path in sorted(METRICS.glob("*.json"))}
+    metrics = {path.stem: files.read_json(path) for path in sorted(METRICS.glob("*.json"))}
     comparisons = {name: metrics[name] for name in settings.comparisons if name in metrics}
     # A number that a metrics file lacks is an error, not an empty place on the page.
     page = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     page.filters |= {function.__name__: function for function in (compared, number, numbers, points)}
     text = page.from_string(TEMPLATE.read_text()).render(metrics | {"comparisons": comparisons})
     files.write_bytes(REPORT, (text.strip() + "\n").encode())
-    print(f"{REPORT}: from {len(metrics)} files in {METRICS}")
+    files.write_json(SUMMARY, summary(metrics, comparisons))
+    print(f"{REPORT}, {SUMMARY}: from {len(metrics)} files in {METRICS}")
+
+
+def summary(metrics: dict[str, Any], comparisons: dict[str, Any]) -> dict[str, Any]:
+    """The figures that tell experiments apart, few enough for one line: `dvc exp show` has a column for each.
+
+    Accuracies, and of each comparison the mean differences in percentage points; rounded, so that `dvc metrics diff`
+    shows no noise.
+    """
+    differences = {
+        name: {
+            point: round(100 * of["difference"]["mean"], 2)
+            for point, of in comparison.items()
+            if point != "seeds" and "difference" in of
+        }
+        for name, comparison in comparisons.items()
+    }
+    return {
+        "baseline": metrics["baseline"]["accuracy"],
+        "zero_one": metrics["zero_one"]["accuracy"],
+        "sweep": metrics["sweep"]["best"]["accuracy"],
+        **differences,
+        "resnet": treated(metrics["resnet_treatments"]["normalizations"]),
+        "imagenet": treated(metrics["imagenet_treatments"]["normalizations"]),
+    }
+
+
+def treated(normalizations: dict[str, Any]) -> dict[str, float]:
+    """A trained network's accuracy under its own normalization, and the mean of those under the others."""
+    others = [each for name, each in normalizations.items() if name != "own"]
+    means = {name: sum(each[name]["accuracy"] for each in others) / len(others) for name in ("as_is", "recalibrated")}
+    own = normalizations["own"]["as_is"]["accuracy"]
+    return {name: round(value, 4) for name, value in ({"own": own} | means).items()}
 
 
 def points(difference: dict) -> str:

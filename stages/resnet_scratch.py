@@ -14,13 +14,14 @@ IMAGES = 16  # of the batch in which the invariance is checked
 
 def main(settings: Params) -> None:
     """Writes metrics/ and plots/ of resnet_scratch, training runs compared over seeds, and of resnet_invariance."""
-    resnet = settings.resnet
-    points = {
-        name: {**settings.normalizations[name].parameters(), "seed": resnet.seed}
-        for name in resnet.scratch.normalizations
-    }
-    seeds = dict.fromkeys(points, resnet.scratch.seeds)
-    compare_over_seeds("resnet_scratch", settings, points, seeds, ScratchTrial)
+    scratch, norms = settings.resnet.scratch, settings.normalizations
+    points = {name: norms[name].parameters() for name in scratch.normalizations}
+    for name, point in scratch.points.items():
+        told = point.model_dump(exclude_none=True, exclude={"normalization"})
+        points[name] = norms[point.normalization].parameters() | told
+    seeded = {name: point | {"seed": settings.resnet.seed} for name, point in points.items()}
+    judged = settings.model_copy(update={"rule": settings.rule.model_copy(update={"margin": scratch.margin})})
+    compare_over_seeds("resnet_scratch", judged, seeded, dict.fromkeys(seeded, scratch.seeds), ScratchTrial)
     differences = invariances(settings)
     files.write_json(Path("metrics/resnet_invariance.json"), differences)
     files.write_csv(
@@ -36,7 +37,8 @@ def invariances(settings: Params) -> dict[str, dict[str, float]]:
     settings_of = {name: settings.normalizations[name] for name in resnet.scratch.normalizations}
     norms = {name: Normalization(norm.mean, norm.std) for name, norm in settings_of.items()}
     standard = norms.pop("standard")
-    data = images.load(ScratchTrial.resnet(settings))
-    network = model.build(resnet.arch, None, data.classes, resnet.seed)
+    data = images.digits(ScratchTrial.resnet(settings))
+    assert data.train
+    network = model.build(resnet.arch, None, len(data.classes), resnet.seed)
     batch = data.train.images[:IMAGES], data.train.labels[:IMAGES]
     return {name: invariance.figures(network, *batch, standard, norm) for name, norm in norms.items()}

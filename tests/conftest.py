@@ -1,15 +1,17 @@
-"""Real digits for all tests, and temporary clones in which the real pipeline runs on a slice of them."""
+"""Real digits and made-up photographs for all tests, and temporary clones in which the real pipeline runs on a few."""
 
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from filelock import FileLock
+from PIL import Image
 
 from stages.common import mnist
 
@@ -38,13 +40,17 @@ SLICE = {
     "searches.initialization.n_trials": 3,
     "resnet.train_images": 128,
     "resnet.test_images": 100,
-    "resnet.recalibration_images": 64,
     "resnet.scratch.train_images": 128,
     "resnet.scratch.test_images": 100,
     "resnet.scratch.seeds": 2,
-    "resnet.sweep.n_trials": 4,
-    "resnet.channels.n_trials": 2,
+    "imagenet.data": "photographs",
+    "imagenet.test_images": 8,
+    "imagenet.others": ["torchvision", "bytes"],
+    "imagenet.sweep.n_trials": 4,
+    "imagenet.channels.n_trials": 2,
 }
+NO_RESULTS = ("data/.gitignore", "data/imagenet.sha256")  # though they lie among them
+CLASSES = ("n01440764", "n01531178", "n01843383")  # of ImageNet, by WordNet's names: fish, finch and toucan
 COMMITTER = {f"GIT_{who}_{what}": f"{what}@test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 ENV = os.environ | COMMITTER | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
@@ -107,10 +113,19 @@ def set_params(folder: Path, values: Mapping[str, object]) -> None:
     path.write_text(yaml.safe_dump(content))
 
 
-@pytest.fixture(scope="session")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def write_photographs(folder: Path, of_class: int, names: Sequence[str] = CLASSES) -> None:
+    """Made-up photographs, in colour and in several sizes, as files folder/<class>/<number>.JPEG."""
+    random = np.random.default_rng(1998)
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for number in range(of_class):
+            blots = Image.fromarray(random.integers(256, size=(6, 6, 3), dtype=np.uint8))
+            size = 240 + 17 * number, 300 - 11 * number
+            blots.resize(size, Image.Resampling.BICUBIC).save(folder / name / f"{number}.JPEG")
+
+
+def bare_clone(folder: Path) -> Clone:
     """The project as it stands, committed, without any results, set to the slice."""
-    folder = tmp_path_factory.mktemp("bare") / "project"
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -120,7 +135,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     for name in listed.stdout.decode().split("\0"):
         if (
             name
-            and not name.startswith(("data/", "metrics/", "plots/"))
+            and (name in NO_RESULTS or not name.startswith(("data/", "metrics/", "plots/")))
             and name != "dvc.lock"
             and (ROOT / name).is_file()
         ):
@@ -128,10 +143,16 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Clone:
             shutil.copy(ROOT / name, folder / name)
     clone = Clone(folder)
     set_params(folder, SLICE)
+    write_photographs(folder / str(SLICE["imagenet.data"]) / "val", of_class=3)
     clone.run("git", "init", "--quiet", "--initial-branch=main")
     clone.run("git", "add", ".")
     clone.run("git", "commit", "--quiet", "--message=The project")
     return clone
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    return bare_clone(tmp_path_factory.mktemp("bare") / "project")
 
 
 @pytest.fixture(scope="session")
@@ -160,6 +181,15 @@ def finished(bare: Clone, digits: Path, tmp_path_factory: pytest.TempPathFactory
         clone.run("git", "commit", "--quiet", "--message=The results")
         clone.folder.rename(folder)
     return Clone(folder)
+
+
+@pytest.fixture
+def unfinished(bare: Clone, digits: Path, tmp_path: Path) -> Clone:
+    """A clone of one's own with the digits, in which no other stage has run."""
+    clone = bare.copy(tmp_path / "unfinished")
+    (clone.folder / "data").mkdir()
+    (clone.folder / mnist.FOLDER).symlink_to(digits)
+    return clone
 
 
 @pytest.fixture

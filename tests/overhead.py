@@ -1,4 +1,5 @@
-"""`make overhead`: what a trial costs besides its evaluation (proposal, storage, messages), by the length of the study.
+"""`make overhead`: what a trial costs besides its evaluation (proposal, storage, messages), by the length of the study,
+and what it costs to open the study, with all its checks.
 
 A real study, with real worker processes, of an evaluation that does nothing.
 """
@@ -12,10 +13,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
-from stages.study import runner, store
+from stages.study import runner
 from stages.study.fingerprint import fingerprint
 from stages.study.local import Workers
 from stages.study.proposals import Search
+from stages.study.store import StudyFile
 
 LENGTHS = (200, 1000, 5000)
 WARM_UP = {number: {"mean": 0.0, "std": 1.0} for number in range(2)}  # one for each worker, which starts with it
@@ -40,19 +42,19 @@ def main(lengths: Sequence[int] = LENGTHS) -> None:
     sweep = settings.sweep.model_copy(update={"n_trials": max(lengths)})
     plan = Search(sweep, settings.fixed(sweep))
     determinants = fingerprint(settings, plan.determinants(), LenetTrial)
-    print("| trials | ms for a trial, since the line above | minutes in all | s to open the kept study |")
+    print("| trials | ms for a trial, since the line above | minutes in all | s to open and check the study |")
     print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder, Workers(len(WARM_UP), nothing, ()) as workers:
         list(workers.run(WARM_UP, lambda _: None))
         path = Path(folder, "study.sqlite3")
-        study = store.open_study(determinants, path)
+        file = StudyFile(determinants, path)
         total, before, start = 0.0, 0, time.perf_counter()
-        for done, _ in enumerate(runner._evaluated(study, plan, workers), 1):
+        for done, _ in enumerate(runner._evaluated(file, plan, workers), 1):
             if done in lengths:
                 seconds = time.perf_counter() - start
                 total += seconds
                 opening = time.perf_counter()
-                plan.trials(store.open_study(determinants, path))
+                plan.check(StudyFile(determinants, path).study)
                 start = time.perf_counter()
                 each = 1000 * seconds / (done - before)
                 print(f"| {done} | {each:.1f} | {total / 60:.1f} | {start - opening:.2f} |", flush=True)

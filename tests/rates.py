@@ -1,4 +1,4 @@
-"""`make rates`: images a second of ResNet-18 on one core (or on the GPU), and what ImageNet costs at that rate."""
+"""`make rates`: images a second of the ImageNet stages' network on one core (or a GPU), and what the stages cost."""
 
 import statistics
 import sys
@@ -7,54 +7,65 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from stages.common import device
 from stages.common.determinism import fix
-from stages.common.normalization import Normalization
 from stages.settings import params
+from stages.settings.params import Imagenet
 from stages.vision import model, treatments
-from stages.vision.images import Part
 
 REPETITIONS = 3
-SIZES = {28: 512, 224: 64}  # pixels: images that are timed
-IMAGENET, IMAGENETTE = 50_000, 9_469  # images: ImageNet's validation set, Imagenette's training set
+BATCHES = 4  # that are timed
+CORES = 2
 
 
 def main() -> None:
     settings = params.load()
-    timed_on = device.prepare(settings.run.device)
-    fix(settings.resnet.threads)
-    norm = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    tune = settings.resnet.fine_tune.model_copy(update={"epochs": 1})
+    imagenet, timed_on = settings.imagenet, device.prepare(settings.run.device)
+    fix(imagenet.threads)
+    published = model.published(imagenet.arch, imagenet.weights)
+    network, norm, size = published.network.to(timed_on), published.norm, imagenet.batch_size
+    _, height, width = np.asarray(published.preparation.transform(Image.new("RGB", (500, 375)))).shape
+    images = torch.randint(256, (BATCHES * size, 3, height, width), dtype=torch.uint8)
+    ways: dict[str, Callable[[], object]] = {
+        "tested": partial(treatments.logits, network, images, norm, size),
+        "recalibrated": partial(treatments.recalibrated, network, images, norm, size),
+    }
     print(
-        f"# Speed of ResNet-18\n\n`make rates` on {device.describe(timed_on)}, {settings.resnet.threads} thread:",
+        f"# Speed of {imagenet.arch}\n\n`make rates` on {device.describe(timed_on)}, {imagenet.threads} thread:",
         end=" ",
     )
-    print(f"images a second, median of {REPETITIONS} (range).\n")
-    print("| images | evaluation | recalibration | training |\n|---|---|---|---|")
-    rates: dict[tuple[int, str], float] = {}
-    for size, count in SIZES.items():
-        part = Part(torch.randint(256, (count, 3, size, size), dtype=torch.uint8), torch.randint(1000, (count,)))
-        network = model.build("resnet18", None, [str(number) for number in range(1000)], 0).to(timed_on)
-        ways: dict[str, Callable[[], object]] = {
-            "evaluation": partial(treatments.logits, network, part.images, norm),
-            "recalibration": partial(treatments.recalibrated, network, part.images, norm, 64),
-            "training": partial(treatments.train, network, part, norm, tune, 32, 0),
-        }
-        cells = []
-        for way, run in ways.items():
-            run()
-            repeated = [count / seconds(run) for _ in range(REPETITIONS)]
-            rates[size, way] = statistics.median(repeated)
-            cells.append(f"{rates[size, way]:.0f} ({min(repeated):.0f} to {max(repeated):.0f})")
-        print(f"| {size} x {size} | {' | '.join(cells)} |", flush=True)
+    print(f"images of {width} x {height} a second, median of {REPETITIONS} (range).\n")
+    print("| the network tested on them | batch normalization's statistics estimated from them |\n|---|---|")
+    rates, cells = {}, []
+    for way, run in ways.items():
+        run()
+        repeated = [len(images) / seconds(run) for _ in range(REPETITIONS)]
+        rates[way] = statistics.median(repeated)
+        cells.append(f"{rates[way]:.0f} ({min(repeated):.0f} to {max(repeated):.0f})")
+    print(f"| {' | '.join(cells)} |\n")
     minutes = {
-        "evaluation of ImageNet's validation set": IMAGENET / rates[224, "evaluation"] / 60,
-        "epoch of fine-tuning on Imagenette": IMAGENETTE / rates[224, "training"] / 60,
+        stage: sum(count * imagenet.test_images / rates[way] for way, count in passes.items()) / CORES / 60
+        for stage, passes in passes_of_stages(imagenet).items()
     }
-    print("\n" + "; ".join(f"one {what}: {cost:.1f} minutes" for what, cost in minutes.items()) + ".")
+    print(f"At that rate, on {CORES} cores, the stages take from nothing:", end=" ")
+    print(", ".join(f"`{stage}` {cost:.1f}" for stage, cost in minutes.items()), end="; ")
+    print(f"together {sum(minutes.values()):.0f} minutes, without starting and decoding.")
+
+
+def passes_of_stages(imagenet: Imagenet) -> dict[str, dict[str, int]]:
+    """How often a stage's trials see all samples, by way; each worker first tests the network under its own numbers."""
+    points, sweep, channels = 1 + len(imagenet.others), imagenet.sweep.n_trials, imagenet.channels.n_trials
+    return {
+        "imagenet": {"tested": CORES},  # one worker, the other core idle
+        "imagenet_treatments": {"tested": CORES + 3 * points, "recalibrated": points},
+        "imagenet_sweep": {"tested": CORES + 2 * sweep, "recalibrated": sweep},
+        "imagenet_channels": {"tested": CORES + channels},
+    }
 
 
 def seconds(run: Callable[[], object]) -> float:

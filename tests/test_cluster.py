@@ -12,33 +12,74 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import distributed
 import pytest
 from conftest import ENV, Clone
 from test_workers import wait_for
 
+CONNECT = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
+WHO = ("CLIENT", "SCHEDULER", "WORKER")  # that have a certificate, here the same
+
+
+class Dask:
+    """A scheduler, and workers as they are started, in a folder without the project's code."""
+
+    def __init__(self, folder: Path, protocol: str = "tcp", **env: str):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        folder.mkdir()
+        self.folder, self.env, self.address = folder, ENV | env, f"{protocol}://127.0.0.1:{port}"
+        self.running: list[subprocess.Popen] = []
+        self.scheduler = self.start("scheduler", "--host", f"{protocol}://127.0.0.1", "--port", str(port))
+
+    def start(self, name: str, *options: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", f"distributed.cli.dask_{name}", *options, "--no-dashboard"]
+        with (self.folder / "log").open("a") as log:
+            self.running.append(subprocess.Popen(command, cwd=self.folder, env=self.env, stdout=log, stderr=log))
+        return self.running[-1]
+
+    def worker(self, threads: int = 1, count: int = 1) -> subprocess.Popen:
+        return self.start("worker", self.address, "--nworkers", str(count), "--nthreads", str(threads))
+
+    def end(self) -> None:
+        for process in reversed(self.running):
+            process.terminate()
+            process.wait(30)
+
 
 @pytest.fixture
-def scheduler(tmp_path: Path) -> Iterator[str]:
-    """A scheduler and two worker processes, in a folder without the project's code; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    folder = tmp_path / "cluster"
-    folder.mkdir()
-    dask = [sys.executable, "-m", "distributed.cli.dask_"]
-    commands = (
-        ["scheduler", "--host", "127.0.0.1", "--port", address.split(":")[-1], "--no-dashboard"],
-        ["worker", address, "--nworkers", "2", "--nthreads", "1", "--no-dashboard"],
-    )
-    with (tmp_path / "cluster.log").open("w") as log:
-        running = [
-            subprocess.Popen([*dask[:-1], dask[-1] + name, *rest], cwd=folder, env=ENV, stdout=log, stderr=log)
-            for name, *rest in commands
-        ]
-    yield address
-    for process in reversed(running):
-        process.terminate()
-        process.wait(30)
+def dask(tmp_path: Path) -> Iterator[Dask]:
+    cluster = Dask(tmp_path / "cluster")
+    yield cluster
+    cluster.end()
+
+
+@pytest.fixture
+def scheduler(dask: Dask) -> str:
+    """The address of a scheduler with two workers."""
+    dask.worker(count=2)
+    return dask.address
+
+
+class Sweep:
+    """A sweep that runs in a clone."""
+
+    def __init__(self, clone: Clone, **env: str):
+        self.log = clone.folder / "log"
+        with self.log.open("w") as log:
+            command = [sys.executable, "-m", "stages", "sweep"]
+            self.process = subprocess.Popen(command, cwd=clone.folder, env=ENV | env, stdout=log, stderr=log)
+
+    def said(self, text: str) -> None:
+        """Waits for it."""
+        wait_for(lambda: [1] * (text in self.log.read_text() or self.process.poll() is not None), 1)
+        assert text in self.log.read_text(), self.log.read_text()
+
+    def ended(self, status: int) -> str:
+        assert self.process.wait(300) == status, self.log.read_text()
+        assert "Traceback" not in self.log.read_text()
+        return self.log.read_text()
 
 
 def forget(project: Clone) -> None:
@@ -50,19 +91,13 @@ def test_cluster_gives_the_same_study_also_when_a_worker_dies(project: Clone, sc
     local = project.read("plots/sweep.csv")
     forget(project)
     project.set(run__scheduler=scheduler)
-    log = project.folder / "log"
-    with log.open("w") as file:
-        sweep = subprocess.Popen(
-            [sys.executable, "-m", "stages", "sweep"], cwd=project.folder, env=ENV, stdout=file, stderr=file
-        )
-        wait_for(lambda: [1] * ("sweep: 1/6" in log.read_text() or bool(sweep.poll())), 1)
-        time.sleep(1)  # the next trials are running
-        import distributed
-
-        with distributed.Client(scheduler) as client:
-            pids = list(client.run(os.getpid).values())
-        os.kill(pids[0], signal.SIGKILL)
-        assert sweep.wait(300) == 0, log.read_text()
+    sweep = Sweep(project)
+    sweep.said("sweep: 1/6")
+    time.sleep(1)  # the next trials are running
+    with distributed.Client(scheduler) as client:
+        pids = list(client.run(os.getpid).values())
+    os.kill(pids[0], signal.SIGKILL)
+    sweep.ended(0)
     assert project.read("plots/sweep.csv") == local
 
 
@@ -108,11 +143,60 @@ def test_study_of_24_trials_is_the_same_whoever_runs_it(project: Clone, schedule
     assert project.read("plots/sweep.csv") == one
 
 
-def test_absent_scheduler_is_one_line(project: Clone) -> None:
-    project.set(run__scheduler="tcp://127.0.0.1:9", sweep__n_trials=7)
-    failed = project.run(
-        sys.executable, "-m", "stages", "sweep", check=False, DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="2s"
-    )
-    assert failed.returncode == 1
-    assert "run.scheduler = 'tcp://127.0.0.1:9': no scheduler answers" in failed.stdout
-    assert "Traceback" not in failed.stdout
+def test_sweep_waits_for_a_worker_says_so_and_passes_over_one_that_is_unfit(unfinished: Clone, dask: Dask) -> None:
+    unfinished.set(run__scheduler=dask.address, sweep__n_trials=2)
+    sweep = Sweep(unfinished)
+    sweep.said("no worker is there: the trials wait for one")
+    dask.worker(threads=2)
+    sweep.said("has 2 threads; start it with --nthreads 1: it gets no trial")
+    dask.worker()
+    assert "sweep: 2 trials" in sweep.ended(0)
+
+
+def test_cluster_of_unfit_workers_is_refused_and_nothing_is_written(unfinished: Clone, dask: Dask) -> None:
+    dask.worker(threads=2)
+    with distributed.Client(dask.address) as client:
+        client.wait_for_workers(1)
+    unfinished.set(run__scheduler=dask.address)
+    output = Sweep(unfinished).ended(1)
+    assert "has 2 threads; start it with --nthreads 1: it gets no trial" in output
+    assert "no worker is ready" in output
+    assert not list(unfinished.folder.glob("data/studies/*.sqlite3"))
+
+
+def test_scheduler_that_dies_is_one_line_and_what_is_finished_is_kept(unfinished: Clone, dask: Dask) -> None:
+    dask.worker()
+    unfinished.set(run__scheduler=dask.address)
+    sweep = Sweep(unfinished)
+    sweep.said("sweep: 1/6")
+    dask.scheduler.kill()
+    assert "the scheduler is gone; what is finished is kept" in sweep.ended(1).splitlines()[-1]
+    unfinished.set(run__scheduler=None, sweep__n_trials=1)
+    assert "1 of 1 trials are there" in unfinished.run(sys.executable, "-m", "stages", "sweep").stdout
+
+
+def test_scheduler_with_certificates_is_reached_by_dasks_own_configuration(unfinished: Clone, tmp_path: Path) -> None:
+    names = {name: str(tmp_path / f"{name}.pem") for name in ("key", "cert")}
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
+    subprocess.run([*made, "-keyout", names["key"], "-out", names["cert"]], check=True, capture_output=True)
+    tls = {f"DASK_DISTRIBUTED__COMM__TLS__{who}__{kind.upper()}": path for kind, path in names.items() for who in WHO}
+    tls |= {"DASK_DISTRIBUTED__COMM__TLS__CA_FILE": names["cert"], "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"}
+    cluster = Dask(tmp_path / "cluster", "tls", **tls)
+    cluster.worker()
+    try:
+        unfinished.set(run__scheduler=cluster.address, sweep__n_trials=2)
+        assert "TLS" in Sweep(unfinished).ended(1).splitlines()[-1]  # without certificates
+        assert "sweep: 2 trials" in Sweep(unfinished, **tls).ended(0)
+        unfinished.set(run__scheduler=cluster.address.replace("tls", "tcp"), sweep__n_trials=4)
+        assert "no scheduler answers" in Sweep(unfinished, **CONNECT).ended(1).splitlines()[-1]
+    finally:
+        cluster.end()
+
+
+def test_absent_scheduler_is_one_line(unfinished: Clone) -> None:
+    unfinished.set(run__scheduler="tcp://127.0.0.1:9", sweep__n_trials=7)
+    before = unfinished.results()
+    output = Sweep(unfinished, **CONNECT).ended(1)
+    assert "run.scheduler = 'tcp://127.0.0.1:9': no scheduler answers" in output.splitlines()[-1]
+    assert unfinished.results() == before

@@ -70,27 +70,52 @@ BAD = [
     ("rule.margin", 0, "greater than 0"),
     ("comparisons.one_epoch.seeds", 0, "greater than or equal to 1"),
     ("comparisons.one_epoch.normalizations", ["zero_one"], "must have standard, its reference, and another"),
-    ("comparisons.one_epoch.normalizations", ["standard", "nothing"], "none of normalizations: extreme, far"),
+    ("comparisons.one_epoch.normalizations", ["standard", "nothing"], "none of normalizations: bytes, extreme, far"),
     ("comparisons.one_epoch.points", {"zero_one": {"mean": 0, "std": 1}}, "must have another name"),
     ("comparisons.one_epoch.points", {"bad": {"mean": 0}}, "a normalization by name, or mean and std"),
     ("comparisons.one_epoch.points", {"bad": {"normalization": "none", "epoch": 2}}, "accepted here: train_images"),
     ("comparisons.one_epoch.points", {"more": {"normalization": "none", "seeds": 65}}, "must be at most seeds (64)"),
-    ("comparisons.one_epoch.grid", {"normalization": ["nothing"]}, "none of normalizations: extreme, far"),
+    ("comparisons.one_epoch.grid", {"normalization": ["nothing"]}, "none of normalizations: bytes, extreme, far"),
     ("comparisons.one_epoch.grid", {"mean": [0, 1]}, "a normalization by name, or mean and std"),
     ("comparisons.plateau.grid.std", [1, 0], "greater than 0"),
     ("comparisons.boundary.sides.above", [1, 2], "below and above must have a mean for each std"),
     ("comparisons.rates_sgd.reference", "standard", "must have standard, its reference, and another"),
-    ("comparisons.one_epoch.train", {"start": "nothing"}, "none of normalizations: extreme, far"),
+    ("comparisons.one_epoch.train", {"start": "nothing"}, "none of normalizations: bytes, extreme, far"),
     ("comparisons.Two words", {"normalizations": ["standard", "none"], "seeds": 1}, "pattern"),
     ("follow_ups.revival.trials.kind", "dead", "'died'"),
     ("normalizations.standard.std", 0, "greater than 0"),
     ("normalizations.zero_one", {"mean": [0, 0, 1], "std": 1}, "digits are grey"),
     ("norm.mean", [0, 0, 1], "digits are grey"),
-    ("fold.normalizations", ["nothing"], "none of normalizations: extreme, far"),
+    ("fold.normalizations", ["nothing"], "none of normalizations: bytes, extreme, far"),
     ("region.threshold", 1, "less than 1"),
     ("resnet.norm.std", 0, "greater than 0"),
-    ("resnet.sweep.space", {"mean": {"low": 0, "high": 1}}, "std_r, std_g, std_b"),
+    ("resnet.norm.mean", [0.1, 0.1, 0.2], "digits are grey"),
+    ("resnet.others", [], "at least 1"),
+    ("resnet.others", ["torchvision"], "digits are grey"),
+    ("resnet.train.momentum", 1, "less than 1"),
+    ("resnet.fine_tune.schedule", "cosine", "'constant' or 'linear'"),
     ("resnet.scratch.seeds", 0, "greater than or equal to 1"),
+    ("resnet.scratch.margin", 0, "greater than 0"),
+    ("resnet.scratch.normalizations", ["half", "zero_one"], "must have one named standard"),
+    ("resnet.scratch.points", {"zero_one": {"normalization": "extreme"}}, "must have another name"),
+    ("resnet.scratch.points", {"bad": {"normalization": "nothing"}}, "none of normalizations: "),
+    ("resnet.scratch.points", {"bad": {"normalization": "extreme", "recalibrated": 1}}, "greater than or equal to 2"),
+    ("imagenet.arch", None, "valid string"),
+    ("imagenet.weights", 1, "valid string"),
+    ("imagenet.data", None, "valid string"),
+    ("imagenet.crop", 0.9, "accepted here: arch, weights, data"),
+    ("imagenet.test_images", 3, "greater than or equal to 4"),
+    ("imagenet.batch_size", 1, "greater than or equal to 2"),
+    ("imagenet.others", ["zero_two"], "'zero_two' is none of normalizations: "),
+    ("imagenet.sweep.space", {"mean": {"low": 0, "high": 1}}, "std_r, std_g, std_b"),
+    ("imagenet.sweep.space.std", 0.5, "must have low and high"),
+    ("imagenet.channels.space.std_g", {"low": 0, "high": 1}, "above 0"),
+    ("imagenet.channels.space.mean", 0.5, "must have mean, or mean_r, mean_g, mean_b"),
+    ("normalizations.torchvision.mean", [0.1, 0.2], "finite number, or three"),
+    ("normalizations.torchvision.mean", [0.1, 0.2, float("nan")], "finite number, or three"),
+    ("normalizations.torchvision.mean", True, "finite number, or three"),
+    ("normalizations.torchvision.std", [0.1, 0.1, -1], "greater than 0"),
+    ("run.imagenet", 1, "valid string"),
     ("contour.colormap", "rainbows", "viridis"),
     ("run.device", "gpu", "cuda"),
     ("run.workers", 0, "auto or a whole number"),
@@ -133,8 +158,16 @@ def test_stage_with_a_bad_setting_ends_before_it_is_imported(
 
 
 def test_settings_are_checked_without_torch() -> None:
-    check = "import sys; from stages import __main__; print([*sys.modules])"
-    loaded = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    check = """
+import sys
+from stages import __main__
+sys.argv = ["stages", "compare", "nothing"]
+try:
+    __main__.main()
+finally:
+    print([*sys.modules])
+"""
+    loaded = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True).stdout
     assert "'stages.settings.params'" in loaded
     assert "'torch'" not in loaded
 
@@ -160,6 +193,15 @@ def test_stage_without_a_known_entry_is_refused(stage: str, name: str | None, mo
     monkeypatch.setattr("sys.argv", ["stages", stage, *([name] if name else [])])
     with pytest.raises(SystemExit, match=rf"has no entry '{name or ''}'; accepted: .*{ENTRY[stage]}"):
         __main__.main()
+
+
+@pytest.mark.parametrize(("section", "name"), params.RESTED_ON)
+def test_entry_that_other_stages_rest_on_is_missed(section: str, name: str, tmp_path: Path) -> None:
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    del content[section][name]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(SystemExit, match=f"{section}.{name} is missing: region or report rest on it"):
+        params.load(tmp_path / "params.yaml")
 
 
 def test_trial_is_told_what_train_says_but_for_what_is_changed() -> None:

@@ -2,10 +2,14 @@
 
 import json
 import random
+import re
+import resource
+import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -19,6 +23,7 @@ from stages.settings.params import InputError, Params
 from stages.study import store
 from stages.study.fingerprint import fingerprint
 from stages.study.proposals import Points, Search
+from stages.study.store import StudyFile
 
 
 @pytest.fixture
@@ -34,8 +39,11 @@ def plan_of(settings: Params) -> Search:
     return Search(settings.sweep, settings.fixed(settings.sweep))
 
 
-def opened(settings: Params, path: Path, **how: bool) -> optuna.Study:
-    return store.open_study(fingerprint(settings, plan_of(settings).determinants(), LenetTrial), path, **how)
+def opened(settings: Params, path: Path, **how: bool) -> StudyFile:
+    plan = plan_of(settings)
+    file = StudyFile(fingerprint(settings, plan.determinants(), LenetTrial), path, **how)
+    plan.check(file.study)
+    return file
 
 
 def result(trial: FrozenTrial) -> dict:
@@ -52,18 +60,18 @@ class KilledError(Exception):
 def run(settings: Params, path: Path, order: random.Random | None = None, deaths: Iterator[int] | None = None) -> list:
     """Runs the study to its end; results come in any `order`, and the process dies after as many as `deaths` says."""
     until_death = next(deaths, None) if deaths else None
-    study, plan = opened(settings, path), plan_of(settings)
-    store.complete(study)
-    for batch in plan.batches(study):
+    file, plan = opened(settings, path), plan_of(settings)
+    for batch in plan.batches(file.study):
         if order:
             order.shuffle(batch)
         for trial in batch:
-            store.start(study, trial)
+            store.start(file.study, trial)
             if until_death == 0:
                 raise KilledError
-            store.keep(study, trial, result(trial))
+            file.keep(trial, result(trial))
             until_death = None if until_death is None else until_death - 1
-    return table(study)[: settings.sweep.n_trials]
+    file.settle()
+    return table(file.study)[: settings.sweep.n_trials]
 
 
 def table(study: optuna.Study) -> list:
@@ -96,44 +104,28 @@ def test_study_is_a_prefix_of_the_study_at_more_trials(settings: Params, tmp_pat
         assert run(of(settings, n_trials=n_trials), path) == whole[:n_trials]
     assert run(settings, path) == whole
     fewer = of(settings, n_trials=7)
-    assert not any(plan_of(fewer).batches(opened(fewer, path)))  # nothing is evaluated again
+    assert not any(plan_of(fewer).batches(opened(fewer, path).study))  # nothing is evaluated again
 
 
 def test_results_are_kept_at_once_and_lost_to_no_kill(settings: Params, tmp_path: Path) -> None:
     path = tmp_path / "study.sqlite3"
-    study = opened(settings, path)
-    first, second, third, fourth = next(plan_of(settings).batches(study))
-    assert {trial.state for trial in study.trials} == {TrialState.WAITING}
+    file = opened(settings, path)
+    first, second, third, fourth = next(plan_of(settings).batches(file.study))
     for trial in (first, third, fourth):
-        store.start(study, trial)
-    store.keep(study, third, result(third))
-    store.keep(study, first, result(first))
-    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "WAITING", "COMPLETE", "RUNNING"]
+        store.start(file.study, trial)
+    assert not path.exists()  # a study without any result changes nothing on disk
+    file.keep(third, result(third))
+    file.keep(first, result(first))
 
     again = opened(settings, path)  # after a kill
-    store.complete(again)
-    assert [trial.number for trial in next(plan_of(settings).batches(again))] == [second.number, fourth.number]
-    killed = again.trials[3].datetime_start
-    store.start(again, fourth)
-    assert killed != again.trials[3].datetime_start  # the time of the evaluation that counts
-    store.keep(again, fourth, result(fourth))
-    assert [trial.state.name for trial in again.trials] == ["COMPLETE", "WAITING", "COMPLETE", "COMPLETE"]
-
-
-def test_result_that_was_written_whole_before_a_kill_completes_its_trial(settings: Params, tmp_path: Path) -> None:
-    path = tmp_path / "study.sqlite3"
-    study = opened(settings, path)
-    first, second, *_ = next(plan_of(settings).batches(study))
-    for trial, attributes in ((first, None), (second, 2)):  # of the second, a part of the result
-        store.start(study, trial)
-        digest = store._digest([trial.params, store._without_time(result(trial))])
-        for name, value in list((result(trial) | {store.DIGEST: digest}).items())[:attributes]:
-            optuna.trial.Trial(study, trial._trial_id).set_user_attr(name, value)
-    again = opened(settings, path)
-    store.complete(again)
-    assert [trial.state.name for trial in again.trials[:2]] == ["COMPLETE", "RUNNING"]
-    assert again.trials[0].value == result(first)["accuracy"]
-    assert second.number in [trial.number for trial in next(plan_of(settings).batches(again))]
+    assert [trial.state.name for trial in again.study.trials] == ["COMPLETE", "WAITING", "COMPLETE", "RUNNING"]
+    assert [trial.number for trial in next(plan_of(settings).batches(again.study))] == [second.number, fourth.number]
+    killed = again.study.trials[3].datetime_start
+    store.start(again.study, fourth)
+    assert killed != again.study.trials[3].datetime_start  # the time of the evaluation that counts
+    again.keep(fourth, result(fourth))
+    states = [trial.state.name for trial in opened(settings, path).study.trials]
+    assert states == ["COMPLETE", "WAITING", "COMPLETE", "COMPLETE"]
 
 
 def test_users_of_optuna_find_what_they_expect(settings: Params, tmp_path: Path) -> None:
@@ -152,40 +144,103 @@ def test_users_of_optuna_find_what_they_expect(settings: Params, tmp_path: Path)
 def test_results_are_those_that_were_kept_without_their_seconds(settings: Params, tmp_path: Path) -> None:
     path = tmp_path / "study.sqlite3"
     run(of(settings, n_trials=4), path)
-    trials = opened(settings, path).trials
+    trials = opened(settings, path).study.trials
     expected = [{name: value for name, value in result(trial).items() if name != "seconds"} for trial in trials]
     assert store.results(trials) == expected
 
 
+ATTRIBUTE = "trial_user_attributes SET value_json ="
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("change", "said"),
     [
-        "UPDATE trial_user_attributes SET value_json = '0.99' WHERE trial_id = 2 AND key = 'accuracy'",
-        "UPDATE trial_user_attributes SET value_json = 'null' WHERE trial_id = 2 AND key = 'loss_by_epoch'",
-        "DELETE FROM trial_user_attributes WHERE trial_id = 2 AND key = 'device'",
-        "DELETE FROM trial_user_attributes WHERE trial_id = 2 AND key = 'digest'",
-        "UPDATE trials SET state = 'FAIL' WHERE trial_id = 2",
-        "UPDATE trial_values SET value = 0.99 WHERE trial_id = 2",
-        "UPDATE trial_params SET param_value = 0.5 WHERE trial_id = 2 AND param_name = 'mean'",
+        (f"UPDATE {ATTRIBUTE} '0.99' WHERE trial_id = 2 AND key = 'accuracy'", "trial 1 is not as it was kept"),
+        (f"UPDATE {ATTRIBUTE} 'null' WHERE trial_id = 2 AND key = 'loss_by_epoch'", "trial 1 is not as it was kept"),
+        (f"UPDATE {ATTRIBUTE} '[0.5' WHERE trial_id = 2 AND key = 'loss_by_epoch'", "the file is damaged: Expecting"),
+        ("DELETE FROM trial_user_attributes WHERE trial_id = 2 AND key = 'device'", "trial 1 is not as it was kept"),
+        ("DELETE FROM trial_user_attributes WHERE trial_id = 2 AND key = 'digest'", "trial 1 is not as it was kept"),
+        ("UPDATE trials SET state = 'FAIL' WHERE trial_id = 2", "trial 1 is not as it was kept"),
+        ("UPDATE trials SET state = 'RUNNING' WHERE trial_id = 2", "trial 1 is not as it was kept"),
+        ("UPDATE trials SET state = 'no state' WHERE trial_id = 2", "the file is damaged: 'no state'"),
+        ("UPDATE trials SET datetime_complete = 'never' WHERE trial_id = 2", "the file is damaged: "),
+        ("UPDATE trials SET number = 4 - number", "trial 0 is not as it was kept"),
+        ("UPDATE trial_values SET value = 0.99 WHERE trial_id = 2", "trial 1 is not as it was kept"),
+        ("UPDATE trial_params SET param_value = 0.5 WHERE trial_id = 2", "trial 1 is not as it was kept"),
+        ("UPDATE trial_params SET param_value = 0.5 WHERE trial_id = 6", "trial 5 is {.*}, but the settings propose"),
+        (
+            "UPDATE trial_params SET distribution_json = replace(distribution_json, '10.0', '12.0')",
+            "trial 0 is in .*high=12.0",
+        ),
+        ("DELETE FROM trials WHERE trial_id = 2", "the file is damaged: foreign_key_check finds"),
+        ("DELETE FROM study_user_attributes", "the file is damaged: what determines its trials"),
+        ("UPDATE study_directions SET direction = 'MINIMIZE'", "the file is damaged: "),
+        ("UPDATE studies SET study_name = 'other'", "the file is damaged: "),
+        ("DROP TABLE trials", "the file is damaged: "),
+        ("DROP TABLE studies", "the file is damaged: "),
     ],
 )
-def test_result_that_was_changed_on_disk_is_refused(change: str, settings: Params, tmp_path: Path) -> None:
+def test_study_that_was_changed_on_disk_is_refused(change: str, said: str, settings: Params, tmp_path: Path) -> None:
     path = tmp_path / "study.sqlite3"
-    run(of(settings, n_trials=3), path)
+    with pytest.raises(KilledError):
+        run(of(settings, batch=8), path, deaths=iter([5]))  # two more are proposed
     with sqlite3.connect(path) as database:
         database.execute(change)
-    with pytest.raises(InputError, match=r"study\.sqlite3: trial 1 is not as it was kept: .*git restore"):
-        opened(settings, path)
+    content = path.read_bytes()
+    with pytest.raises(InputError, match=rf"study\.sqlite3: {said}.*; `git restore .*`rm ") as refused:
+        opened(of(settings, batch=8), path)
+    assert "\n" not in str(refused.value)
+    assert path.read_bytes() == content
 
 
-def test_study_that_holds_other_proposals_is_refused(settings: Params, tmp_path: Path) -> None:
-    path = tmp_path / "study.sqlite3"
-    study, settings = opened(settings, path), of(settings, n_trials=3)
-    next(plan_of(settings).batches(study))
-    with sqlite3.connect(path) as database:
-        database.execute("UPDATE trial_params SET param_value = 0.5 WHERE trial_id = 2 AND param_name = 'mean'")
-    with pytest.raises(SystemExit, match="trial 1 is"):
-        list(plan_of(settings).batches(opened(settings, path)))
+def test_damaged_file_is_refused_and_left_as_it_is(settings: Params, tmp_path: Path) -> None:
+    path, instants = tmp_path / "study.sqlite3", random.Random(4)
+    whole = run(of(settings, n_trials=6), path)
+    content = path.read_bytes()
+    damaged = [b"", b"no database" * 1000, content[: len(content) // 2], content[:4096], content[:5], bytes(8192)]
+    for _ in range(30):
+        flipped = bytearray(content)
+        for _ in range(20):
+            flipped[instants.randrange(len(content))] ^= 1 << instants.randrange(8)
+        damaged.append(bytes(flipped))
+    said = []
+    for each in damaged:
+        path.write_bytes(each)
+        try:
+            assert table(opened(of(settings, n_trials=6), path).study) == whole  # what was hit holds nothing
+        except InputError as error:
+            said.append(str(error))
+        assert path.read_bytes() == each
+    assert len(said) > 20
+    line = re.compile(r".*/study\.sqlite3: .+; `git restore .+` .*, `rm .+` goes on without it")
+    assert [other for other in said if not line.fullmatch(other)] == []
+
+
+def test_journal_left_by_another_program_does_not_spoil_a_restored_study(settings: Params, tmp_path: Path) -> None:
+    path, journal = tmp_path / "study.sqlite3", tmp_path / "study.sqlite3-journal"
+    whole = run(of(settings, n_trials=12), path)
+    committed = path.read_bytes()
+    run(settings, path)
+    with sqlite3.connect(path, isolation_level=None) as killed:
+        killed.execute("PRAGMA cache_size = 1")  # so that the file is changed before the end of the transaction
+        killed.execute("BEGIN IMMEDIATE")
+        killed.execute("UPDATE trial_user_attributes SET key = key || '.', value_json = hex(zeroblob(300))")
+        left = journal.read_bytes()
+        killed.execute("ROLLBACK")
+
+    def restored() -> None:
+        path.write_bytes(committed)  # as git restore does
+        journal.write_bytes(left)
+
+    restored()
+    with suppress(sqlite3.DatabaseError), sqlite3.connect(path) as spoilt:
+        spoilt.execute("SELECT * FROM trials").fetchall()
+    assert path.read_bytes() != committed  # SQLite alone does what the journal says
+
+    restored()
+    assert table(opened(of(settings, n_trials=12), path).study) == whole
+    assert path.read_bytes() == committed
+    assert not journal.exists()
 
 
 def test_proposals_lie_in_the_space_and_learn_from_the_results(settings: Params, tmp_path: Path) -> None:
@@ -247,9 +302,10 @@ def test_other_settings_start_from_scratch_and_the_old_study_comes_back_with_its
     settings, path = of(settings, n_trials=4), tmp_path / "study.sqlite3"
     old = run(settings, path)
     changed = settings.model_copy(update={section: getattr(settings, section).model_copy(update=change)})
-    assert opened(changed, path).trials == []
+    capsys.readouterr()
+    run(of(changed, n_trials=1) if section != "sweep" else changed, path)
     assert "starts from scratch: " in capsys.readouterr().out
-    assert table(opened(settings, path)) == old
+    assert run(settings, path) == old
 
 
 @pytest.mark.parametrize(
@@ -268,7 +324,7 @@ def test_settings_that_determine_no_trial_keep_the_study(
     settings, path = of(settings, n_trials=4), tmp_path / "study.sqlite3"
     old = run(settings, path)
     changed = settings.model_copy(update={section: getattr(settings, section).model_copy(update=change)})
-    assert table(opened(changed, path)) == old
+    assert table(opened(changed, path).study) == old
 
 
 def test_no_study_that_was_moved_aside_is_ever_overwritten(settings: Params, tmp_path: Path) -> None:
@@ -287,11 +343,52 @@ def test_no_study_that_was_moved_aside_is_ever_overwritten(settings: Params, tmp
     path.unlink()
     assert run(seeded(1998, 12), path) == longer
 
-    for _ in range(3):  # asked to start from scratch, and killed
-        trials = len(opened(seeded(1998, 12), path, from_scratch=True).trials)
-        assert trials == 0
-    lengths = [store._length(aside, "study") for aside in tmp_path.glob("study-replaced*.sqlite3")]
-    assert sorted(lengths) == [0, 0, 12]
+    for _ in range(3):  # asked to start from scratch, and killed after the first result
+        file = opened(seeded(1998, 12), path, from_scratch=True)
+        first, *_ = next(plan_of(settings).batches(file.study))
+        store.start(file.study, first)
+        file.keep(first, result(first))
+    replaced = [store._load(aside, "study").study.trials for aside in tmp_path.glob("study-replaced*.sqlite3")]
+    assert sorted(sum(map(store.has_result, trials)) for trials in replaced) == [1, 1, 12]
+
+
+def test_study_that_cannot_begin_moves_nothing(settings: Params, tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite3"
+    run(of(settings, n_trials=4), path)
+    content = path.read_bytes()
+    other = of(settings, seed=7)
+    next(plan_of(other).batches(opened(other, path).study))  # proposed, and then there is no scheduler
+    opened(settings, path, from_scratch=True)
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("study.sqlite3", content)]
+
+
+def test_complete_study_comes_back_without_a_new_result(settings: Params, tmp_path: Path) -> None:
+    settings, path = of(settings, n_trials=4), tmp_path / "study.sqlite3"
+    old = run(settings, path)
+    run(of(settings, seed=7), path)
+    assert run(settings, path) == old
+    assert table(store._load(path, "study").study) == old
+    assert len(list(tmp_path.iterdir())) == 2  # and the other one aside
+
+
+def test_full_disk_keeps_the_study_of_before(settings: Params, tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite3"
+    run(of(settings, n_trials=4), path)
+    content = path.read_bytes()
+    file = opened(settings, path)
+    trial, *_ = next(plan_of(settings).batches(file.study))
+    store.start(file.study, trial)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))  # what writing to a full disk is like
+    try:
+        with pytest.raises(OSError, match=r"study\.sqlite3") as full:
+            file.keep(trial, result(trial))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert full.value.filename == str(path)
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("study.sqlite3", content)]
 
 
 def test_given_points_are_evaluated_once_whatever_their_order(settings: Params, tmp_path: Path) -> None:
@@ -302,16 +399,16 @@ def test_given_points_are_evaluated_once_whatever_their_order(settings: Params, 
         for mean, optimizer in ((0.0, "sgd"), (1.0, "adam"))
     ]
 
-    def study_of(plan: Points) -> optuna.Study:
-        return store.open_study(fingerprint(settings, plan.determinants(), LenetTrial), path)
+    def file_of(plan: Points) -> StudyFile:
+        return StudyFile(fingerprint(settings, plan.determinants(), LenetTrial), path)
 
-    study = study_of(Points(points[:3]))
-    (batch,) = Points(points[:3]).batches(study)
+    file = file_of(Points(points[:3]))
+    (batch,) = Points(points[:3]).batches(file.study)
     for trial in batch:
-        store.start(study, trial)
-        store.keep(study, trial, result(trial))
+        store.start(file.study, trial)
+        file.keep(trial, result(trial))
     backward = Points(points[::-1])
-    study = study_of(backward)
+    study = file_of(backward).study
     assert [trial.params for (trial,) in backward.batches(study)] == [points[3]]
     later = backward.trials(study)
     assert [trial.params for trial in later] == points[::-1]

@@ -1,6 +1,7 @@
 """Worker processes: one that dies costs its task only, none outlives the study, none imports what its parent ran."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,10 @@ ENV = os.environ | {"PYTHONPATH": str(TESTS.parent)}
 
 
 def evaluation(name: str) -> Callable[..., dict]:
-    return square if name == "square" else idle
+    if name == "refused":
+        raise SystemExit("what is wrong with the input")
+    kinds: dict[str, Callable[..., dict]] = {"square": square, "idle": idle, "busy": busy}
+    return kinds[name]
 
 
 def square(number: int, folder: str, deaths: int) -> dict:
@@ -92,7 +96,7 @@ sys.path.insert(0, {tests!r})
 from test_workers import evaluation
 from stages.study.local import Workers
 if __name__ == "__main__":
-    with Workers(2, evaluation, ("idle",)) as workers:
+    with Workers(2, evaluation, ({kind!r},)) as workers:
         for _ in workers.run({{number: dict(folder={folder!r}, number=number) for number in range(2)}}, print):
             pass
 """
@@ -104,17 +108,43 @@ def idle(folder: str, number: int) -> dict:
     return {}
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_worker_outlives_its_parent(sent: signal.Signals, tmp_path: Path) -> None:
+def busy(folder: str, number: int) -> dict:
+    """As an import of a large library: no other thread of the process runs."""
+    Path(folder, f"{os.getpid()}").touch()
+    re.match("(a+)+$", 40 * "a" + "b")
+    return {}
+
+
+def test_what_a_worker_refuses_is_said_by_its_parent() -> None:
+    with Workers(1, evaluation, ("refused",)) as workers, pytest.raises(SystemExit, match="wrong with the input"):
+        list(workers.run({0: {}}, lambda _: None))
+
+
+@pytest.mark.parametrize(
+    ("sent", "state"),
+    [
+        (signal.SIGKILL, "idle"),
+        (signal.SIGTERM, "idle"),
+        (signal.SIGINT, "idle"),
+        (signal.SIGINT, "stopped"),
+        pytest.param(signal.SIGKILL, "busy", marks=pytest.mark.skipif(sys.platform != "linux", reason="see local")),
+    ],
+)
+def test_no_worker_outlives_its_parent(sent: signal.Signals, state: str, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     pids.mkdir()
     script = tmp_path / "parent.py"
-    script.write_text(PARENT.format(tests=str(TESTS), folder=str(pids)))
+    kind = "busy" if state == "busy" else "idle"
+    script.write_text(PARENT.format(tests=str(TESTS), folder=str(pids), kind=kind))
     parent = subprocess.Popen([sys.executable, script], env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     workers = wait_for(lambda: [int(path.name) for path in pids.iterdir()], 2)
+    if state == "stopped":
+        os.kill(workers[0], signal.SIGSTOP)
     parent.send_signal(sent)
     assert parent.wait(30) != 0
+    end = time.monotonic()
     wait_for(lambda: [pid for pid in workers if not running(pid)], 2)
+    assert time.monotonic() - end < 2
 
 
 def wait_for(items: Callable[[], list], count: int) -> list:

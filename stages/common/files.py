@@ -5,11 +5,51 @@ import io
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+from stages.settings.params import InputError
 
 DIGITS = 6  # after the point, for every fraction, loss and statistic
+
+_waiting: dict[Path, Path] | None = None  # within `together`: what is written, and where it belongs
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """All that is written within appears at its end; nothing of it, if it fails: never a new model with old metrics."""
+    global _waiting
+    _waiting = {}
+    try:
+        yield
+        for part, path in _waiting.items():
+            os.replace(part, path)
+    finally:
+        for part in _waiting:
+            part.unlink(missing_ok=True)
+        _waiting = None
+
+
+def read_json(path: Path) -> Any:
+    """raises: InputError if the file is damaged"""
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{path}: is damaged ({error}); `git restore {path}` brings back the committed one") from None
+
+
+def check_model(path: Path) -> None:
+    """raises: InputError, naming the stage that makes it, if the file at `path` holds no weights"""
+    import torch  # takes a second, and all stages import this module
+
+    try:
+        torch.load(path, weights_only=True, map_location="cpu").items()
+    except Exception as error:  # whatever a damaged file can raise
+        wrong = "no such file" if isinstance(error, FileNotFoundError) else "cannot be read as weights"
+        raise InputError(f"{path}: {wrong}; `dvc repro -f -s {path.stem}` makes it") from None
 
 
 def write_json(path: Path, values: Mapping) -> None:
@@ -28,10 +68,32 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> No
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replaces `path` at once: whoever reads it finds the old content or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    part = write_part(path, content)
+    if _waiting is None:
+        os.replace(part, path)
+    else:
+        _waiting[part] = path
+
+
+def write_part(path: Path, content: bytes) -> Path:
+    """The file, on the disk, that is then to be moved to `path`.
+
+    raises: OSError, naming `path`; then nothing is left
+    """
     part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # a full disk says no name
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+    return part
 
 
 def write_machine(path: Path, device: str) -> None:

@@ -48,7 +48,7 @@ def accuracy_map(
     y: Values,
     accuracy: Sequence[float] | np.ndarray,
     look: Contour,
-    threshold: float,
+    threshold: float | None,
     vmin: float | None = None,
     vmax: float | None = None,
     log_y: bool = True,
@@ -62,33 +62,29 @@ def accuracy_map(
 
     x, y:       parameters of the trials (n,): numbers; or choices, between which nothing is interpolated
     accuracy:   fractions (n,)
-    threshold:  trials have learned if their accuracy is above this
+    threshold:  trials have learned if their accuracy is above this; None: all have, as none was trained
     vmin, vmax: accuracies at the ends of the colours, by default the lowest and the highest of those that learned
     within:     where the parameters were searched: there the axes end, with scales as in the search instead of `log_y`
     interpolated: whether more is drawn than the trials
     """
     x, y, accuracy = np.array(x), np.array(y), np.array(accuracy)
-    learned, choices = accuracy > threshold, "U" in (x.dtype.kind, y.dtype.kind)
+    learned = np.ones(len(accuracy), bool) if threshold is None else accuracy > threshold
+    choices = "U" in (x.dtype.kind, y.dtype.kind)
     figure = Figure(figsize=(look.width, look.width / GOLDEN_RATIO))
     ax = figure.subplots()
     ax.set_yscale("log" if log_y and not choices else "linear")
     if within:
         limit(ax, within)
     style: dict[str, Any] = {"clip_on": False, "zorder": 2}  # a trial at the edge is whole
-    ax.scatter(
-        x[~learned],
-        y[~learned],
-        s=20,
-        c="tab:gray",
-        marker="x",
-        label=f"accuracy up to {threshold:g} ({(~learned).sum()})",
-        **style,
-    )
+    if threshold is not None:
+        label_died = f"accuracy up to {threshold:g} ({(~learned).sum()})"
+        ax.scatter(x[~learned], y[~learned], s=20, c="tab:gray", marker="x", label=label_died, **style)
     if learned.any():
         shown = accuracy[learned]
         low, high = shown.min() if vmin is None else vmin, shown.max() if vmax is None else vmax
         colors: dict[str, Any] = {"cmap": look.colormap, "norm": error_scale(low, high)}
-        style |= {"s": 12, "edgecolors": "black", "linewidths": 0.5, "label": f"above ({learned.sum()})"}
+        label_learned = f"{'trials' if threshold is None else 'above'} ({learned.sum()})"
+        style |= {"s": 12, "edgecolors": "black", "linewidths": 0.5, "label": label_learned}
         points = ax.scatter(x[learned], y[learned], c=shown, **colors, **style)
         if interpolated and learned.sum() >= FEW and not choices:
             _interpolate(ax, x, y, accuracy, learned, colors)
@@ -121,6 +117,8 @@ def parallel(study: optuna.Study, names: list[str], look: Contour) -> tuple[Figu
     figure = ax.get_figure(root=True)
     assert figure is not None
     figure.set_size_inches(look.width, look.width / GOLDEN_RATIO)
+    for each in figure.axes:
+        label(each.yaxis)
     return figure, ax
 
 

@@ -21,6 +21,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 PATH = Path("params.yaml")
+# Entries that other stages read the results of.
+RESTED_ON = (("comparisons", "one_epoch"), ("follow_ups", "revival"), ("searches", "initialization"))
 
 # Bounds that no real use meets: beyond them, a slip of the keyboard would run for ever, or take all memory.
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -403,7 +405,7 @@ class Region(_Section):
     threshold: float = Field(ge=0, lt=1)
 
 
-# ResNet
+# Networks for colour images
 
 
 class Sgd(_Section):
@@ -414,11 +416,19 @@ class Sgd(_Section):
     schedule: Literal["constant", "linear"]
 
 
+class ScratchPoint(_Section):
+    normalization: str
+    border: Number | None = None
+    recalibrated: int | None = Field(default=None, ge=2, le=60_000)
+
+
 class Scratch(_Section):
-    normalizations: list[str] = Field(min_length=2)
+    normalizations: list[str]
+    points: dict[str, ScratchPoint] = {}
     seeds: Few
     train_images: int = Field(ge=2, le=60_000)
     test_images: TestImages
+    margin: float = Field(gt=0, lt=1)
 
     @field_validator("normalizations")
     @classmethod
@@ -427,36 +437,42 @@ class Scratch(_Section):
             raise ValueError("must have one named standard, which the others are compared with")
         return names
 
+    @model_validator(mode="after")
+    def _distinct(self) -> "Scratch":
+        if taken := sorted(set(self.points) & {*self.normalizations, "seeds"}):
+            raise ValueError(f"points.{taken[0]} must have another name: it is taken")
+        if len(self.normalizations) + len(self.points) < 2:
+            raise ValueError("normalizations and points must have standard and another")
+        return self
+
 
 class Resnet(_Section):
     arch: str
-    weights: str | None
-    data: str
-    size: int = Field(ge=1, le=4_096)
-    crop: float = Field(gt=0, le=1)
-    train_images: Count
-    test_images: Count
+    train_images: int = Field(ge=2, le=60_000)
+    test_images: int = Field(ge=4, le=10_000)
     batch_size: int = Field(ge=2, le=60_000)
     seed: Seed
     threads: Threads
-    norm: Norm
+    norm: Annotated[Norm, AfterValidator(_grey)]
     others: list[str] = Field(min_length=1)
-    recalibration_images: int = Field(ge=2, le=1_000_000)
     train: Sgd
     fine_tune: Sgd
     scratch: Scratch
+
+
+class Imagenet(_Section):
+    arch: str
+    weights: str | None
+    data: str
+    train_images: Count
+    test_images: int = Field(ge=4, le=1_000_000)
+    batch_size: int = Field(ge=2, le=60_000)
+    seed: Seed
+    threads: Threads
+    others: list[str] = Field(min_length=1)
+    fine_tune: Sgd
     sweep: ColorSearch
     channels: ColorSearch
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Resnet":
-        if self.data == "mnist" and self.size != 28:
-            raise ValueError(f"size ({self.size}) must be 28 where data is mnist")
-        if self.recalibration_images > self.train_images:
-            raise ValueError(
-                f"recalibration_images ({self.recalibration_images}) must be at most train_images ({self.train_images})"
-            )
-        return self
 
 
 class Run(_Section):
@@ -464,6 +480,7 @@ class Run(_Section):
     workers: int | str
     scheduler: str | None
     mnist: str | None
+    imagenet: str | None
 
     @field_validator("device")
     @classmethod
@@ -497,6 +514,7 @@ class Params(_Section):
     fold: Fold
     contour: Contour
     resnet: Resnet
+    imagenet: Imagenet
     run: Run
 
     def told(self, *changes: Change) -> Parameters:
@@ -549,8 +567,15 @@ class Params(_Section):
         return self
 
     @model_validator(mode="after")
+    def _complete(self) -> "Params":
+        for section, name in RESTED_ON:
+            if name not in getattr(self, section):
+                raise ValueError(f"{section}.{name} is missing: region or report rest on it")
+        return self
+
+    @model_validator(mode="after")
     def _drawn(self) -> "Params":
-        maps = {"sweep": self.sweep.space, "resnet.sweep": self.resnet.sweep.space}
+        maps = {"sweep": self.sweep.space, "imagenet.sweep": self.imagenet.sweep.space}
         for section, space in maps.items():
             for name in ("mean", "std"):
                 if name not in space.free():
@@ -584,8 +609,11 @@ class Params(_Section):
             if change.start:
                 yield f"{key}.start", change.start, True
         yield from (("fold.normalizations", name, True) for name in self.fold.normalizations)
-        yield from (("resnet.others", name, False) for name in self.resnet.others)
-        yield from (("resnet.scratch.normalizations", name, False) for name in self.resnet.scratch.normalizations)
+        yield from (("resnet.others", name, True) for name in self.resnet.others)
+        yield from (("imagenet.others", name, False) for name in self.imagenet.others)
+        yield from (("resnet.scratch.normalizations", name, True) for name in self.resnet.scratch.normalizations)
+        points = self.resnet.scratch.points.items()
+        yield from ((f"resnet.scratch.points.{name}", point.normalization, True) for name, point in points)
 
     def _changes(self) -> Iterator[tuple[str, Change]]:
         for name, comparison in self.comparisons.items():
@@ -604,7 +632,7 @@ def load(path: Path = PATH) -> Params:
     try:
         content = YAML(typ="safe", pure=True).load(path)  # YAML 1.2, as DVC writes it: 1e-05 is a number
     except (OSError, ValueError, RecursionError, YAMLError) as error:
-        raise InputError(f"{path}: cannot be read: {_short(' '.join(str(error).split()) or 'too deep')}") from None
+        raise InputError(f"{path}: cannot be read: {short(' '.join(str(error).split()) or 'too deep')}") from None
     try:
         return Params.model_validate(content)
     except ValidationError as error:
@@ -616,7 +644,7 @@ def load(path: Path = PATH) -> Params:
 
 def _line(path: Path, problem: Mapping[str, Any]) -> str:
     keys = [str(key) for key in problem["loc"]]
-    key = _short(".".join(keys)) or "the file"
+    key = short(".".join(keys)) or "the file"
     if problem["type"] == "missing":
         return f"{path}: {key} is missing"
     if problem["type"] == "extra_forbidden":
@@ -636,10 +664,10 @@ def _value(value: object) -> str:
     """A value as it is written, shortened."""
     shown = Repr()
     shown.maxlevel, shown.maxstring, shown.maxother = 3, 100, 100
-    return _short(shown.repr(value))
+    return short(shown.repr(value))
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
     """One line of printable characters, shortened."""
     text = "".join(character if character.isprintable() else "?" for character in text)
     return text if len(text) <= 300 else text[:300] + "…"

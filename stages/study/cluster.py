@@ -2,72 +2,124 @@
 
 import hashlib
 import io
+import logging
 import pkgutil
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import distributed
 from cloudpickle import register_pickle_by_value
 
-from stages.settings.params import InputError, Params
+from stages.settings.params import InputError, Params, short
 from stages.study.fingerprint import Trial
 from stages.study.local import WorkerDied
 
 PROJECT = Path(__file__).parents[1]
+SAY_AFTER = 5  # seconds without a result, before it is said that there is no worker
 
 
 class Cluster:
     """The workers of a Dask scheduler; a context manager, used as `local.Workers` is.
 
     They need this project's dependencies, but neither its code nor its data: both are sent, once to each worker, also
-    to one that comes later.
+    to one that comes later. A worker that cannot compute the same is named and gets no trial; as long as there is no
+    worker, trials wait for one.
 
     trial:        the class that evaluates
     settings:     of the study
     determinants: the fingerprint of nothing proposed, which every worker must find to be its own
-    raises:       InputError if there is no scheduler, or a worker that cannot compute the same
+    raises:       InputError if there is no scheduler, or if none of its workers can compute the same
     """
 
     def __init__(self, address: str, trial: type[Trial], settings: Params, determinants: dict):
-        named = f"params.yaml: run.scheduler = {address!r}"
+        self._named = f"params.yaml: run.scheduler = {address!r}"
         data = {str(path): path.read_bytes() for path in trial.files(settings)}
         trial_name = f"{trial.__module__}:{trial.__name__}"
         project = Project(_packed(PROJECT), data, trial_name, settings.model_dump_json(), determinants)
+        self._project = project.name
+        self._unfit: set[str] = set()
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what goes wrong is said here, in one line
         try:
             self._client = distributed.Client(address, timeout=10)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{named}: no scheduler answers: {' '.join(str(error).split())}") from None
-        try:
+        except (OSError, TypeError, ValueError) as error:  # a TypeError for tls:// without certificates
+            raise InputError(f"{self._named}: no scheduler answers: {short(' '.join(str(error).split()))}") from None
+        workers: dict[str, str | None] = {}
+        with suppress(OSError):  # of a worker that dies meanwhile
             self._client.register_plugin(project, name=project.name)
-        except Exception as error:  # whatever a worker lacks
+            workers = self._client.run(_unfit, project.name, on_error="ignore")
+        for unfit in filter(None, workers.values()):
+            self._say(unfit)
+        if workers and all(workers.values()):
             self._client.close()
-            raise InputError(f"{named}: a worker is not ready: {error}") from None
-        self._project = project.name
+            raise InputError(f"{self._named}: no worker is ready")
 
     def run(self, tasks: Mapping[int, dict], started: Callable[[int], object]) -> Iterator[tuple[int, Any]]:
         """The number of each task with its result, in the order in which they are ready.
 
         started: called with the number of a task when it is handed to the scheduler
-        raises:  WorkerDied if the scheduler gives a task up, by default after four workers that died of it
+        raises:  WorkerDied if the scheduler gives a task up, by default after four workers that died of it; InputError
+                 if the scheduler dies
         """
         futures = {}
-        for number, task in tasks.items():
-            futures[self._client.submit(_evaluate, self._project, task, pure=False)] = number
+
+        def submit(number: int) -> None:
+            futures[self._client.submit(_evaluate, self._project, tasks[number], pure=False)] = number
+
+        for number in tasks:
+            submit(number)
             started(number)
-        for future in distributed.as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except distributed.scheduler.KilledWorker:
-                raise WorkerDied(futures[future], tasks[futures[future]]) from None
+        while futures:
+            for future in self._done(futures):
+                number = futures.pop(future)
+                try:
+                    with self._alive():
+                        result = future.result()
+                except distributed.scheduler.KilledWorker:
+                    raise WorkerDied(number, tasks[number]) from None
+                if isinstance(result, str):
+                    self._say(result)
+                    submit(number)
+                else:
+                    yield number, result
+
+    def _done(self, futures: Mapping[distributed.Future, int]) -> list[distributed.Future]:
+        """Those that are ready, as soon as there are any."""
+        said = False
+        while True:
+            with self._alive(), suppress(TimeoutError):
+                return list(distributed.wait(list(futures), SAY_AFTER, "FIRST_COMPLETED").done)
+            with suppress(OSError):
+                waits = not self._client.scheduler_info()["workers"]
+                if waits and not said:
+                    print(f"{self._named}: no worker is there: the trials wait for one", flush=True)
+                said = waits
+
+    @contextmanager
+    def _alive(self) -> Iterator[None]:
+        """raises: InputError if the scheduler dies meanwhile"""
+        try:
+            yield
+        except (CancelledError, distributed.comm.CommClosedError, ValueError):  # the last of a client that has given up
+            raise InputError(
+                f"{self._named}: the scheduler is gone; what is finished is kept, the next run goes on from there"
+            ) from None
+
+    def _say(self, unfit: str) -> None:
+        if unfit not in self._unfit:
+            self._unfit.add(unfit)
+            print(f"{self._named}: {unfit}: it gets no trial", flush=True)
 
     def __enter__(self) -> "Cluster":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.close()  # results of what still runs are dropped
+        self._client.close(timeout=2)  # results of what still runs are dropped
 
 
 class Project(distributed.WorkerPlugin):
@@ -81,11 +133,18 @@ class Project(distributed.WorkerPlugin):
         self.settings, self.determinants = settings, determinants
         # Other code or settings are another plugin.
         self.name = "study-" + hashlib.sha256(code + (trial + settings).encode()).hexdigest()[:16]
+        self.unfit: str | None = None  # why this worker gets no trial
 
     def setup(self, worker: distributed.Worker) -> None:
         """Called by Dask in every worker, before its first task."""
+        try:
+            self._ready(worker)
+        except (Exception, SystemExit) as error:  # whatever it lacks
+            self.unfit = f"{worker.address}: {error}"
+
+    def _ready(self, worker: distributed.Worker) -> None:
         if worker.state.nthreads != 1:  # torch's random numbers and number of threads are those of the process
-            raise RuntimeError(f"{worker.address} has {worker.state.nthreads} threads; start it with --nthreads 1")
+            raise RuntimeError(f"has {worker.state.nthreads} threads; start it with --nthreads 1")
         folder = Path(worker.local_directory, self.name)
         folder.mkdir(exist_ok=True)
         (folder / "code.zip").write_bytes(self.code)
@@ -101,25 +160,32 @@ class Project(distributed.WorkerPlugin):
 
         trial = pkgutil.resolve_name(self.trial)
         settings = Params.model_validate_json(self.settings)
-        own = fingerprint(settings, {}, trial)
+        with chdir(folder):  # where the data lies
+            own = fingerprint(settings, {}, trial)
         if changed := [key for key in own if own[key] != self.determinants[key]]:
-            raise RuntimeError(f"{worker.address} has other {', '.join(changed)}: {own['versions']}")
-        try:
-            evaluation = trial(settings, folder)  # checks the data by its hashes
-        except SystemExit as refused:
-            raise RuntimeError(f"{worker.address}: {refused}") from None
+            raise RuntimeError(f"has other {', '.join(changed)}: {own['versions']}")
+        evaluation = trial(settings, folder)  # checks the data by its hashes
         self.evaluate = lambda task: timed(evaluation, task)
 
 
-def _evaluate(project: str, task: dict) -> Any:
-    plugin: Any = distributed.get_worker().plugins[project]
-    return plugin.evaluate(task)
+def _evaluate(project: str, task: dict) -> dict | str:
+    """The result, or why this worker has none to give: then the task is for another one."""
+    worker: Any = distributed.get_worker()
+    if unfit := _unfit(project, worker):
+        time.sleep(1)  # a moment for another worker to take it
+        return unfit
+    return worker.plugins[project].evaluate(task)
+
+
+def _unfit(project: str, dask_worker: distributed.Worker) -> str | None:
+    plugin: Any = dask_worker.plugins.get(project)
+    return plugin.unfit if plugin else f"{dask_worker.address}: has not been set up"
 
 
 # Neither the scheduler nor a worker can import this module: it is sent by value. Dask tries pickle first, which sends a
 # reference and does not fail, unless the name belongs to __main__.
 register_pickle_by_value(sys.modules[__name__])
-Project.__module__ = _evaluate.__module__ = "__main__"
+Project.__module__ = _evaluate.__module__ = _unfit.__module__ = "__main__"
 
 
 def _packed(folder: Path) -> bytes:

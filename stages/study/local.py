@@ -4,8 +4,10 @@ Not a local Dask cluster, which could be the same code as `cluster`: its schedul
 workers outlive a parent that is killed. Here a worker dies with its parent, and one that dies costs its own trial only.
 """
 
+import ctypes
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -15,9 +17,10 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 DEATHS = 3  # a task that has taken this many workers with it is given up
 
@@ -34,7 +37,8 @@ class Workers:
         self._context = multiprocessing.get_context("spawn")
         # Workers end when this pipe closes: by us, or by the system however this process ends, SIGKILL included.
         self._lifeline, self._held = self._context.Pipe(duplex=False)
-        self._setup = (self._lifeline, evaluation, arguments)
+        # Pickled here, so that a worker watches the pipe before it imports what the evaluation needs, for seconds.
+        self._setup = (self._lifeline, pickle.dumps((evaluation, arguments)))
         self._pools = [self._new() for _ in range(count)]
 
     def _new(self) -> ProcessPoolExecutor:
@@ -85,6 +89,8 @@ class Workers:
 
     def __exit__(self, *_: object) -> None:
         self._held.close()
+        for worker in multiprocessing.active_children():  # one that was stopped would be waited for without end
+            worker.kill()
         for pool in self._pools:
             pool.shutdown(cancel_futures=True)
 
@@ -107,16 +113,27 @@ class WorkerDied(Exception):
 _evaluation: Callable  # in a worker: what evaluates its tasks
 
 
-def _start(lifeline: Connection, evaluation: Callable[..., Callable], arguments: tuple) -> None:
+def _start(lifeline: Connection, setup: bytes) -> None:
     global _evaluation
     # Ctrl-C reaches all processes of a terminal: the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":  # at once, also while an import keeps the thread from running
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
-    _evaluation = evaluation(*arguments)
+    evaluation, arguments = pickle.loads(setup)
+    try:
+        _evaluation = evaluation(*arguments)
+    except SystemExit as refused:
+        _evaluation = partial(_refuse, refused)
 
 
 def _evaluate(task: dict) -> Any:
     return timed(_evaluation, task)
+
+
+def _refuse(refused: SystemExit, **_: Any) -> NoReturn:
+    """What is wrong with the input of a worker is said by its parent."""
+    raise refused
 
 
 def timed(evaluation: Callable[..., dict], task: dict) -> dict:

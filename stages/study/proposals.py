@@ -15,7 +15,7 @@ often the study is killed. That takes all of the following:
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import get_args
+from typing import NoReturn, get_args
 
 import numpy as np
 import optuna
@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
 from stages.settings import params
-from stages.settings.params import InputError, Interval, Parameters
+from stages.settings.params import Interval, Parameters
 from stages.study import store
 
 Axes = Mapping[str, Interval | list[str]]
@@ -54,6 +54,20 @@ class Search:
         """Those of its trials that the study has, in order."""
         return study.get_trials(deepcopy=False)[: self.total]
 
+    def check(self, study: optuna.Study) -> None:
+        """Proposes the first batch again.
+
+        Not later ones, which cost more and rest on sums that another kind of processor rounds differently: whether a
+        trial of theirs was changed since is seen from its digest (see `store`).
+
+        raises: InputError if the kept trials are not those that the settings propose
+        """
+        trials, space = self.trials(study), distributions(self.settings.space.axes())
+        self._add(study, slice(0, min(self.settings.batch, len(trials))))
+        for trial in trials:
+            if trial.distributions != space:
+                self._refuse(study, trial, f"in {trial.distributions}", f"one in {space}")
+
     def batches(self, study: optuna.Study) -> Iterator[list[FrozenTrial]]:
         """The trials of one batch after the other that have no result yet; all of them must have one before the next.
 
@@ -73,11 +87,12 @@ class Search:
             if number >= len(trials):
                 store.add(study, proposal, distributions(self.settings.space.axes()))
             elif trials[number].params != proposal:
-                path = store.FOLDER / f"{study.study_name}.sqlite3"
-                raise InputError(
-                    f"{path}: trial {number} is {trials[number].params}, but the settings propose {proposal};"
-                    " remove the file to start from scratch"
-                )
+                self._refuse(study, trials[number], str(trials[number].params), str(proposal))
+
+    @staticmethod
+    def _refuse(study: optuna.Study, trial: FrozenTrial, there: str, proposed: str) -> NoReturn:
+        wrong = f"trial {trial.number} is {there}, but the settings propose {proposed}"
+        raise store.refusal(store.FOLDER / f"{study.study_name}.sqlite3", wrong)
 
 
 class Points:
@@ -99,6 +114,9 @@ class Points:
         """Those of its trials that the study has, in the order of the points."""
         known = {_key(trial.params): trial for trial in study.get_trials(deepcopy=False)}
         return [known[_key(point)] for point in self.points if _key(point) in known]
+
+    def check(self, study: optuna.Study) -> None:
+        """Nothing: trials of other points may be there."""
 
     def batches(self, study: optuna.Study) -> Iterator[list[FrozenTrial]]:
         """All trials that have no result yet; those that the study lacks are added to it."""

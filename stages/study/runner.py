@@ -1,18 +1,14 @@
 """The run of a study: its trials are evaluated side by side, kept as soon as they are there, and none twice."""
 
 import os
-import signal
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import optuna
 import psutil
 import torch
-from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
-from sqlalchemy.exc import SQLAlchemyError
 
 from stages.common import device, files
 from stages.settings import progress
@@ -40,16 +36,13 @@ def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> list[Fro
     trial:  evaluates one; the names of the parameters are its keyword arguments
     raises: InputError, in one line, for whatever stops it
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what batch systems send ends like Ctrl-C
     path = store.FOLDER / f"{name}.sqlite3"
     try:
         runs_on = device.prepare(settings.run.device)
-        trial.check(settings)  # says what is wrong before anything is touched
+        for model in (file for file in trial.files(settings) if file.suffix == ".pt"):
+            files.check_model(model)  # the fingerprint holds its hash
         with store.hold(path):
             return _run(name, path, settings, plan, trial, runs_on)
-    except (SQLAlchemyError, StorageInternalError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise InputError(f"{path}: {reason}; all trials that it held are kept") from None
     except WorkerDied as death:
         number, parameters = death.args
         raise InputError(
@@ -65,10 +58,12 @@ def _run(
     name: str, path: Path, settings: Params, plan: Plan, trial: type[Trial], runs_on: torch.device
 ) -> list[FrozenTrial]:
     determinants = fingerprint(settings, plan.determinants(), trial)
-    study = store.open_study(determinants, path, from_scratch=bool(os.environ.get(FROM_SCRATCH)))
-    store.complete(study)
-    done = store.results(plan.trials(study))
+    file = store.StudyFile(determinants, path, from_scratch=bool(os.environ.get(FROM_SCRATCH)))
+    plan.check(file.study)
+    done = store.results(plan.trials(file.study))
     lacking = plan.total - len(done)
+    if lacking:  # only then does it matter whether the data is there; nothing has been touched yet
+        trial.check(settings)
     count = min(worker_count(settings, trial.threads(settings), runs_on), max(1, lacking))
     where = settings.run.scheduler or f"{count} at a time on {device.describe(runs_on)}"
     there = f"{name}: {len(done)} of {plan.total} trials are there"
@@ -79,28 +74,29 @@ def _run(
             executor(settings, count, trial) as workers,
             progress.bar(name, plan.total, "trials", len(done)) as bar,
         ):
-            for result in _evaluated(study, plan, workers):
+            for result in _evaluated(file, plan, workers):
                 best = max(best, result["accuracy"])
                 bar.set_postfix_str(f"best accuracy {best:.4f}", refresh=False)
                 bar.update()
+    file.settle()
     machine = Path(f"data/machine/{name}.json")
     if lacking or not machine.exists():
         files.write_machine(machine, device.describe(runs_on))
-    return plan.trials(study)
+    return plan.trials(file.study)
 
 
-def _evaluated(study: optuna.Study, plan: Plan, workers: "Workers | Cluster") -> Iterator[dict]:
+def _evaluated(file: store.StudyFile, plan: Plan, workers: "Workers | Cluster") -> Iterator[dict]:
     """The results of the trials that the study lacks, in the order in which they are ready; each is kept by then."""
-    for batch in plan.batches(study):
+    for batch in plan.batches(file.study):
         trials = {trial.number: trial for trial in batch}
         tasks = {number: plan.fixed | trial.params for number, trial in trials.items()}
-        for number, result in workers.run(tasks, partial(_start, study, trials)):
-            store.keep(study, trials[number], result)
+        for number, result in workers.run(tasks, partial(_start, file, trials)):
+            file.keep(trials[number], result)
             yield result
 
 
-def _start(study: optuna.Study, trials: Mapping[int, FrozenTrial], number: int) -> None:
-    store.start(study, trials[number])
+def _start(file: store.StudyFile, trials: Mapping[int, FrozenTrial], number: int) -> None:
+    store.start(file.study, trials[number])
 
 
 def executor(settings: Params, count: int, trial: type[Trial]) -> "Workers | Cluster":

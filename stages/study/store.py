@@ -1,30 +1,40 @@
 """An Optuna study on disk: trials and their results, kept as soon as they are there, and never lost.
 
-A study whose trials were determined by something else (see `fingerprint`) is another study: it is moved aside, whole,
-and comes back with its settings.
+Its SQLite file is never changed in place, but replaced, whole, with every result: the study is worked on in memory. So
+there is no journal that could outlive a kill and be rolled into a file that `git restore` has brought back since, and a
+study that cannot begin changes nothing.
+
+A study whose trials were determined by something else (see `fingerprint`) is another study: with the first result of
+the new one it is moved aside, whole, and comes back with its settings.
 """
 
+import gc
 import hashlib
 import json
 import os
+import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.pool import StaticPool
 
-from stages.settings.params import InputError, Parameters
+from stages.common import files
+from stages.settings.params import InputError, Parameters, short
 
 FOLDER = Path("data/studies")
-DIGEST = "digest"  # the user attribute that is written last: a trial that has it has its whole result
+DIGEST = "digest"  # the user attribute that says what was kept, of a trial and of the fingerprint
 SECONDS = "seconds"  # that of the time which the evaluation took: no result
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 @contextmanager
@@ -47,30 +57,59 @@ def hold(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def open_study(fingerprint: dict, path: Path, from_scratch: bool = False) -> optuna.Study:
-    """The study of that fingerprint, with the trials that it has so far.
+class StudyFile:
+    """The study of a fingerprint, with the trials that it has so far, and its file at `path`.
 
-    A study of another fingerprint at `path` is moved aside; one of this fingerprint that was moved aside comes back.
+    A study of another fingerprint that is there is moved aside as soon as this one is written; one of this fingerprint
+    that was moved aside goes on.
 
     from_scratch: begins without trials all the same; what is there is moved aside
-    raises:       InputError if a kept result is not what was kept
+    raises:       InputError if a file is damaged, or a kept result is not what was kept
     """
-    there = _fingerprint_of(path)
-    if there is not None and (from_scratch or there != fingerprint):
-        changed = ", ".join(key for key in fingerprint if fingerprint[key] != there.get(key))
-        reason = "as asked" if from_scratch else f"{changed} changed"
-        aside = _free(path, "replaced" if from_scratch else _digest(there)[:8])
-        os.replace(path, aside)
-        print(f"{path} starts from scratch: {reason}. The old one is {aside}.", flush=True)
-    if not from_scratch and not path.exists():
-        _bring_back(path, fingerprint)
-    study = optuna.create_study(storage=_url(path), study_name=path.stem, direction="maximize", load_if_exists=True)
-    if not study.user_attrs:
-        with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
-            study.set_metric_names(["accuracy"])  # "experimental" since 2023
-        study.set_user_attr("fingerprint", fingerprint)
-    _check(study, path)
-    return study
+
+    def __init__(self, fingerprint: dict, path: Path, from_scratch: bool = False):
+        self.path = path
+        self._old: Path | None = None  # the name that the study at `path` gets when this one is written
+        self._aside: Path | None = None  # where this one comes from
+        there = _load(path, path.stem) if path.exists() else None
+        if there and not from_scratch and _fingerprint(there.study) == fingerprint:
+            self.study, self._database = there
+            return
+        same = [] if from_scratch else list(_kept_aside(path, fingerprint))
+        if same:
+            self._aside, (self.study, self._database) = max(same, key=lambda each: len(each[1].study.trials))
+            print(f"{path} was kept aside as {self._aside.name} with these settings: it goes on.", flush=True)
+        else:
+            self.study, self._database = _new(path.stem, fingerprint)
+        if there:
+            other = _fingerprint(there.study)
+            changed = ", ".join(key for key in fingerprint if fingerprint[key] != other.get(key))
+            self._old = _free(path, "replaced" if from_scratch else _label(other))
+            reason = "as asked" if from_scratch else f"{changed} changed"
+            begins = "" if same else f"{path} starts from scratch: {reason}. "
+            print(f"{begins}The old one becomes {self._old}.", flush=True)
+
+    def keep(self, trial: FrozenTrial, result: dict[str, Any]) -> None:
+        """Completes a trial with its result, and writes the study."""
+        kept = optuna.trial.Trial(self.study, trial._trial_id)
+        for name, value in (result | {DIGEST: _digest([trial.params, _without_time(result)])}).items():
+            kept.set_user_attr(name, value)
+        self.study.tell(trial.number, result["accuracy"])
+        self._write()
+
+    def settle(self) -> None:
+        """Brings a study that was kept aside to its place, also where it needs no further result."""
+        if self._aside:
+            self._write()
+
+    def _write(self) -> None:
+        part = files.write_part(self.path, self._database.serialize())
+        if self._old and self.path.exists():
+            os.replace(self.path, self._old)
+        os.replace(part, self.path)
+        if self._aside:  # all that it holds is in its place now
+            self._aside.unlink(missing_ok=True)
+        self._old = self._aside = None
 
 
 def add(study: optuna.Study, parameters: Parameters, distributions: dict[str, BaseDistribution]) -> None:
@@ -82,21 +121,6 @@ def start(study: optuna.Study, trial: FrozenTrial) -> None:
     """Notes that the evaluation starts now; a trial that a kill has left running starts again."""
     for state in (TrialState.WAITING, TrialState.RUNNING):
         study._storage.set_trial_state_values(trial._trial_id, state)
-
-
-def keep(study: optuna.Study, trial: FrozenTrial, result: dict[str, Any]) -> None:
-    """Writes a result to disk, in the trial's user attributes, and completes the trial."""
-    kept = optuna.trial.Trial(study, trial._trial_id)
-    for name, value in (result | {DIGEST: _digest([trial.params, _without_time(result)])}).items():
-        kept.set_user_attr(name, value)
-    study.tell(trial.number, result["accuracy"])
-
-
-def complete(study: optuna.Study) -> None:
-    """Completes the trials that have their whole result, but that a kill left running."""
-    for trial in study.get_trials(deepcopy=False):
-        if has_result(trial) and not trial.state.is_finished():
-            study.tell(trial.number, trial.user_attrs["accuracy"])
 
 
 def has_result(trial: FrozenTrial) -> bool:
@@ -115,48 +139,86 @@ def in_memory(trials: Iterable[FrozenTrial]) -> optuna.Study:
     return study
 
 
-def _result(trial: FrozenTrial) -> dict[str, Any]:
-    return {name: value for name, value in trial.user_attrs.items() if name != DIGEST}
+def refusal(path: Path, wrong: str) -> InputError:
+    """The line in which a run ends that finds a study which is not as it was kept, with the ways to go on."""
+    ways = f"`git restore {path}` brings back the committed study, `rm {path}` goes on without it"
+    return InputError(f"{path}: {short(' '.join(wrong.split()))}; {ways}")
 
 
-def _without_time(result: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in result.items() if name != SECONDS}
+class _Loaded(NamedTuple):
+    study: optuna.Study
+    database: sqlite3.Connection  # that it lives in
 
 
-def _check(study: optuna.Study, path: Path) -> None:
-    for trial in study.get_trials(deepcopy=False):
-        finished, result = trial.state.is_finished(), trial.user_attrs
-        whole = result.get(DIGEST) == _digest([trial.params, _without_time(_result(trial))])
-        told = trial.state == TrialState.COMPLETE and trial.value == result.get("accuracy")
-        if (finished and not told) or ((finished or has_result(trial)) and not whole):
-            raise InputError(
-                f"{path}: trial {trial.number} is not as it was kept: the file was changed or is damaged; "
-                f"`git restore {path}` brings back the committed study, `rm {path}` starts from scratch"
-            )
+def _new(name: str, fingerprint: dict) -> _Loaded:
+    database = sqlite3.connect(":memory:", check_same_thread=False)
+    study = optuna.create_study(storage=_storage(database), study_name=name, direction="maximize")
+    with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
+        study.set_metric_names(["accuracy"])  # "experimental" since 2023
+    study.set_user_attr("fingerprint", fingerprint)
+    study.set_user_attr(DIGEST, _digest(fingerprint))
+    return _Loaded(study, database)
 
 
-def _fingerprint_of(path: Path) -> dict | None:
-    if not path.exists():
-        return None
+def _load(path: Path, name: str) -> _Loaded:
+    """The study of that name in the file at `path`, checked.
+
+    raises: InputError if the file is damaged, or a kept result is not what was kept
+    """
+    database = sqlite3.connect(":memory:", check_same_thread=False)
+    content = path.read_bytes()
+    gc.disable()  # it would go through the parts of all trials again and again: half of the time of 5,000
     try:
-        return optuna.load_study(storage=_url(path), study_name=path.stem).user_attrs.get("fingerprint")
-    except KeyError:  # a file without the study: killed before it had been created
-        return None
+        database.deserialize(content)
+        for check in ("integrity_check(1)", "foreign_key_check"):
+            found = database.execute(f"PRAGMA {check}").fetchone()
+            if found not in (None, ("ok",)):
+                raise ValueError(f"{check.partition('(')[0]} finds {found[0]}")
+        study = optuna.load_study(storage=_storage(database, skip_table_creation=True), study_name=name)
+        wrong = _fault(study)
+    except Exception as error:  # whatever a damaged file can raise
+        wrong = f"the file is damaged: {error.__cause__ or error}" if content else "the file is empty"
+    finally:
+        gc.enable()
+    if wrong:
+        raise refusal(path, wrong)
+    for journal in path.parent.glob(f"{path.name}-*"):  # of another program, which would spoil a file that is whole
+        journal.unlink()
+    return _Loaded(study, database)
 
 
-def _bring_back(path: Path, fingerprint: dict) -> None:
-    """Moves the largest study of that fingerprint that lies aside to its place, if there is one."""
-    if aside := max(_aside(path, _digest(fingerprint)[:8]), key=lambda other: _length(other, path.stem), default=None):
-        os.replace(aside, path)
-        print(f"{path} was kept aside as {aside.name} with these settings: it goes on.", flush=True)
+def _storage(database: sqlite3.Connection, skip_table_creation: bool = False) -> RDBStorage:
+    engine = {"creator": lambda: database, "poolclass": StaticPool}
+    return RDBStorage("sqlite://", engine, skip_table_creation=skip_table_creation)
 
 
-def _length(path: Path, name: str) -> int:
-    return len(optuna.load_study(storage=_url(path), study_name=name).get_trials(deepcopy=False))
+def _fault(study: optuna.Study) -> str | None:
+    """What does not hold together in a study, such as a result that was changed since it was kept."""
+    trials = study.get_trials(deepcopy=False)
+    fingerprint = _fingerprint(study)
+    # The first studies have no digest of their fingerprint.
+    if not fingerprint or study.user_attrs.get(DIGEST, _digest(fingerprint)) != _digest(fingerprint):
+        return "the file is damaged: what determines its trials is not as it was kept"
+    if study.direction != StudyDirection.MAXIMIZE:
+        return "the file is damaged: it minimizes"
+    for place, trial in enumerate(trials):
+        told = trial.state == TrialState.COMPLETE and trial.value == trial.user_attrs.get("accuracy")
+        whole = told and trial.user_attrs.get(DIGEST) == _digest([trial.params, _without_time(_result(trial))])
+        if trial.number != place or ((trial.state.is_finished() or has_result(trial)) and not whole):
+            return f"trial {place} is not as it was kept: the file was changed or is damaged"
+    return None
 
 
-def _aside(path: Path, label: str) -> Iterator[Path]:
-    yield from path.parent.glob(f"{path.stem}-{label}*{path.suffix}")
+def _fingerprint(study: optuna.Study) -> dict:
+    return study.user_attrs.get("fingerprint", {})
+
+
+def _kept_aside(path: Path, fingerprint: dict) -> Iterator[tuple[Path, _Loaded]]:
+    """The studies of that fingerprint that were moved aside."""
+    for aside in path.parent.glob(f"{path.stem}-{_label(fingerprint)}*{path.suffix}"):
+        loaded = _load(aside, path.stem)
+        if _fingerprint(loaded.study) == fingerprint:
+            yield aside, loaded
 
 
 def _free(path: Path, label: str) -> Path:
@@ -168,9 +230,17 @@ def _free(path: Path, label: str) -> Path:
     return name
 
 
+def _result(trial: FrozenTrial) -> dict[str, Any]:
+    return {name: value for name, value in trial.user_attrs.items() if name != DIGEST}
+
+
+def _without_time(result: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in result.items() if name != SECONDS}
+
+
+def _label(fingerprint: dict) -> str:
+    return _digest(fingerprint)[:8]
+
+
 def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _url(path: Path) -> str:
-    return f"sqlite:///{path}"

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from stages.common.determinism import fix
 from stages.common.normalization import Normalization
+from stages.vision import folding
 from stages.vision.folding import Padded
 from stages.vision.model import first_convolution, replace
 
@@ -99,10 +100,7 @@ def _variant(network: nn.Module, exact: bool, border: tuple[Normalization, Norma
         next(part for part in network.modules() if isinstance(part, _BatchNorm)).eps = 1e-30  # 0 is not allowed
     if border:
         name, conv = first_convolution(network)
-        numbers = (border[0].mean, *border[1])
-        mean, new_mean, new_std = (torch.tensor(part, dtype=torch.float64).expand(conv.in_channels) for part in numbers)
-        width, conv.padding = conv.padding, (0, 0)
-        replace(network, name, Padded(conv, (mean - new_mean) / new_std, width))  # type: ignore[arg-type]
+        replace(network, name, Padded(conv, folding.border(conv, *border)))
     return network
 
 

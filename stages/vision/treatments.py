@@ -12,38 +12,45 @@ from torch.optim.swa_utils import update_bn
 
 from stages.common.determinism import fix
 from stages.common.normalization import Normalization
-from stages.settings.params import Resnet, Sgd
+from stages.settings.params import Imagenet, Resnet, Sgd
 from stages.vision import folding, model
 from stages.vision.images import Images, Part
 
 Treatment = Literal["as_is", "recalibrated", "folded", "fine_tuned"]
 TREATMENTS: tuple[Treatment, ...] = get_args(Treatment)
-TEST_BATCH = 100  # images at a time where no statistics of batches are taken
 
 
 def outcome(
-    treatment: Treatment, network: nn.Module, data: Images, settings: Resnet, new: Normalization
+    treatment: Treatment,
+    network: nn.Module,
+    data: Images,
+    settings: Resnet | Imagenet,
+    own: Normalization,
+    new: Normalization,
 ) -> torch.Tensor:
-    """The logits on the `val` images, normalized by `new`, of a network whose own normalization is `settings.norm`.
+    """The logits on the `val` images, normalized by `new`, of a network whose own normalization is `own`.
 
     as_is:        the network as it is
-    recalibrated: with the statistics of batch normalization estimated again
+    recalibrated: with the statistics of batch normalization estimated again, on one half of the `val` images for the
+                  other half: without labels, and every image is tested once
     folded:       with the change absorbed into its first convolution
-    fine_tuned:   trained further, as `settings.fine_tune` says
+    fine_tuned:   trained further, as `settings.fine_tune` says, on the `train` images
 
     A pure function of its arguments and of the kind of device that holds `network`, which it leaves as it was.
 
     returns: float32 tensor (N, classes), on the CPU
     """
     fix(settings.threads)
+    images, size = data.val.images, settings.batch_size
     if treatment == "recalibrated":
-        network = recalibrated(network, data.train.images[: settings.recalibration_images], new, settings.batch_size)
-    elif treatment == "folded":
-        network = folded(network, Normalization(settings.norm.mean, settings.norm.std), new)
+        return recalibrated_logits(network, images, new, size)
+    if treatment == "folded":
+        network = folded(network, own, new)
     elif treatment == "fine_tuned":
+        assert data.train
         network = copy.deepcopy(network)
-        train(network, data.train, new, settings.fine_tune, settings.batch_size, settings.seed)
-    return logits(network, data.val.images, new)
+        train(network, data.train, new, settings.fine_tune, size, settings.seed)
+    return logits(network, images, new, size)
 
 
 def scratch(
@@ -53,23 +60,29 @@ def scratch(
     seed: int,
     device: torch.device,
     progress: Callable[[int], object] | None = None,
+    pads_like: Normalization | None = None,
 ) -> nn.Module:
     """A network with weights drawn by `seed` and trained under `norm`, as `settings.train` says: a pure function.
 
     Training runs of one seed start from the same weights and see the same images in the same order, whatever `norm` is.
 
-    progress: called after every step with the number of images seen so far
+    progress:  called after every step with the number of images seen so far
+    pads_like: the first convolution pads with a pixel of the value that zero has under this normalization
     """
     fix(settings.threads)
-    network = model.build(settings.arch, None, data.classes, seed).to(device)
+    assert data.train
+    network = model.build(settings.arch, None, len(data.classes), seed).to(device)
+    if pads_like:
+        name, conv = model.first_convolution(network)
+        model.replace(network, name, folding.Padded(conv, folding.border(conv, pads_like, norm)))
     return train(network, data.train, norm, settings.train, settings.batch_size, seed, progress)
 
 
 @torch.no_grad()
-def logits(network: nn.Module, images: torch.Tensor, norm: Normalization) -> torch.Tensor:
+def logits(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_size: int) -> torch.Tensor:
     """images: uint8 (N, 3, H, W), read a batch at a time; returns: float32 (N, classes), on the CPU"""
     network.eval()
-    return torch.cat([network(_inputs(batch, norm, network)).cpu() for batch in images.split(TEST_BATCH)])
+    return torch.cat([network(_inputs(batch, norm, network)).cpu() for batch in images.split(batch_size)])
 
 
 def accuracy(outputs: torch.Tensor, labels: torch.Tensor) -> float:
@@ -114,12 +127,24 @@ def train(
     return network.eval()
 
 
+def recalibrated_logits(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_size: int) -> torch.Tensor:
+    """The logits on each half of the images with the statistics of the other half; as of `logits`."""
+    halves = [images[::2], images[1::2]]
+    tested = [
+        logits(recalibrated(network, other, norm, batch_size), half, norm, batch_size)
+        for half, other in zip(halves, reversed(halves), strict=True)
+    ]
+    outputs = torch.empty(len(images), tested[0].shape[1])
+    outputs[::2], outputs[1::2] = tested
+    return outputs
+
+
 def recalibrated(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_size: int) -> nn.Module:
     """A copy whose batch normalization has the statistics of `images` under `norm`: averages over all their batches.
 
     Nothing else changes: a network without batch normalization comes back as it is.
 
-    images: uint8 (N, 3, H, W), training images
+    images: uint8 (N, 3, H, W)
     """
     network = copy.deepcopy(network).eval()
     # update_bn puts into training mode whatever it is given: the layers alone, as dropout and the like must not act.
@@ -144,6 +169,6 @@ def batches(items: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:
 
 
 def _inputs(pixels: torch.Tensor, norm: Normalization, network: nn.Module) -> torch.Tensor:
-    """The normalized images on the network's device, in the order of memory that `model.build` gives networks."""
+    """The normalized images on the network's device, in the order of memory that `model` gives networks."""
     device = next(network.parameters()).device
     return norm(pixels.to(device).contiguous(memory_format=torch.channels_last))

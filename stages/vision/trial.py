@@ -1,7 +1,8 @@
-"""One trial of ResNet, as a worker runs it: a trained network under another normalization, or a training run."""
+"""One trial of a network for colour images, as a worker runs it."""
 
 import hashlib
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -9,22 +10,171 @@ import torch.nn.functional as F
 
 from stages.common import determinism, device, mnist
 from stages.common.normalization import Normalization
-from stages.settings.params import Params, Resnet
-from stages.vision import images, model, treatments
+from stages.settings.params import Imagenet, Params, Resnet
+from stages.vision import images, model, samples, treatments
 from stages.vision.treatments import TREATMENTS, Treatment
 
 MODEL = Path("data/models/resnet.pt")
-SCRATCH_KEYS = {"arch", "batch_size", "threads", "train"}  # under resnet, read by a training run from scratch
-TREATMENT_KEYS = {
-    *("arch", "data", "size", "crop", "train_images", "test_images", "batch_size", "seed", "threads"),
-    *("recalibration_images", "fine_tune"),
-}
+# The settings that determine a trial's result, by section.
+SCRATCH = {"arch", "batch_size", "threads", "train"}
+RESNET = {"arch", "train_images", "test_images", "batch_size", "seed", "threads", "fine_tune"}
+IMAGENET = {"arch", "test_images", "batch_size", "threads"}
+FINE_TUNED = {"train_images", "seed", "fine_tune"}  # besides, where photographs have a part to train on
 
 Result = dict[str, float | int | str]
 
 
-class _VisionTrial:
-    """A trial's images and device.
+class _TreatmentTrial:
+    """A trained network that is given images under another normalization than its own."""
+
+    settings: Resnet | Imagenet
+    network: torch.nn.Module
+    norm: Normalization  # its own
+    data: images.Images
+
+    def _ready(self, settings: Params) -> None:
+        self.device = device.prepare(settings.run.device)
+        determinism.fix(self.settings.threads)
+        self.network = self.network.to(self.device)
+        self.own = treatments.logits(self.network, self.data.val.images, self.norm, self.settings.batch_size)
+
+    def __call__(self, treated: int = 2, **parameters: float) -> Result:
+        """The network under `mean` and `std`, or mean_r, mean_g, mean_b, std_r, std_g, std_b.
+
+        treated: how many of the treatments are tried, in the order of `treatments.TREATMENTS`
+        returns: of the network as it is, on the `val` images:
+            accuracy:     a fraction in [0, 1]; _even, _odd: on those of that index
+            accuracy_own: under its own normalization
+            loss:         mean cross-entropy
+            lost, gained: images that are right under its own normalization alone, and under this one alone
+            device:       the kind that the trial ran on: other kinds round differently
+        of other treatments, as far as they are tried, accuracy_recalibrated and so on, lost_..., gained_..., and
+            folded_difference: the largest, of all logits, from those under its own normalization
+            folded_other:      the number of predictions that differ from those
+        """
+        norm, labels = normalization(parameters), self.data.val.labels
+        outcomes = {name: self._outcome(name, norm) for name in TREATMENTS[:treated]}
+        result = measured(outcomes["as_is"], labels, self.device)
+        result["accuracy_own"] = treatments.accuracy(self.own, labels)
+        was = self.own.argmax(1) == labels
+        for name, outputs in outcomes.items():
+            now, suffix = outputs.argmax(1) == labels, "" if name == "as_is" else f"_{name}"
+            result[f"accuracy{suffix}"] = treatments.accuracy(outputs, labels)
+            result[f"lost{suffix}"], result[f"gained{suffix}"] = int((was & ~now).sum()), int((now & ~was).sum())
+            if name == "folded":
+                result["folded_difference"] = (outputs - self.own).abs().max().item()
+                result["folded_other"] = int((outputs.argmax(1) != self.own.argmax(1)).sum())
+        return result
+
+    def _outcome(self, treatment: Treatment, norm: Normalization) -> torch.Tensor:
+        return treatments.outcome(treatment, self.network, self.data, self.settings, self.norm, norm)
+
+
+class ResnetTrial(_TreatmentTrial):
+    """The network that the stage `resnet` has trained on digits."""
+
+    def __init__(self, settings: Params, root: Path = Path()):
+        self.settings = settings.resnet
+        self.data = images.digits(settings.resnet, root / mnist.FOLDER)
+        state = model.read(root / MODEL)
+        self.network = model.build(settings.resnet.arch, state, len(self.data.classes), settings.resnet.seed)
+        self.norm = Normalization(settings.resnet.norm.mean, settings.resnet.norm.std)
+        self._ready(settings)
+
+    @staticmethod
+    def check(settings: Params) -> None:
+        """raises: InputError if a file that the trial reads is missing or damaged"""
+        images.digits(settings.resnet)
+
+    @staticmethod
+    def files(settings: Params) -> list[Path]:
+        """The files that a trial reads."""
+        return [MODEL, *(mnist.FOLDER / name for name in mnist.FILES)]
+
+    @staticmethod
+    def threads(settings: Params) -> int:
+        """The number of CPU threads that a trial uses."""
+        return settings.resnet.threads
+
+    @staticmethod
+    def determinants(settings: Params) -> dict[str, dict]:
+        """The settings and the data that determine the results, alongside the parameters of the trial."""
+        resnet = settings.resnet.model_dump(mode="json", include=RESNET)
+        return {
+            # One number, or three that are the same, are the same normalization.
+            "resnet": resnet | {"norm": settings.resnet.norm.parameters()},
+            "data": DIGITS,
+            "network": {"sha256": hashlib.sha256(MODEL.read_bytes()).hexdigest()},
+        }
+
+
+class ImagenetTrial(_TreatmentTrial):
+    """A published network on photographs."""
+
+    def __init__(self, settings: Params, root: Path = Path()):
+        self.settings = settings.imagenet
+        published = _published(settings)
+        self.norm = published.norm
+        self.data = images.photographs(settings.imagenet, published.preparation, settings.run.imagenet, root)
+        self.network = model.with_outputs(published.network, self.data.classes, root)
+        self._ready(settings)
+
+    @staticmethod
+    def check(settings: Params) -> None:
+        """Fetches and decodes the photographs where that has not been done yet.
+
+        raises: InputError if network or photographs are not to be had, or do not belong together
+        """
+        published = _published(settings)
+        data = images.photographs(settings.imagenet, published.preparation, settings.run.imagenet)
+        model.with_outputs(published.network, data.classes)
+
+    @staticmethod
+    def files(settings: Params) -> list[Path]:
+        """The files that a trial reads, but for a folder of the user's own: it must have the same path everywhere."""
+        if settings.imagenet.data != samples.NAME:
+            return [samples.MANIFEST]
+        preparation = _published(settings).preparation
+        return [samples.MANIFEST, images.decoded_samples(settings.imagenet, preparation)]
+
+    @staticmethod
+    def threads(settings: Params) -> int:
+        """The number of CPU threads that a trial uses."""
+        return settings.imagenet.threads
+
+    @staticmethod
+    def determinants(settings: Params) -> dict[str, dict]:
+        """The settings, the network and the data that determine the results, alongside the parameters of the trial."""
+        published = _published(settings)
+        keys = IMAGENET if settings.imagenet.data == samples.NAME else IMAGENET | FINE_TUNED
+        return {
+            "imagenet": settings.imagenet.model_dump(mode="json", include=keys),
+            "data": images.source(settings.imagenet) | {"preparation": published.preparation.words},
+            "network": {"sha256": published.weights, "timm": version("timm"), "torchvision": version("torchvision")},
+        }
+
+
+class ImagesTrial(ImagenetTrial):
+    """The published network under its own normalization, and what its images are."""
+
+    def __call__(self, **_: float) -> Result:  # type: ignore[override]
+        """returns: accuracy, accuracy_even, accuracy_odd, loss and device, as of other trials; for r, g and b
+        mean_r:      of all pixels / 255
+        std_r:       of the same, all together
+        image_std_r: the mean of each image's own
+        own_mean_r, own_std_r: those that the network was trained under
+        """
+        norm, image_stds = images.statistics(self.data.val.images)
+        result = measured(self.own, self.data.val.labels, self.device)
+        rows = {"mean": norm.mean, "std": norm.std, "image_std": image_stds}
+        rows |= {f"own_{kind}": numbers * (3 // len(numbers)) for kind, numbers in self.norm._asdict().items()}
+        for kind, numbers in rows.items():
+            result |= {f"{kind}_{channel}": number for channel, number in zip("rgb", numbers, strict=True)}
+        return result
+
+
+class ScratchTrial:
+    """A network trained from scratch on digits under a normalization.
 
     root: the folder that the project's data lie in
     """
@@ -33,21 +183,23 @@ class _VisionTrial:
         self.settings = self.resnet(settings)
         self.device = device.prepare(settings.run.device)
         determinism.fix(self.settings.threads)
-        self.data = images.load(self.settings, root / mnist.FOLDER, root / images.CACHE)
+        self.data = images.digits(self.settings, root / mnist.FOLDER)
 
     @staticmethod
     def resnet(settings: Params) -> Resnet:
-        """The settings of the trial."""
-        return settings.resnet
+        """The settings with as many digits as training runs from scratch use."""
+        scratch = settings.resnet.scratch
+        counts = {"train_images": scratch.train_images, "test_images": scratch.test_images}
+        return settings.resnet.model_copy(update=counts)
 
     @classmethod
     def check(cls, settings: Params) -> None:
         """raises: InputError if a file that the trial reads is missing or damaged"""
-        images.load(cls.resnet(settings))
+        images.digits(cls.resnet(settings))
 
     @staticmethod
     def files(settings: Params) -> list[Path]:
-        """The files that a trial reads, but for a folder of images: it must have the same path everywhere."""
+        """The files that a trial reads."""
         return [mnist.FOLDER / name for name in mnist.FILES]
 
     @staticmethod
@@ -55,101 +207,49 @@ class _VisionTrial:
         """The number of CPU threads that a trial uses."""
         return settings.resnet.threads
 
-    def measured(self, outputs: torch.Tensor) -> Result:
-        """outputs: logits (N, classes) on the `val` images"""
-        labels = self.data.val.labels
-        odd = slice(1, None, 2) if len(labels) > 1 else slice(None)
-        return {
-            "accuracy": treatments.accuracy(outputs, labels),
-            "accuracy_even": treatments.accuracy(outputs[::2], labels[::2]),
-            "accuracy_odd": treatments.accuracy(outputs[odd], labels[odd]),
-            "device": device.describe(self.device),
-            "loss": F.cross_entropy(outputs.double(), labels).item(),
-        }
-
-
-class TreatmentTrial(_VisionTrial):
-    """The trained network, given images under another normalization."""
-
-    def __init__(self, settings: Params, root: Path = Path()):
-        super().__init__(settings, root)
-        state = model.read(self.settings.arch, str(root / MODEL))
-        network = model.build(self.settings.arch, state, self.data.classes, self.settings.seed)
-        self.network = network.to(self.device)
-        norm = self.settings.norm
-        self.own = treatments.logits(self.network, self.data.val.images, Normalization(norm.mean, norm.std))
-
-    @staticmethod
-    def files(settings: Params) -> list[Path]:
-        return [MODEL, *_VisionTrial.files(settings)]
-
-    @staticmethod
-    def determinants(settings: Params) -> dict[str, dict]:
-        """The settings and the data that determine the results, alongside the parameters of the trial."""
-        resnet = settings.resnet.model_dump(mode="json", include=TREATMENT_KEYS)
-        return {
-            # One number, or three that are the same, are the same normalization.
-            "resnet": resnet | {"norm": settings.resnet.norm.parameters()},
-            "data": images.source(settings.resnet),
-            "network": {"sha256": hashlib.sha256(MODEL.read_bytes()).hexdigest()},
-        }
-
-    def __call__(self, treated: int = 2, **parameters: float) -> Result:
-        """The network under `mean` and `std`, or mean_r, mean_g, mean_b, std_r, std_g, std_b.
-
-        treated: how many of the treatments are tried, in the order of `treatments.TREATMENTS`
-        returns:
-            accuracy:          on the `val` images, as it is, a fraction in [0, 1]; _even, _odd: on those of that index
-            accuracy_own:      under the network's own normalization
-            loss:              mean cross-entropy, as it is
-            accuracy_...:      recalibrated, folded and fine_tuned, as far as they are tried
-            folded_difference: the largest, of all logits, from those under the own normalization
-            folded_other:      the number of predictions that differ from those
-            device:            the kind that the trial ran on: other kinds round differently
-        """
-        norm, labels = normalization(parameters), self.data.val.labels
-        result = self.measured(self._outcome("as_is", norm))
-        result["accuracy_own"] = treatments.accuracy(self.own, labels)
-        for treatment in TREATMENTS[1:treated]:
-            outputs = self._outcome(treatment, norm)
-            result[f"accuracy_{treatment}"] = treatments.accuracy(outputs, labels)
-            if treatment == "folded":
-                result["folded_difference"] = (outputs - self.own).abs().max().item()
-                result["folded_other"] = int((outputs.argmax(1) != self.own.argmax(1)).sum())
-        return result
-
-    def _outcome(self, treatment: Treatment, norm: Normalization) -> torch.Tensor:
-        return treatments.outcome(treatment, self.network, self.data, self.settings, norm)
-
-
-class ScratchTrial(_VisionTrial):
-    """A network trained from scratch on digits under a normalization."""
-
-    @staticmethod
-    def resnet(settings: Params) -> Resnet:
-        """The settings with the digits, and as many of them, that training runs from scratch use."""
-        scratch = settings.resnet.scratch
-        counts = {"train_images": scratch.train_images, "test_images": scratch.test_images}
-        return settings.resnet.model_copy(update={"data": "mnist", "size": 28} | counts)
-
     @classmethod
     def determinants(cls, settings: Params) -> dict[str, dict]:
         """The settings and the data that determine the results, alongside the parameters of the trial."""
         resnet = cls.resnet(settings)
         counts = {"train_images": resnet.train_images, "test_images": resnet.test_images}
-        return {
-            "resnet": resnet.model_dump(mode="json", include=SCRATCH_KEYS),
-            "data": counts | images.source(resnet),
-        }
+        return {"resnet": resnet.model_dump(mode="json", include=SCRATCH), "data": counts | DIGITS}
 
-    def __call__(self, seed: int, **parameters: float) -> Result:
+    def __call__(self, seed: int, border: float | None = None, recalibrated: int = 0, **parameters: float) -> Result:
         """A training run under `mean` and `std`, or mean_r, mean_g, mean_b, std_r, std_g, std_b.
 
-        returns: accuracy, accuracy_even, accuracy_odd, loss and device, as of a `TreatmentTrial`
+        border:       the pixel / 255 whose value the first convolution's padding has; without it, zero
+        recalibrated: of the first training images; the statistics of batch normalization are estimated on them again
+                      before the test
+        returns:      accuracy, accuracy_even, accuracy_odd, loss and device, as of other trials
         """
         norm = normalization(parameters)
-        network = treatments.scratch(self.data, self.settings, norm, seed, self.device)
-        return self.measured(treatments.logits(network, self.data.val.images, norm))
+        pads_like = None if border is None else Normalization.of(border, 1.0)
+        network = treatments.scratch(self.data, self.settings, norm, seed, self.device, pads_like=pads_like)
+        if recalibrated:
+            assert self.data.train
+            images_ = self.data.train.images[:recalibrated]
+            network = treatments.recalibrated(network, images_, norm, self.settings.batch_size)
+        outputs = treatments.logits(network, self.data.val.images, norm, self.settings.batch_size)
+        return measured(outputs, self.data.val.labels, self.device)
+
+
+def _published(settings: Params) -> model.Published:
+    return model.published(settings.imagenet.arch, settings.imagenet.weights)
+
+
+DIGITS = {name: sha256 for name, (_, sha256) in mnist.FILES.items()}
+
+
+def measured(outputs: torch.Tensor, labels: torch.Tensor, runs_on: torch.device) -> Result:
+    """outputs: logits (N, classes) on the `val` images"""
+    odd = slice(1, None, 2) if len(labels) > 1 else slice(None)
+    return {
+        "accuracy": treatments.accuracy(outputs, labels),
+        "accuracy_even": treatments.accuracy(outputs[::2], labels[::2]),
+        "accuracy_odd": treatments.accuracy(outputs[odd], labels[odd]),
+        "device": device.describe(runs_on),
+        "loss": F.cross_entropy(outputs.double(), labels).item(),
+    }
 
 
 def normalization(parameters: Mapping[str, float]) -> Normalization:

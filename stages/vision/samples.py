@@ -1,0 +1,115 @@
+"""A thousand photographs of ImageNet, one of each class: pinned in git by their hashes, fetched when they are needed.
+
+Collected by Eli Schwartz, github.com/EliSchwartz/imagenet-sample-images. Their names begin with WordNet's name of the
+class; sorted by it, the classes of ImageNet have the numbers that published networks give them.
+"""
+
+import hashlib
+import os
+import shutil
+import socket
+import tarfile
+import tempfile
+import urllib.request
+from pathlib import Path
+
+from stages.settings.params import InputError
+
+NAME = "samples"  # of this data, as `imagenet.data`
+MANIFEST = Path("data/imagenet.sha256")  # as sha256sum writes it: `sha256sum -c` checks a folder
+FOLDER = Path("data/images/samples")  # where they lie once they were fetched
+COMMIT = "bc69043e2862758a1906c6a24a792bb28c6bb2ff"
+ARCHIVE = f"https://github.com/EliSchwartz/imagenet-sample-images/archive/{COMMIT}.tar.gz"
+ATTEMPTS = 3
+TIMEOUT = 60  # seconds without an answer
+
+
+def read(root: Path = Path()) -> dict[str, str]:
+    """The SHA-256 of each photograph by its name, sorted.
+
+    raises: InputError if the manifest is missing or no such list
+    """
+    path = root / MANIFEST
+    try:
+        lines = [line.split() for line in path.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); `git restore {MANIFEST}` brings it back") from None
+    if not lines or not all(len(line) == 2 and len(line[0]) == 64 and "/" not in line[1] for line in lines):
+        raise InputError(f"{path}: not a list of SHA-256 and name; `git restore {MANIFEST}` brings it back")
+    hashes = {name: sha256 for sha256, name in lines}
+    return dict(sorted(hashes.items()))
+
+
+def classes(hashes: dict[str, str]) -> list[str]:
+    """WordNet's names of the classes, in order."""
+    return [name.partition("_")[0] for name in hashes]
+
+
+def fetch(hashes: dict[str, str], source: str | None, root: Path = Path()) -> Path:
+    """The folder that holds all photographs, each of them checked.
+
+    source: a folder that holds them, which is used as it is; the address of the archive; or nothing: where they were
+            put before, else the public archive
+    raises: InputError if they are not there and cannot be had
+    """
+    if source and "://" not in source:
+        folder = Path(source).expanduser()
+        if wrong := _fault(folder, hashes):
+            raise InputError(f"params.yaml: run.imagenet = {source!r}: {wrong}; {_by_hand(hashes)}")
+        return folder
+    folder = root / FOLDER
+    if _fault(folder, hashes) is None:
+        return folder
+    reason = ""
+    for _ in range(ATTEMPTS):
+        address = source or ARCHIVE
+        print(f"ImageNet samples: fetching {address}", flush=True)
+        try:
+            _from_archive(address, folder, hashes)
+            return folder
+        # whatever a network or a damaged archive can raise is its reason
+        except Exception as error:
+            reason = f"{address}: {' '.join(str(error).split()) or type(error).__name__}"
+            print(f"ImageNet samples: {reason}", flush=True)
+    raise InputError(f"ImageNet samples: cannot be fetched: {reason}; {_by_hand(hashes)}")
+
+
+def _from_archive(address: str, folder: Path, hashes: dict[str, str]) -> None:
+    """Fetches and unpacks the archive; the folder appears whole and checked, or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    socket.setdefaulttimeout(TIMEOUT)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".samples-") as aside:
+        packed, unpacked = Path(aside, "archive"), Path(aside, "samples")
+        with urllib.request.urlopen(address) as answer, packed.open("wb") as file:
+            shutil.copyfileobj(answer, file)
+        unpacked.mkdir()
+        with tarfile.open(packed) as archive:
+            for member in archive:
+                if (name := Path(member.name).name) in hashes and member.isfile():
+                    content = archive.extractfile(member)
+                    assert content
+                    (unpacked / name).write_bytes(content.read())
+        if wrong := _fault(unpacked, hashes):
+            raise ValueError(wrong)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(unpacked, folder)
+
+
+def _fault(folder: Path, hashes: dict[str, str]) -> str | None:
+    """The first difference of a folder from the manifest, in words; None if there is none."""
+    if not folder.is_dir():
+        return "no such folder"
+    for name, sha256 in hashes.items():
+        try:
+            actual = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        except OSError as error:
+            return f"{name}: {error.strerror}"
+        if actual != sha256:
+            return f"{name}: SHA-256 {actual[:8]}… instead of {sha256[:8]}…"
+    return None
+
+
+def _by_hand(hashes: dict[str, str]) -> str:
+    return (
+        f"accepted as run.imagenet: a folder with the {len(hashes)} files of {MANIFEST}, or the address of an archive"
+    )

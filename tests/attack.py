@@ -1,0 +1,273 @@
+"""`make attack`: kills, races, damaged studies, mutated settings, dead clusters, against a sweep in a temporary clone.
+
+Whatever happens, no kept result may be lost or changed, no table may be wrong, and no traceback may be seen. Prints how
+often each outcome was seen, then what failed, and exits 1 if anything did. Half an hour on two idle cores; fewer with
+options, such as --kills 10 --settings 0.
+"""
+
+import argparse
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import distributed
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from conftest import ENV, ROOT, bare_clone
+from test_cluster import Dask
+
+from stages import __main__ as runner
+from stages import baseline, contour, sweep
+from stages.common import mnist
+
+IMPORTED = (baseline, contour, sweep)  # that forks run
+SWEEP = [sys.executable, "-m", "stages", "sweep"]
+REPRO = ["dvc", "repro", "--single-item", "sweep"]
+STUDY, TABLE = "data/studies/sweep.sqlite3", "plots/sweep.csv"
+LOCKED = "another run is at it"
+NASTY: list = [
+    *(0, -1, 1, 2, 10**6, 10**12, 2**60, 10**400, 1e-5, 1e300, -1e300, float("nan"), float("inf"), True, None, "", "x"),
+    *("1e-05", "cuda:99999999999", "\x1b[31m", "../..", "é" * 1000, [], [1], {}, {"low": 1, "high": 0}, [[]] * 9),
+]
+RAW = [b"\xff\xfe", b"a: !!int abc", b"a: 2026-13-45", b"[" * 1000, b"a: &a [*a]", b"a: " + b"9" * 5000, b"{", b""]
+
+
+class Attack:
+    """A clone with a whole sweep, what it then holds, and what was seen."""
+
+    def __init__(self, folder: Path, seed: int):
+        self.random = random.Random(seed)
+        self.seen: Counter[str] = Counter()
+        self.faults: list[str] = []
+        self.clone = bare_clone(folder / "project")
+        self.clone.set(data__train_images=640, data__test_images=200, sweep__n_trials=8, run__workers=2)
+        (self.clone.folder / "data").mkdir()
+        (self.clone.folder / mnist.FOLDER).symlink_to(ROOT / mnist.FOLDER)
+        start = time.monotonic()
+        self.clone.run(*SWEEP)
+        self.seconds = time.monotonic() - start
+        self.table, self.study = self.clone.read(TABLE), (self.clone.folder / STUDY).read_bytes()
+        self.params = (self.clone.folder / "params.yaml").read_bytes()
+        self.number = 0
+
+    def forget(self) -> None:
+        for path in (STUDY, TABLE):
+            (self.clone.folder / path).unlink(missing_ok=True)
+
+    def kept(self) -> set[tuple]:
+        """The finished trials in the study's file and their results, as SQLite alone reads them."""
+        path = self.clone.folder / STUDY
+        if not path.exists():
+            return set()
+        with sqlite3.connect(f"file:{path}?immutable=1", uri=True) as database:
+            return set(database.execute("SELECT number, value FROM trials JOIN trial_values USING (trial_id)"))
+
+    def start(self, command: list[str], **env: str) -> tuple[subprocess.Popen, Path]:
+        self.number += 1
+        log = self.clone.folder / f"log-{self.number}"
+        with log.open("w") as file:
+            return subprocess.Popen(
+                command, cwd=self.clone.folder, env=ENV | env, stdout=file, stderr=file, start_new_session=True
+            ), log
+
+    def forked(self, *argv: str, timeout: float = 60) -> tuple[int, str]:
+        """A stage in a fork of this process, which has imported it: status and output; -9 where it runs on."""
+        log = self.clone.folder / "log"
+        if not (child := os.fork()):
+            file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(file, 1)
+            os.dup2(file, 2)
+            os.chdir(self.clone.folder)
+            os.setsid()
+            sys.argv = ["stages", *argv]
+            try:
+                runner.main()
+            except SystemExit as end:
+                os.write(2, f"{end}\n".encode())
+                os._exit(1)
+            except BaseException:
+                os.write(2, traceback.format_exc().encode())
+                os._exit(2)
+            sys.stdout.flush()
+            os._exit(0)
+        deadline = time.monotonic() + timeout
+        while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+            if time.monotonic() > deadline:
+                os.killpg(child, signal.SIGKILL)
+            time.sleep(0.01)
+        return os.waitstatus_to_exitcode(ended[1]), log.read_text(errors="replace")
+
+    def judge(self, what: str, status: int, output: str, before: set[tuple], table: bool = True) -> None:
+        """Notes the outcome of a run, and what is wrong with it."""
+        lines = [line for line in output.splitlines() if not line.startswith(("sweep: ", "Running", "> ", "Updating"))]
+        outcome = "ended well" if status == 0 else "killed" if status < 0 else "one line"
+        if LOCKED in output:
+            outcome = "waits for the other run"
+        elif status > 0 and "rwlock" in output:
+            outcome = "DVC's empty rwlock"
+            (self.clone.folder / ".dvc/tmp/rwlock").unlink()
+        self.seen[f"{what}: {outcome}"] += 1
+        wrong = []
+        if "Traceback" in output or "Error:" in output:
+            wrong.append("traceback")
+        if before and before - self.kept():
+            wrong.append("lost")
+        if table and status == 0 and self.clone.read(TABLE) != self.table:
+            wrong.append("wrong table")
+        if status > 0 and not lines:
+            wrong.append("no word")
+        if status >= 0 and (left := list(self.clone.folder.glob("[mpd]*/**/.*.part"))):
+            wrong.append(f"left {left[0].name}")
+        for fault in wrong:
+            self.seen[f"{what}: {fault}"] += 1
+            self.faults.append(f"{what}: {fault}: status {status}: {output[-1500:]}")
+
+    def kills(self) -> None:
+        """One SIGKILL at a random instant, of all processes or of the first one alone, whose others then live on."""
+        before = self.kept()
+        if len(before) == 8:
+            self.forget()
+            before = set()
+        command = self.random.choice((SWEEP, REPRO))
+        process, log = self.start(command)
+        time.sleep(self.random.uniform(0, self.seconds * 1.2))
+        if self.random.random() < 0.5:
+            process.kill()
+            time.sleep(self.random.uniform(0, 1))
+            again, other = self.start(SWEEP)
+            time.sleep(self.random.uniform(0, self.seconds))
+            os.killpg(again.pid, signal.SIGKILL)
+            self.judge("kills", again.wait(), other.read_text(), before)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        self.judge("kills", process.wait(), log.read_text(), before)
+
+    def pairs(self) -> None:
+        """Two runs at once: one of them ends well, the other too or in a line that says which one is at it."""
+        if self.random.random() < 0.5:
+            self.forget()
+        before = self.kept()
+        first, second = self.start(SWEEP), self.start(self.random.choice((SWEEP, REPRO)))
+        ended = [process.wait() for process, _ in (first, second)]
+        for status, (_, log) in zip(ended, (first, second), strict=True):
+            self.judge("pairs", status, log.read_text(), before)
+        if 0 not in ended:
+            self.faults.append(f"pairs: none ended well: {first[1].read_text()} {second[1].read_text()}")
+
+    def studies(self) -> None:
+        """A study that was truncated, flipped in some bits, or edited: the same table, or one line."""
+        path, kind = self.clone.folder / STUDY, self.random.choice(("truncated", "flipped", "edited"))
+        content = bytearray(self.study)
+        if kind == "truncated":
+            del content[self.random.randrange(len(content)) :]
+        elif kind == "flipped":
+            for _ in range(self.random.choice((1, 10, 100))):
+                content[self.random.randrange(len(content))] ^= 1 << self.random.randrange(8)
+        path.write_bytes(content)
+        if kind == "edited":
+            number, value = self.random.randint(1, 8), self.random.random()
+            edit = self.random.choice(
+                (
+                    f"UPDATE trial_user_attributes SET value_json = '{value}' WHERE trial_id = {number}",
+                    f"UPDATE trial_values SET value = {value} WHERE trial_id = {number}",
+                    f"UPDATE trial_params SET param_value = {value} WHERE trial_id = {number}",
+                    f"UPDATE trials SET state = 'FAIL' WHERE trial_id = {number}",
+                    f"DELETE FROM trials WHERE trial_id = {number}",
+                )
+            )
+            with sqlite3.connect(path) as database:
+                database.execute(edit)
+        damaged = path.read_bytes()
+        self.judge(f"studies, {kind}", *self.forked("sweep", timeout=300), set())
+        if path.read_bytes() != damaged:
+            self.faults.append(f"studies: {kind}: a file was changed that may hold results")
+        path.write_bytes(self.study)
+
+    def settings(self) -> None:
+        """A random value in place of a setting, or a file that is none; of a stage that draws, or that trains."""
+        path = self.clone.folder / "params.yaml"
+        if self.random.random() < 0.1:
+            path.write_bytes(self.random.choice(RAW))
+        else:
+            content = section = yaml.safe_load(self.params)
+            while True:
+                key = self.random.choice(list(section))
+                if not isinstance(section[key], dict) or not section[key] or self.random.random() < 0.2:
+                    break
+                section = section[key]
+            if self.random.random() < 0.1:
+                section[f"{key}s"] = section.pop(key)
+            else:
+                section[key] = self.random.choice(NASTY)
+            path.write_text(yaml.safe_dump(content, allow_unicode=True))
+        stage = self.random.choice(("contour", "baseline"))
+        self.judge("settings", *self.forked(stage, timeout=20), self.kept(), table=False)
+        path.write_bytes(self.params)
+
+    def deaths(self, what: str, kill: Callable[[Dask], None]) -> None:
+        """Something of a cluster dies in the middle of a sweep; here, it then goes on to the same table."""
+        self.forget()
+        cluster = Dask(self.clone.folder / f"cluster-{self.number}")
+        try:
+            cluster.worker(count=2)
+            self.clone.set(run__scheduler=cluster.address)
+            process, log = self.start(SWEEP)
+            while process.poll() is None and " trials are there" not in log.read_text():
+                time.sleep(0.1)
+            time.sleep(self.random.uniform(0, self.seconds))
+            kill(cluster)
+            self.judge(what, process.wait(), log.read_text(), set())
+        finally:
+            (self.clone.folder / "params.yaml").write_bytes(self.params)
+            cluster.end()
+        before = self.kept()
+        process, log = self.start(SWEEP)
+        self.judge(f"{what}, afterwards", process.wait(), log.read_text(), before)
+
+    def workers(self) -> None:
+        def kill(cluster: Dask) -> None:
+            with distributed.Client(cluster.address) as client:
+                os.kill(self.random.choice(list(client.run(os.getpid).values())), signal.SIGKILL)
+
+        self.deaths("workers", kill)
+
+    def schedulers(self) -> None:
+        self.deaths("schedulers", lambda cluster: cluster.scheduler.kill())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parts = {"kills": 100, "pairs": 20, "studies": 100, "settings": 500, "deaths": 10}
+    for name, count in parts.items():
+        parser.add_argument(f"--{name}", type=int, default=count, help=f"default: {count}")
+    parser.add_argument("--seed", type=int, default=1998)
+    given = vars(parser.parse_args())
+    with tempfile.TemporaryDirectory() as folder:
+        attack = Attack(Path(folder), given["seed"])
+        print(f"a sweep takes {attack.seconds:.0f} s", flush=True)
+        times = {name: given[name] for name in parts if name != "deaths"}
+        times |= {"workers": given["deaths"], "schedulers": -(-given["deaths"] * 3 // 10)}
+        for name, count in times.items():
+            for _ in range(count):
+                getattr(attack, name)()
+            (attack.clone.folder / STUDY).write_bytes(attack.study)
+            (attack.clone.folder / TABLE).write_text(attack.table)
+            for outcome in sorted(key for key in attack.seen if key.startswith(name)):
+                print(f"{outcome}: {attack.seen[outcome]}", flush=True)
+    print("\n\n".join(attack.faults) or "nothing lost, nothing wrong, no traceback")
+    sys.exit(1 if attack.faults else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Results appear together or not at all, and what stops a stage is one line."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ENV, Clone
+from test_workers import wait_for
+
+from stages.common import files
+from stages.settings.params import InputError
+
+
+def all_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_results_appear_together_at_the_end(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "metrics.json", {"accuracy": 0.1})
+    before = all_of(tmp_path)
+    with files.together():
+        files.write_bytes(tmp_path / "models/new.pt", b"weights")
+        files.write_json(tmp_path / "metrics.json", {"accuracy": 0.9})
+        assert (tmp_path / "metrics.json").read_bytes() == before["metrics.json"]
+    assert files.read_json(tmp_path / "metrics.json") == {"accuracy": 0.9}
+    assert set(all_of(tmp_path)) == {"metrics.json", "models/new.pt"}
+
+
+@pytest.mark.parametrize("stopped_by", ["full disk", "no folder", "interrupt"])
+def test_results_of_before_stay_where_one_cannot_be_written(stopped_by: str, tmp_path: Path) -> None:
+    files.write_json(tmp_path / "metrics.json", {"accuracy": 0.1})
+    (tmp_path / "plots").touch()
+    before = all_of(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises((OSError, KeyboardInterrupt)) as stopped, files.together():  # noqa: PT012
+        files.write_json(tmp_path / "metrics.json", {"accuracy": 0.9})
+        if stopped_by == "full disk":
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+            try:
+                files.write_bytes(tmp_path / "model.pt", bytes(2000))
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        if stopped_by == "no folder":
+            files.write_bytes(tmp_path / "plots/curve.csv", b"1,2")
+        raise KeyboardInterrupt
+    assert all_of(tmp_path) == before
+    if isinstance(stopped.value, OSError):
+        assert str(stopped.value.filename) in {str(tmp_path / "model.pt"), str(tmp_path / "plots/curve.csv")}
+    files.write_json(tmp_path / "metrics.json", {"accuracy": 0.5})  # and at once again, outside
+    assert files.read_json(tmp_path / "metrics.json") == {"accuracy": 0.5}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no weights"])
+def test_model_that_is_missing_or_damaged_is_named_with_its_stage(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "resnet.pt"
+    if content is not None:
+        path.write_bytes(content)
+    wrong = "no such file" if content is None else "cannot be read as weights"
+    with pytest.raises(InputError, match=rf"resnet\.pt: {wrong}; `dvc repro -f -s resnet` makes it"):
+        files.check_model(path)
+
+
+@pytest.mark.parametrize("stage", ["resnet_sweep", "fold"])
+def test_stage_without_its_model_is_one_line(stage: str, unfinished: Clone) -> None:
+    ended = unfinished.run(sys.executable, "-m", "stages", stage, check=False)
+    name = "resnet" if stage == "resnet_sweep" else "baseline"
+    assert ended.returncode == 1
+    assert ended.stdout == f"data/models/{name}.pt: no such file; `dvc repro -f -s {name}` makes it\n"
+
+
+def test_folder_that_is_none_is_one_line_and_no_new_model_stays(unfinished: Clone) -> None:
+    (unfinished.folder / "plots").mkdir()
+    (unfinished.folder / "plots/baseline").touch()
+    before = unfinished.results()
+    ended = unfinished.run(sys.executable, "-m", "stages", "baseline", check=False)
+    assert ended.returncode == 1
+    assert ended.stdout.splitlines()[-1].startswith("baseline: plots/baseline")
+    assert "Traceback" not in ended.stdout
+    assert unfinished.results() == before
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_while_modules_are_imported_is_one_line(sent: signal.Signals, unfinished: Clone) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "stages", "sweep"]  # says each import
+    with subprocess.Popen(
+        command, cwd=unfinished.folder, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as sweep:
+        assert sweep.stdout is not None
+        for line in sweep.stdout:
+            if "torch" in line:
+                break
+        sweep.send_signal(sent)
+        rest = [line for line in sweep.stdout if not line.startswith("import time:")]
+    assert sweep.returncode == 1
+    assert rest == ["sweep: interrupted before it began\n"]
+
+
+def test_stopped_worker_does_not_delay_the_end(unfinished: Clone) -> None:
+    unfinished.set(run__workers=2, train__epochs=100)
+    log = unfinished.folder / "log"
+    with log.open("w") as file:
+        sweep = subprocess.Popen(
+            [sys.executable, "-m", "stages", "sweep"], cwd=unfinished.folder, env=ENV, stdout=file, stderr=file
+        )
+    children = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children")
+    wait_for(lambda: children.read_text().split(), 2)
+    for child in children.read_text().split():
+        os.kill(int(child), signal.SIGSTOP)
+    start = time.monotonic()
+    sweep.send_signal(signal.SIGINT)
+    assert sweep.wait(60) == 1
+    assert time.monotonic() - start < 20
+    assert "interrupted; what is finished is in data/studies/sweep.sqlite3" in log.read_text().splitlines()[-1]

@@ -1,0 +1,554 @@
+"""Published networks on photographs of ImageNet: where both come from, and what stages say of them."""
+
+import hashlib
+import io
+import json
+import math
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.error import URLError
+
+import huggingface_hub.constants
+import numpy as np
+import pytest
+import timm
+import torch
+from conftest import CLASSES, ROOT, Clone, write_photographs
+from PIL import Image
+from test_vision import refused
+from timm.models import generate_default_cfgs, register_model
+from torch import nn
+from torchvision import models, transforms
+
+from stages.common.normalization import Normalization
+from stages.evidence.treated import change
+from stages.settings import params
+from stages.settings.params import Params
+from stages.vision import images, model, samples, treatments
+from stages.vision.trial import ImagenetTrial, ImagesTrial
+
+PARAMS = params.load(ROOT / "params.yaml")
+TORCHVISION = PARAMS.normalizations["torchvision"]
+
+
+def settings_of(source: str | None = None, **values: object) -> Params:
+    imagenet = PARAMS.imagenet.model_copy(update={"test_images": 6, "batch_size": 4} | values)
+    run = PARAMS.run.model_copy(update={"imagenet": source, "device": "cpu"})
+    return PARAMS.model_copy(update={"imagenet": imagenet, "run": run})
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """A folder with six made-up photographs, one of a class, named as the public ones."""
+    names = [f"n0000000{number}" for number in range(6)]
+    write_photographs(tmp_path / "by_class", 1, names)
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for name in names:
+        (tmp_path / "by_class" / name / "0.JPEG").rename(folder / f"{name}_thing.JPEG")
+    return folder
+
+
+@pytest.fixture
+def project_root(photographs: Path, tmp_path: Path) -> Path:
+    """A folder with the manifest of those photographs, and nothing else."""
+    root = tmp_path / "root"
+    (root / "data").mkdir(parents=True)
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in photographs.iterdir()]
+    (root / samples.MANIFEST).write_text("".join(lines))
+    return root
+
+
+def left_in(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+# The samples
+
+
+def packed(folder: Path) -> bytes:
+    """The folder in the layout of the public archive."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        archive.add(folder, f"imagenet-sample-images-{samples.COMMIT}")
+    return content.getvalue()
+
+
+Answer = tuple[int, bytes, int]  # status, body, and the length that the header tells
+
+
+class Server(ThreadingHTTPServer):
+    """Gives the answers one after the other, the last of them again and again."""
+
+    answers: list[Answer]
+    requests = 0
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/archive.tar.gz"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        status, body, length = self.server.answers[min(self.server.requests, len(self.server.answers) - 1)]
+        self.server.requests += 1
+        self.send_response(status)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def altered(photographs: Path) -> bytes:
+    """The archive in which one photograph is another one."""
+    path = sorted(photographs.iterdir())[2]
+    content = path.read_bytes()
+    path.write_bytes(content[:-3] + b"\0" + content[-2:])
+    archive = packed(photographs)
+    path.write_bytes(content)
+    return archive
+
+
+def lacking(photographs: Path) -> bytes:
+    path = sorted(photographs.iterdir())[2]
+    content = path.read_bytes()
+    path.unlink()
+    archive = packed(photographs)
+    path.write_bytes(content)
+    return archive
+
+
+def bad_answer(kind: str, photographs: Path) -> Answer:
+    whole = packed(photographs)
+    return {
+        "truncated": (200, whole[: len(whole) // 2], len(whole)),
+        "truncated, and says so": (200, whole[: len(whole) // 2], len(whole) // 2),
+        "altered": (200, altered(photographs), len(altered(photographs))),
+        "lacking": (200, lacking(photographs), len(lacking(photographs))),
+        "no archive": (200, b"<html>", 6),
+        "missing": (404, b"", 0),
+    }[kind]
+
+
+BAD_ANSWERS = {
+    "truncated": "",
+    "truncated, and says so": "",
+    "altered": "n00000002_thing.JPEG: SHA-256 ",
+    "lacking": "n00000002_thing.JPEG: No such file",
+    "no archive": "",
+    "missing": "HTTP Error 404",
+}
+
+
+@pytest.mark.parametrize("first", [None, *BAD_ANSWERS])
+def test_samples_are_fetched_also_when_the_first_answer_is_bad(
+    first: str | None, photographs: Path, project_root: Path, server: Server
+) -> None:
+    whole = packed(photographs)
+    server.answers = [bad_answer(first, photographs)] if first else []
+    server.answers.append((200, whole, len(whole)))
+    hashes = samples.read(project_root)
+    folder = samples.fetch(hashes, server.address, project_root)
+    assert server.requests == len(server.answers)
+    assert folder == project_root / samples.FOLDER
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        path.name: path.read_bytes() for path in photographs.iterdir()
+    }
+    assert len(left_in(project_root)) == 1 + len(hashes)
+    samples.fetch(hashes, server.address, project_root)
+    samples.fetch(hashes, None, project_root)
+    assert server.requests == len(server.answers)  # they are there
+
+
+@pytest.mark.parametrize("kind", BAD_ANSWERS)
+def test_bad_archive_is_one_line_and_leaves_nothing(
+    kind: str, photographs: Path, project_root: Path, server: Server
+) -> None:
+    server.answers = [bad_answer(kind, photographs)]
+    line = refused(samples.fetch, samples.read(project_root), server.address, project_root)
+    assert f"cannot be fetched: {server.address}: {BAD_ANSWERS[kind]}" in line
+    assert "accepted as run.imagenet: a folder with the 6 files of data/imagenet.sha256, or the address" in line
+    assert server.requests == samples.ATTEMPTS
+    assert left_in(project_root) == [str(samples.MANIFEST)]
+
+
+def test_public_archive_is_asked_by_default(
+    photographs: Path, project_root: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert samples.ARCHIVE.endswith(f"/imagenet-sample-images/archive/{samples.COMMIT}.tar.gz")
+    server.answers = [(200, packed(photographs), len(packed(photographs)))]
+    monkeypatch.setattr(samples, "ARCHIVE", server.address)
+    samples.fetch(samples.read(project_root), None, project_root)
+    assert server.requests == 1
+
+
+def test_samples_come_from_a_folder_that_is_checked_and_left_alone(photographs: Path, project_root: Path) -> None:
+    hashes = samples.read(project_root)
+    assert samples.fetch(hashes, str(photographs), project_root) == photographs
+    assert left_in(project_root) == [str(samples.MANIFEST)]
+    path = photographs / "n00000004_thing.JPEG"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"\0")
+    said = f"run.imagenet = '{photographs}': n00000004_thing.JPEG: "
+    assert f"{said}SHA-256" in refused(samples.fetch, hashes, str(photographs), project_root)
+    path.unlink()
+    assert f"{said}No such file" in refused(samples.fetch, hashes, str(photographs), project_root)
+    assert "no such folder" in refused(samples.fetch, hashes, str(photographs / "none"), project_root)
+
+
+def test_manifest_that_is_none_is_one_line(project_root: Path) -> None:
+    manifest = project_root / samples.MANIFEST
+    whole = manifest.read_text()
+    for content in ("", whole[:100], whole.replace("  n", ""), whole.replace("n00000003", "../n00000003"), "\0" * 99):
+        manifest.write_text(content)
+        assert "`git restore data/imagenet.sha256` brings it back" in refused(samples.read, project_root)
+    manifest.write_bytes(b"\xff\xfe")
+    assert "`git restore data/imagenet.sha256` brings it back" in refused(samples.read, project_root)
+    manifest.unlink()
+    assert "`git restore data/imagenet.sha256` brings it back" in refused(samples.read, project_root)
+
+
+def test_committed_manifest_has_a_photograph_of_each_class() -> None:
+    hashes = samples.read(ROOT)
+    assert len(set(samples.classes(hashes))) == len(hashes) == 1000
+    assert samples.classes(hashes)[0] == "n01440764"  # the tench, which networks call 0
+    assert samples.classes(hashes)[-1] == "n15075141"  # toilet tissue: 999
+
+
+def test_decoded_samples_are_enough(photographs: Path, project_root: Path) -> None:
+    usual = transforms.Compose([transforms.Resize(64), transforms.CenterCrop(56), transforms.PILToTensor()])
+
+    def load(source: str | None, words: str = "usual") -> images.Images:
+        return images.photographs(settings_of().imagenet, images.Preparation(usual, words), source, project_root)
+
+    data = load(str(photographs))
+    assert data.classes == [f"n0000000{number}" for number in range(6)]
+    assert data.train is None
+    for image, label in zip(data.val.images, data.val.labels.tolist(), strict=True):
+        assert torch.equal(image, usual(Image.open(photographs / f"{data.classes[label]}_thing.JPEG")))
+    for path in photographs.iterdir():
+        path.unlink()
+    photographs.rmdir()
+    assert torch.equal(load(str(photographs)).val.images, data.val.images)
+    assert "no such folder" in refused(load, str(photographs), words="another")
+
+
+# The networks
+
+
+@pytest.fixture(scope="module")
+def bundled() -> model.Published:
+    return model.published(model.BUNDLED, None)
+
+
+def test_bundled_network_is_timms_with_what_timm_says_of_it(bundled: model.Published) -> None:
+    described = timm.get_pretrained_cfg(model.BUNDLED)
+    assert described is not None
+    assert bundled.norm == Normalization(described.mean, described.std)
+    image = Image.fromarray(np.random.default_rng(3).integers(256, size=(300, 280, 3), dtype=np.uint8))
+    # By timm's own way, which ends in its normalization.
+    transform = timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=described.to_dict()))
+    pixels = torch.as_tensor(np.asarray(bundled.preparation.transform(image)))
+    assert torch.allclose(bundled.norm(pixels[None])[0], transform(image), atol=1e-6)
+    first = bundled.network.get_submodule("conv_stem")
+    assert type(first).__name__ == "Conv2dSame"
+
+
+def saved(network: nn.Module, path: Path) -> str:
+    torch.save(network.state_dict(), path)
+    return str(path)
+
+
+def test_network_of_torchvision_is_used_as_torchvision_says(tmp_path: Path) -> None:
+    network = models.squeezenet1_1().eval()
+    published = model.published("squeezenet1_1", saved(network, tmp_path / "weights.pt"))
+    transform = models.SqueezeNet1_1_Weights.IMAGENET1K_V1.transforms()
+    image = Image.fromarray(np.random.default_rng(3).integers(256, size=(300, 280, 3), dtype=np.uint8))
+    pixels = torch.as_tensor(np.asarray(published.preparation.transform(image)))[None]
+    theirs = transform(image)[None]
+    assert pixels.dtype == torch.uint8
+    assert torch.allclose(published.norm(pixels), theirs, atol=1e-5)
+    with torch.no_grad():
+        assert torch.allclose(
+            treatments.logits(published.network, pixels, published.norm, 1), network(theirs), atol=1e-4
+        )
+
+
+def test_weights_are_found_by_their_names_in_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = models.SqueezeNet1_1_Weights.IMAGENET1K_V1
+    file = tmp_path / "hub" / "checkpoints" / Path(entry.url).name  # as if fetched
+    file.parent.mkdir(parents=True)
+    network = models.squeezenet1_1()
+    saved(network, file)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    published = model.published("squeezenet1_1", "IMAGENET1K_V1")
+    model.published.cache_clear()  # of random weights by that name
+    named = published.network.state_dict()
+    assert all(torch.equal(part, named[key]) for key, part in network.state_dict().items())
+
+
+def test_classes_of_a_folder_are_read_at_their_numbers_among_1000(bundled: model.Published) -> None:
+    network = model.with_outputs(bundled.network, CLASSES, ROOT)
+    pixels = torch.randint(256, (2, 3, 96, 96), dtype=torch.uint8)
+    whole = treatments.logits(bundled.network, pixels, bundled.norm, 2)
+    assert torch.equal(treatments.logits(network, pixels, bundled.norm, 2), whole[:, [0, 11, 96]])
+    assert treatments.logits(treatments.folded(network, bundled.norm, bundled.norm), pixels, bundled.norm, 2).shape == (
+        2,
+        3,
+    )
+    line = refused(model.with_outputs, bundled.network, ["cat", "dog"], ROOT)
+    assert "are for 1000 classes, imagenet.data has 2" in line
+
+
+def test_weights_of_another_kind_are_one_line(tmp_path: Path) -> None:
+    def line(arch: str, weights: str | None) -> str:
+        return refused(model.published, arch, weights)
+
+    assert "imagenet.arch = 'resnet19': unknown" in line("resnet19", None)
+    assert "such as resnet18" in line("resnet_18", None)
+    assert "accepted: IMAGENET1K_V1, or the path" in line("squeezenet1_1", None)
+    assert "no such weights, and no such file; accepted: IMAGENET1K_V1" in line("squeezenet1_1", "IMAGENET1K_V9")
+    assert "no such weights, and no such file; accepted: in1k" in line("tf_efficientnet_lite0", "in22k")
+    path = tmp_path / "weights.pt"
+    for content in ({"epoch": 3}, [1, 2], {}, models.squeezenet1_1()):
+        torch.save(content, path)
+        assert "no state dict" in line("squeezenet1_1", str(path))
+    path.write_text("no weights")
+    assert "no state dict" in line("squeezenet1_1", str(path))
+    assert "no state dict" in line("squeezenet1_1", str(tmp_path))
+    path = tmp_path / "resnet34.pt"
+    saved(models.resnet34(), path)
+    said = f"imagenet.weights = '{path}': not the weights of "
+    assert f"{said}resnet18: layer1.2.conv1.weight is (64, 64, 3, 3); accepted: nothing" in line("resnet18", str(path))
+    assert f"{said}resnet50: layer1.0.conv1.weight is (64, 64, 3, 3)" in line("resnet50", str(path))
+    assert f"{said}tf_efficientnet_lite0: conv_stem.weight is nothing" in line("tf_efficientnet_lite0", str(path))
+
+
+class WithoutConvolution(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 1000)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(x.mean((2, 3)))
+
+
+class ScalesFirst(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 1000, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(2 * x).mean((2, 3))
+
+
+DESCRIBED = {"input_size": (3, 32, 32), "mean": (0, 0, 0), "std": (1, 1, 1)}
+# Where timm looks for what it is to say of a network.
+default_cfgs = generate_default_cfgs({"without_convolution": DESCRIBED, "scales_first": DESCRIBED})
+
+
+@register_model
+def without_convolution(**_: object) -> nn.Module:
+    return WithoutConvolution()
+
+
+@register_model
+def scales_first(**_: object) -> nn.Module:
+    return ScalesFirst()
+
+
+@pytest.mark.parametrize(
+    ("arch", "said"),
+    [
+        ("without_convolution", "it has no convolution; accepted: networks whose images go to one first"),
+        ("scales_first", "its images do not go to a convolution of one group first"),
+    ],
+)
+def test_network_that_cannot_absorb_a_normalization_is_one_line(arch: str, said: str, tmp_path: Path) -> None:
+    weights = saved(timm.create_model(arch), tmp_path / "weights.pt")
+    assert f"imagenet.arch = '{arch}': {said}" in refused(model.published, arch, weights)
+
+
+def test_unreachable_weights_are_one_line_with_a_way_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_arguments, **_named):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "urlopen", unreachable)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    line = refused(model.published, "resnet18", "IMAGENET1K_V1")
+    assert "no route to host" in line
+    assert "/resnet18-f37072fd.pth" in line
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    line = refused(model.published, model.BUNDLED, "in1k")
+    assert "imagenet.weights = 'in1k': cannot be fetched (" in line
+    assert "save the state dict of timm's tf_efficientnet_lite0.in1k" in line
+
+
+# Trials
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("folder")
+    write_photographs(folder / "val", of_class=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trial(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> ImagenetTrial:
+    root = tmp_path_factory.mktemp("root")
+    (root / "data").mkdir()
+    (root / samples.MANIFEST).write_bytes((ROOT / samples.MANIFEST).read_bytes())
+    return ImagenetTrial(settings_of(data=str(folder)), root)
+
+
+def test_result_of_a_trial_is_that_of_the_logits(trial: ImagenetTrial, bundled: model.Published) -> None:
+    result = trial(**TORCHVISION.parameters(), treated=3)  # type: ignore[arg-type]
+    labels, pixels = trial.data.val.labels, trial.data.val.images
+
+    @torch.no_grad()
+    def tested(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = bundled.network(transforms.functional.normalize(pixels / 255, mean, std))[:, [0, 11, 96]]
+        return logits, logits.argmax(1) == labels
+
+    own, was = tested(*bundled.norm)
+    other, now = tested(TORCHVISION.mean, TORCHVISION.std)
+    assert torch.allclose(trial.own, own, atol=1e-4)
+    assert result["accuracy_own"] == was.double().mean()
+    assert result["accuracy"] == now.double().mean()
+    assert (result["lost"], result["gained"]) == ((was & ~now).sum(), (now & ~was).sum())
+    assert result["loss"] == pytest.approx(nn.functional.cross_entropy(other.double(), labels).item(), abs=1e-4)
+    assert result["folded_difference"] == pytest.approx(0, abs=1e-3)
+    assert (other - own).abs().max() > 1e-1
+    assert (result["folded_other"], result["lost_folded"], result["gained_folded"]) == (0, 0, 0)
+    assert "accuracy_recalibrated" in result
+    assert "accuracy_fine_tuned" not in result
+
+
+def test_trial_under_the_own_normalization_changes_nothing(trial: ImagenetTrial) -> None:
+    result = trial(mean=0.5, std=0.5, treated=1)
+    assert (result["accuracy"], result["lost"], result["gained"]) == (result["accuracy_own"], 0, 0)
+
+
+def test_trial_of_the_images_tells_their_statistics(trial: ImagenetTrial) -> None:
+    told = ImagesTrial.__call__(trial, own=1)  # type: ignore[arg-type]
+    pixels = trial.data.val.images.double() / 255
+    for channel, name in enumerate("rgb"):
+        assert told[f"mean_{name}"] == pytest.approx(pixels[:, channel].mean().item())
+        assert told[f"std_{name}"] == pytest.approx(pixels[:, channel].std(correction=0).item())
+        own_stds = [image[channel].std(correction=0).item() for image in pixels]
+        assert told[f"image_std_{name}"] == pytest.approx(np.mean(own_stds))
+        assert (told[f"own_mean_{name}"], told[f"own_std_{name}"]) == (0.5, 0.5)
+    assert told["accuracy"] == trial(mean=0.5, std=0.5, treated=1)["accuracy_own"]
+
+
+def test_trial_is_checked_and_then_needs_its_files_alone(
+    photographs: Path, project_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project_root)
+    settings = settings_of(str(photographs), test_images=4)
+    line = refused(ImagenetTrial.check, settings_of(str(photographs), test_images=7))
+    assert "imagenet.test_images = 7: data/imagenet.sha256 has 6; accepted: 1 to 6" in line
+    ImagenetTrial.check(settings)
+    files = [str(path) for path in ImagenetTrial.files(settings)]
+    assert left_in(project_root) == sorted(files)
+    for name in files:  # what a worker of a cluster gets
+        (tmp_path / "worker" / name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).rename(tmp_path / "worker" / name)
+    for path in photographs.iterdir():
+        path.unlink()
+    assert ImagenetTrial(settings, tmp_path / "worker").data.val.images.shape == (4, 3, 224, 224)
+
+
+def test_fine_tuning_determines_the_trials_of_a_folder_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for data, counts in (("samples", False), (str(folder), True)):
+        one, other = (ImagenetTrial.determinants(settings_of(data=data, seed=seed)) for seed in (1, 2))
+        assert (one != other) == counts
+
+
+# Comparison on the same images
+
+
+def test_change_is_that_of_the_plain_formulas() -> None:
+    compared = change(lost=7, gained=1, images=21, confidence=0.95)
+    assert compared["mean"] == pytest.approx(-6 / 21)
+    # Of 8 images that changed, at most one on the rarer side: 1 + 8 of 256 ways, and as many on the other side.
+    assert compared["p_different"] == pytest.approx(2 * (1 + 8) / 256)
+    # As if 8 and 2 of 23 had changed.
+    half = 1.959964 * math.sqrt((10 / 23 - (6 / 23) ** 2) / 23)
+    assert compared["interval"] == pytest.approx({"low": -6 / 23 - half, "high": -6 / 23 + half})
+    assert change(0, 0, 1000, 0.95)["p_different"] == 1
+    assert change(3, 3, 1000, 0.95)["p_different"] == 1
+    assert change(4, 0, 4, 0.95)["interval"]["low"] == -1
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(0.02, 0.02), (0.1, 0.02), (0.004, 0.001), (0.6, 0.0)])
+def test_interval_and_test_keep_what_they_promise(lost: float, gained: float) -> None:
+    counts = np.random.default_rng(5).multinomial(1000, [lost, gained, 1 - lost - gained], size=2000)
+    compared = [change(int(a), int(b), 1000, 0.95) for a, b, _ in counts]
+    truth = gained - lost
+    covered = np.mean([each["interval"]["low"] <= truth <= each["interval"]["high"] for each in compared])
+    assert covered > 0.95 - 4 * (0.05 * 0.95 / 2000) ** 0.5
+    if lost == gained:
+        assert np.mean([each["p_different"] < 0.05 for each in compared]) < 0.05 + 4 * (0.05 * 0.95 / 2000) ** 0.5
+
+
+# Stages
+
+
+def test_results_are_those_of_the_photographs(finished: Clone) -> None:
+    own = json.loads(finished.read("metrics/imagenet.json"))
+    treated = json.loads(finished.read("metrics/imagenet_treatments.json"))
+    assert treated["images"] == own["images"] == 8
+    assert treated["normalizations"].keys() == {"own", "torchvision", "bytes"}
+    for name, each in treated["normalizations"].items():
+        assert each["folded"]["accuracy"] == own["accuracy"], name
+        assert each["folded_difference"] < 1e-3
+        assert each["folded_other"] == 0
+        for treatment in ("as_is", "recalibrated", "folded"):
+            difference = each[treatment]["difference"]
+            assert each[treatment]["accuracy"] == pytest.approx(own["accuracy"] + difference["mean"], abs=2e-6)
+            assert difference["mean"] == (difference["gained"] - difference["lost"]) / 8
+        assert "fine_tuned" not in each
+    assert treated["normalizations"]["own"]["as_is"]["difference"]["lost"] == 0
+    channels = own["channels"]
+    assert channels.keys() == {"red", "green", "blue"}
+    assert all(each["own_mean"] == each["own_std"] == 0.5 for each in channels.values())
+    assert all(0 < each["image_std"] < each["std"] < 0.5 for each in channels.values())
+
+
+def test_clone_without_photographs_keeps_its_results(project: Clone) -> None:
+    for path in sorted((project.folder / "photographs").rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    (project.folder / "photographs").rmdir()
+    before = project.results()
+    assert "up to date" in project.dvc("status")
+    assert "Running stage" not in project.dvc("repro")
+    for changed, said in (
+        ("imagenet.test_images=6", "imagenet.data = 'photographs': no such folder; accepted: samples, or a folder"),
+        ("imagenet.arch=resnet_18", "imagenet.arch = 'resnet_18': unknown; accepted: a network of torchvision or timm"),
+        ("run.imagenet=nowhere", "run.imagenet = 'nowhere': no such folder; accepted as run.imagenet: a folder with"),
+    ):
+        data = ["-S", "imagenet.data=samples"] if changed.startswith("run") else []
+        failed = project.dvc("exp", "run", *data, "-S", changed, "imagenet_treatments", check=False)
+        assert said in failed
+        assert "Traceback" not in failed
+        assert project.results() == before
+        project.run("git", "checkout", "--quiet", "params.yaml")

@@ -1,0 +1,466 @@
+"""Networks for colour images under other normalizations, on digits and on made-up photographs: functions and trials."""
+
+import copy
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from conftest import ROOT, write_photographs
+from PIL import Image
+from torch import nn
+from torchvision import models, transforms
+
+from stages.common.normalization import Normalization
+from stages.settings import params
+from stages.vision import folding, images, invariance, model, treatments
+from stages.vision.trial import ScratchTrial, normalization
+
+CPU = torch.device("cpu")
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+ODD = Normalization((0.1, 0.5, -0.4), (1.3, 0.25, 0.6))
+EXTREME = Normalization.of(-0.5, 0.2)
+PARAMS = params.load(ROOT / "params.yaml")
+SETTINGS = PARAMS.resnet.model_copy(update={"train_images": 800, "test_images": 400, "batch_size": 32})
+BATCH = SETTINGS.batch_size
+OWN = Normalization(SETTINGS.norm.mean, SETTINGS.norm.std)
+usual = transforms.Compose([transforms.Resize(64), transforms.CenterCrop(56), transforms.PILToTensor()])
+USUAL = images.Preparation(usual, "resized to 64, cut to 56")
+
+
+@pytest.fixture(scope="module")
+def data(digits: Path) -> images.Images:
+    return images.digits(SETTINGS, digits)
+
+
+@pytest.fixture(scope="module")
+def trained(data: images.Images) -> nn.Module:
+    return treatments.scratch(data, SETTINGS, OWN, 1, CPU)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Made-up photographs in folder layout, 4 of a class in train/, 3 in val/."""
+    write_photographs(tmp_path / "folder" / "train", of_class=4)
+    write_photographs(tmp_path / "folder" / "val", of_class=3)
+    return tmp_path / "folder"
+
+
+def loaded(folder: Path, **values: object) -> images.Images:
+    """As the stages do; decoded images are kept alongside the folder."""
+    settings = {"data": str(folder), "train_images": 12, "test_images": 9} | values
+    return images.photographs(PARAMS.imagenet.model_copy(update=settings), USUAL, None, folder.parent)
+
+
+def refused(call, *arguments, **named) -> str:
+    with pytest.raises(params.InputError) as error:
+        call(*arguments, **named)
+    line = str(error.value.code)
+    assert "\n" not in line
+    return line
+
+
+# Folding
+
+
+def folded_and_own(network: nn.Module, pixels: torch.Tensor, own: Normalization) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of the network folded into another normalization, and its own, in units of the spread of its own.
+
+    The border and the normalization show in them: without either of them they would be others.
+    """
+    expected = treatments.logits(network, pixels, own, 4)
+    folded = treatments.folded(network, own, ODD)
+    outputs = treatments.logits(folded, pixels, ODD, 4)
+    spread = expected.std()
+    assert (treatments.logits(network, pixels, ODD, 4) - expected).abs().max() > 0.1 * spread
+    for part in folded.modules():
+        if isinstance(part, folding.Padded):
+            part.border.zero_()
+    assert (treatments.logits(folded, pixels, ODD, 4) - expected).abs().max() > 0.01 * spread
+    return outputs / spread, expected / spread
+
+
+@pytest.mark.parametrize("size", [64, 75])
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "vgg11_bn", "mobilenet_v3_large", "regnetx_002"])
+def test_folded_network_is_the_same_function_border_included(arch: str, size: int) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(size)
+    pixels = torch.randint(256, (4, 3, size, size), dtype=torch.uint8)
+    pixels[::2] //= 4  # so that the images differ in more than noise
+    create = models.get_model if arch in model.TORCHVISION else timm.create_model
+    network = treatments.recalibrated(create(arch, num_classes=10), pixels, IMAGENET, 4)  # features of a usual size
+    outputs, own = folded_and_own(network, pixels, IMAGENET)
+    assert (outputs - own).abs().max() < 1e-3
+    assert torch.equal(outputs.argmax(1), own.argmax(1))
+
+
+# TensorFlow's padding has more on one side than on the other, for odd sizes on both alike.
+@pytest.mark.parametrize(("height", "width"), [(224, 224), (225, 225), (97, 130)])
+def test_folded_published_network_is_the_same_function_border_included(height: int, width: int, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    published = model.published(model.BUNDLED, None)
+    write_photographs(tmp_path, of_class=2)
+    photographs = [Image.open(path).resize((width, height)) for path in sorted(tmp_path.glob("*/*"))]
+    pixels = torch.stack([transforms.functional.pil_to_tensor(photograph) for photograph in photographs])
+    own = treatments.logits(published.network, pixels, published.norm, 4)
+    outputs = treatments.logits(treatments.folded(published.network, published.norm, ODD), pixels, ODD, 4)
+    assert (outputs - own).abs().max() < 1e-3
+    outputs, own = folded_and_own(published.network, pixels, published.norm)
+    assert torch.equal(outputs.argmax(1), own.argmax(1))
+
+
+FAMILIES = (
+    "alexnet convnext_tiny densenet121 efficientnet_b0 maxvit_t mnasnet0_5 mobilenet_v2 mobilenet_v3_small "
+    "regnet_x_400mf resnext50_32x4d shufflenet_v2_x0_5 squeezenet1_0 swin_t swin_v2_t vgg11 vit_b_32"
+)
+
+
+@pytest.mark.parametrize("arch", FAMILIES.split())
+def test_first_convolution_is_the_one_that_sees_the_images(arch: str) -> None:
+    assert arch in model.TRAINABLE
+    # Shapes suffice, and take no time; RegNet computes its own with numbers.
+    with torch.device("cpu" if arch.startswith("regnet") else "meta"):
+        network = models.get_model(arch).eval()
+        seen: list[torch.Tensor] = []
+        name, conv = model.first_convolution(network)
+        replaced = copy.deepcopy(conv)
+        replaced.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        model.replace(network, name, replaced)
+        pixels = torch.rand(1, 3, 224, 224)
+        network(pixels)
+    assert seen[0] is pixels
+
+
+def test_convolution_that_cannot_be_folded_is_refused() -> None:
+    for conv, reason in (
+        (nn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect"), "pads by reflect"),
+        (nn.Conv2d(3, 9, 3, groups=3), "one group"),
+        (timm.layers.StdConv2d(3, 8, 3), "StdConv2d is not known"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            folding.fold(conv, OWN, ODD)
+
+
+# Treatments
+
+
+def outcome(
+    treatment: treatments.Treatment, network: nn.Module, data: images.Images, new: Normalization
+) -> torch.Tensor:
+    return treatments.outcome(treatment, network, data, SETTINGS, OWN, new)
+
+
+def test_what_as_is_loses_comes_back(data: images.Images, trained: nn.Module) -> None:
+    own = treatments.logits(trained, data.val.images, OWN, BATCH)
+    before = [part.clone() for part in trained.state_dict().values()]
+    outcomes = {name: outcome(name, trained, data, EXTREME) for name in treatments.TREATMENTS}
+    accuracies = {name: treatments.accuracy(outputs, data.val.labels) for name, outputs in outcomes.items()}
+    reached = treatments.accuracy(own, data.val.labels)
+    assert reached > 0.85
+    assert accuracies["as_is"] < reached - 0.2
+    assert accuracies["recalibrated"] > reached - 0.05
+    assert accuracies["fine_tuned"] > reached - 0.1
+    assert accuracies["folded"] == reached
+    assert (outcomes["folded"] - own).abs().max() < 1e-3
+    assert all(torch.equal(a, b) for a, b in zip(before, trained.state_dict().values(), strict=True))
+
+
+def test_recalibration_under_the_own_normalization_changes_little(data: images.Images, trained: nn.Module) -> None:
+    own, again = (
+        treatments.accuracy(outcome(name, trained, data, OWN), data.val.labels) for name in ("as_is", "recalibrated")
+    )
+    assert abs(again - own) < 0.03
+
+
+def test_every_image_is_tested_once_with_statistics_of_the_other_half(data: images.Images, trained: nn.Module) -> None:
+    pixels = data.val.images[:65].clone()
+    outputs = treatments.recalibrated_logits(trained, pixels, EXTREME, 16)
+    assert outputs.shape == (65, 10)
+    of_odd = treatments.recalibrated(trained, pixels[1::2], EXTREME, 16)
+    assert torch.equal(treatments.logits(of_odd, pixels[::2], EXTREME, 16), outputs[::2])
+    # An image has an effect on itself and on the other half, and none on its own.
+    pixels[4] = 255 - pixels[4]
+    changed = (treatments.recalibrated_logits(trained, pixels, EXTREME, 16) != outputs).any(1)
+    assert changed.nonzero().flatten().tolist() == sorted([4, *range(1, 65, 2)])
+
+
+def test_recalibrated_statistics_are_those_of_the_images(data: images.Images) -> None:
+    assert data.train
+    network = model.build("resnet18", None, 10, seed=1)
+    layer = treatments.recalibrated(network, data.train.images[:64], ODD, 32).get_submodule("bn1")
+    with torch.no_grad():
+        seen = network.get_submodule("conv1")(ODD(data.train.images[:64])).double()
+    assert isinstance(layer, nn.BatchNorm2d)
+    assert layer.running_mean is not None
+    assert layer.running_var is not None
+    assert torch.allclose(layer.running_mean.double(), seen.mean((0, 2, 3)), atol=1e-5)
+    halves = torch.stack([half.var((0, 2, 3)) for half in seen.split(32)]).mean(0)
+    assert torch.allclose(layer.running_var.double(), halves, rtol=1e-4)
+    assert layer.momentum == 0.1
+
+
+def test_network_without_batch_normalization_has_nothing_to_recalibrate(data: images.Images) -> None:
+    assert data.train
+    pixels = transforms.functional.resize(data.train.images[:8], 64)
+    network = model.build("squeezenet1_1", None, 10, seed=1)
+    again = treatments.recalibrated(network, pixels, ODD, 4)
+    assert torch.equal(treatments.logits(network, pixels, ODD, 4), treatments.logits(again, pixels, ODD, 4))
+
+
+def test_recalibration_reaches_batch_normalization_alone(data: images.Images) -> None:
+    """Dropout in training mode would change the statistics behind it, and draw random numbers."""
+    assert data.train
+    pixels = data.train.images[:70]
+    layers: list[nn.Module] = [
+        nn.Conv2d(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.Dropout(),
+        nn.Conv2d(8, 8, 3),
+        nn.BatchNorm2d(8),
+    ]
+    with_dropout = nn.Sequential(*layers).train()
+    without = nn.Sequential(*layers[:2], nn.Identity(), *layers[3:])
+    before = [part.clone() for part in with_dropout.state_dict().values()]
+    torch.manual_seed(4)
+    state = torch.get_rng_state()
+    again, expected = (treatments.recalibrated(each, pixels, ODD, 32) for each in (with_dropout, without))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(a, b) for a, b in zip(again.buffers(), expected.buffers(), strict=True))
+    assert again.get_buffer("4.num_batches_tracked") == 2  # whole batches only
+    assert not any(part.training for part in again.modules())
+    assert all(part.training for part in with_dropout.modules())
+    assert all(torch.equal(a, b) for a, b in zip(before, with_dropout.state_dict().values(), strict=True))
+
+
+def first(data: images.Images, count: int) -> images.Images:
+    """The same with fewer images to train on."""
+    assert data.train
+    return data._replace(train=images.Part(data.train.images[:count], data.train.labels[:count]))
+
+
+def test_training_depends_on_its_arguments_alone(data: images.Images) -> None:
+    few = first(data, 70)
+    network = treatments.scratch(few, SETTINGS, ODD, 5, CPU)
+    torch.manual_seed(7)
+    np.random.seed(7)
+    random.seed(7)
+    torch.set_num_threads(2)
+    again = treatments.scratch(few, SETTINGS, ODD, 5, CPU)
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
+    other = treatments.scratch(few, SETTINGS, ODD, 6, CPU)
+    assert not torch.equal(network.get_parameter("conv1.weight"), other.get_parameter("conv1.weight"))
+
+
+def test_normalization_is_torchvisions(data: images.Images) -> None:
+    theirs = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*ODD)])
+    image = data.val.images[3]
+    assert torch.allclose(ODD(image[None])[0], theirs(image.permute(1, 2, 0).numpy()), atol=1e-6)
+
+
+# Trials
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        (0.5, 0.25),
+        ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        (0.0, [0.229, 0.224, 0.225]),
+        ([0.5, 0.5, 0.5], 0.25),
+    ],
+)
+def test_trial_is_told_the_normalization_of_the_settings(mean: object, std: object, data: images.Images) -> None:
+    norm = params.Norm.model_validate({"mean": mean, "std": std})
+    few = data.val.images[:4]
+    assert torch.equal(normalization(norm.parameters())(few), Normalization(norm.mean, norm.std)(few))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("missing", ["mean_g", "std_b"])
+def test_missing_channel_is_named(missing: str) -> None:
+    parameters = {f"{kind}_{channel}": 0.5 for kind in ("mean", "std") for channel in "rgb"}
+    del parameters[missing]
+    with pytest.raises(ValueError, match=f"{missing} is missing"):
+        normalization(parameters)
+
+
+def test_border_of_the_pixels_own_zero_is_zero_padding(data: images.Images) -> None:
+    """Under the standard normalization a pixel of 0.1307 is zero: the padding is what it was, up to rounding."""
+    few, one_step = (
+        first(data, 32),
+        SETTINGS.model_copy(update={"train": SETTINGS.train.model_copy(update={"epochs": 1})}),
+    )
+
+    def outputs(norm: Normalization, pads_like: Normalization | None) -> torch.Tensor:
+        network = treatments.scratch(few, one_step, norm, 3, CPU, pads_like=pads_like)
+        return treatments.logits(network, data.val.images[:64], norm, BATCH)
+
+    pixel = Normalization.of(0.1307, 1.0)
+    zero = outputs(OWN, None)
+    assert (outputs(OWN, pixel) - zero).abs().max() < 1e-4 * zero.std()
+    zero = outputs(EXTREME, None)
+    assert (outputs(EXTREME, pixel) - zero).abs().max() > 0.1 * zero.std()
+
+
+def test_trial_from_scratch_is_told_border_and_recalibration(digits: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mnist").symlink_to(digits)
+    scratch = SETTINGS.scratch.model_copy(update={"train_images": 96, "test_images": 100})
+    trial = ScratchTrial(
+        PARAMS.model_copy(update={"resnet": SETTINGS.model_copy(update={"scratch": scratch})}), tmp_path
+    )
+    run: Callable[..., dict] = trial
+    told = {"seed": 4, "mean": EXTREME.mean[0], "std": EXTREME.std[0]}
+    by_trial = run(**told, border=0.1307, recalibrated=64)
+    network = treatments.scratch(trial.data, trial.settings, EXTREME, 4, CPU, pads_like=Normalization.of(0.1307, 1.0))
+    assert trial.data.train
+    network = treatments.recalibrated(network, trial.data.train.images[:64], EXTREME, BATCH)
+    outputs = treatments.logits(network, trial.data.val.images, EXTREME, BATCH)
+    labels = trial.data.val.labels
+    assert by_trial["accuracy"] == (outputs.argmax(1) == labels).double().mean()
+    assert by_trial["loss"] == F.cross_entropy(outputs.double(), labels).item()
+    losses = [run(**told)["loss"], run(**told, border=0.1307)["loss"], run(**told, recalibrated=64)["loss"]]
+    assert len({by_trial["loss"], *losses}) == 4
+
+
+# Invariance
+
+
+def small_network() -> nn.Module:
+    """ResNet's first layers and a classifier: float64 would take minutes for all of ResNet."""
+    torch.manual_seed(2)
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 7, stride=2, padding=3, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.MaxPool2d(3, stride=2, padding=1),
+        nn.Flatten(),
+        nn.Linear(16 * 7 * 7, 10),
+    )
+
+
+def differences(data: images.Images, other: Normalization) -> dict[str, float]:
+    assert data.train
+    return invariance.figures(small_network(), data.train.images[:64], data.train.labels[:64], OWN, other)
+
+
+@pytest.mark.parametrize("other", [Normalization.of(0, 1), EXTREME, Normalization.of((0.1, 0.5, -0.4), 0.7)])
+def test_batch_normalization_cancels_all_but_border_and_epsilon(other: Normalization, data: images.Images) -> None:
+    figures = differences(data, other)
+    exact = {name: value for name, value in figures.items() if name.endswith("_exact")}
+    early = exact.pop("evaluation_early_exact")
+    assert len(exact) == 6
+    assert max(exact.values()) < 1e-9
+    assert figures["border_share"] == pytest.approx(1 - (11 / 14) ** 2)  # 3 of 14 rows and columns see the padding
+    assert figures["logits"] > 0.01 > figures["logits_same_border"] > 1e-9
+    assert figures["gradient"] > 0.01 > figures["gradient_same_border"] > 1e-9
+    assert early > 0.01
+    assert figures["evaluation_other_statistics"] > 0.1
+
+
+def test_batch_normalization_cancels_no_change_of_channels_against_each_other(data: images.Images) -> None:
+    assert differences(data, OWN._replace(std=(0.2, 0.3081, 0.5)))["logits_exact"] > 0.01
+
+
+def test_epsilon_ends_the_invariance_for_a_very_large_std(data: images.Images) -> None:
+    figures = differences(data, OWN._replace(std=(1e3,)))
+    assert figures["logits_same_border"] > 0.1
+    assert figures["logits_exact"] < 1e-9
+
+
+# Images
+
+
+def test_folder_is_decoded_once_and_again_after_a_change(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[Path] = []
+    read = images._read
+
+    def counted(path: Path, preparation: images.Preparation) -> np.ndarray:
+        decoded.append(path)
+        return read(path, preparation)
+
+    monkeypatch.setattr(images, "_read", counted)
+    first = loaded(folder)
+    assert len(set(decoded)) == 12 + 9
+    decoded.clear()
+    again = loaded(folder)
+    assert decoded == []
+    assert torch.equal(first.val.images, again.val.images)
+    one, other = sorted((folder / "val").glob("*/0.JPEG"))[:2]
+    shutil.copy(one, other)
+    changed = loaded(folder)
+    assert set(decoded) == set((folder / "val").glob("*/*"))
+    assert (changed.val.images != first.val.images).flatten(1).any(1).sum() == 1
+    assert not list(folder.parent.rglob("*.part"))
+
+
+def test_images_are_prepared_as_told_and_have_the_label_of_their_folder(folder: Path) -> None:
+    data = loaded(folder)
+    assert data.classes == sorted(path.name for path in (folder / "val").iterdir())
+    assert data.train
+    for part, name in ((data.train, "train"), (data.val, "val")):
+        theirs = {usual(Image.open(path)).numpy().tobytes(): path.parent.name for path in (folder / name).glob("*/*")}
+        ours = {
+            image.numpy().tobytes(): data.classes[label]
+            for image, label in zip(part.images, part.labels.tolist(), strict=True)
+        }
+        assert ours == theirs
+
+
+def test_folder_needs_no_part_to_train_on(folder: Path) -> None:
+    def trains() -> bool:
+        return images.trains(PARAMS.imagenet.model_copy(update={"data": str(folder)}))
+
+    assert trains()
+    shutil.rmtree(folder / "train")
+    assert not trains()
+    assert loaded(folder, train_images=1_000_000).train is None
+
+
+def test_choice_of_images_is_balanced_and_grows(folder: Path) -> None:
+    few, more = (loaded(folder, test_images=count).val for count in (6, 8))
+    assert torch.bincount(few.labels).tolist() == [2, 2, 2]
+    assert torch.equal(few.labels, more.labels[:6])
+    assert torch.equal(few.images, more.images[:6])
+    assert few.labels.tolist() != sorted(few.labels.tolist())
+
+
+def test_channel_statistics_are_exact() -> None:
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(256, (300, 3, 5, 4), dtype=torch.uint8, generator=generator)
+    pixels[:, 1] //= 3
+    pixels[::2] //= 2  # so that the images' own means differ
+    norm, image_stds = images.statistics(pixels)
+    expected = pixels.double() / 255
+    assert norm.mean == pytest.approx(expected.mean((0, 2, 3)).tolist(), abs=1e-12)
+    assert norm.std == pytest.approx(expected.std((0, 2, 3), correction=0).tolist(), abs=1e-12)
+    by_numpy = [[image[channel].numpy().std() / 255 for image in pixels] for channel in range(3)]
+    assert image_stds == pytest.approx(np.mean(by_numpy, axis=1).tolist(), abs=1e-12)
+    assert all(own < all_pixels for own, all_pixels in zip(image_stds, norm.std, strict=True))
+
+
+def test_folder_of_another_layout_is_one_line(folder: Path) -> None:
+    assert "no such folder; accepted: samples, or a folder with val/" in refused(loaded, folder / "none")
+    assert "imagenet.test_images = 10: " in refused(loaded, folder, test_images=10)
+    assert "imagenet.train_images = 13: " in refused(loaded, folder, train_images=13)
+    val = folder / "val"
+    (val / "n01440764").rename(val / "other")
+    assert f"{folder / 'train' / 'n01440764'}: val/ has no such class" in refused(loaded, folder)
+    (val / "other").rename(val / "n01440764")
+    broken = val / "n01440764" / "1.JPEG"
+    broken.write_bytes(broken.read_bytes()[:1500])
+    assert f"{broken}: no readable image" in refused(loaded, folder)
+    broken.write_text("no image")
+    assert f"{broken}: no readable image" in refused(loaded, folder)
+    assert not [path for path in folder.parent.rglob("*val*") if path.is_file()]
+    for path in (val / "n01440764").iterdir():
+        path.unlink()
+    assert "no valid file for the classes n01440764" in refused(loaded, folder)
+    shutil.rmtree(val)
+    assert f"{val}: no such folder" in refused(loaded, folder)
+    val.mkdir()
+    assert "find any class folder" in refused(loaded, folder)
