@@ -461,9 +461,13 @@ def test_trial_is_checked_and_then_needs_its_files_alone(
     photographs: Path, project_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project_root)
-    settings = settings_of(str(photographs), test_images=4)
     line = refused(ImagenetTrial.check, settings_of(str(photographs), test_images=7))
     assert "imagenet.test_images = 7: data/imagenet.sha256 has 6; accepted: 1 to 6" in line
+    line = refused(ImagenetTrial.check, settings_of(str(photographs), test_images=4))
+    assert "imagenet.weights are for 1000 classes, imagenet.data has 6" in line
+    weights = tmp_path / "six.pt"
+    torch.save(timm.create_model(model.BUNDLED, num_classes=6).state_dict(), weights)
+    settings = settings_of(str(photographs), test_images=4, weights=str(weights))
     ImagenetTrial.check(settings)
     files = [str(path) for path in ImagenetTrial.files(settings)]
     assert left_in(project_root) == sorted(files)
@@ -474,9 +478,14 @@ def test_trial_is_checked_and_then_needs_its_files_alone(
     assert ImagenetTrial(settings, tmp_path / "worker").data.val.images.shape == (4, 3, 224, 224)
 
 
-def test_fine_tuning_determines_the_trials_of_a_folder_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fine_tuning_determines_trials_where_there_is_a_part_to_train_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
-    for data, counts in (("samples", False), (str(folder), True)):
+    both = tmp_path / "both"
+    for part in ("train", "val"):
+        shutil.copytree(folder / "val", both / part)
+    for data, counts in (("samples", False), (str(folder), False), (str(both), True)):
         one, other = (ImagenetTrial.determinants(settings_of(data=data, seed=seed)) for seed in (1, 2))
         assert (one != other) == counts
 
