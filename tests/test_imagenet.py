@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import math
+import shutil
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -241,9 +242,7 @@ def test_decoded_samples_are_enough(photographs: Path, project_root: Path) -> No
     assert data.train is None
     for image, label in zip(data.val.images, data.val.labels.tolist(), strict=True):
         assert torch.equal(image, usual(Image.open(photographs / f"{data.classes[label]}_thing.JPEG")))
-    for path in photographs.iterdir():
-        path.unlink()
-    photographs.rmdir()
+    shutil.rmtree(photographs)
     assert torch.equal(load(str(photographs)).val.images, data.val.images)
     assert "no such folder" in refused(load, str(photographs), words="another")
 
@@ -462,23 +461,31 @@ def test_trial_is_checked_and_then_needs_its_files_alone(
     photographs: Path, project_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project_root)
-    settings = settings_of(str(photographs), test_images=4)
     line = refused(ImagenetTrial.check, settings_of(str(photographs), test_images=7))
     assert "imagenet.test_images = 7: data/imagenet.sha256 has 6; accepted: 1 to 6" in line
+    line = refused(ImagenetTrial.check, settings_of(str(photographs), test_images=4))
+    assert "imagenet.weights are for 1000 classes, imagenet.data has 6" in line
+    weights = tmp_path / "six.pt"
+    torch.save(timm.create_model(model.BUNDLED, num_classes=6).state_dict(), weights)
+    settings = settings_of(str(photographs), test_images=4, weights=str(weights))
     ImagenetTrial.check(settings)
     files = [str(path) for path in ImagenetTrial.files(settings)]
     assert left_in(project_root) == sorted(files)
     for name in files:  # what a worker of a cluster gets
         (tmp_path / "worker" / name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).rename(tmp_path / "worker" / name)
-    for path in photographs.iterdir():
-        path.unlink()
+    shutil.rmtree(photographs)
     assert ImagenetTrial(settings, tmp_path / "worker").data.val.images.shape == (4, 3, 224, 224)
 
 
-def test_fine_tuning_determines_the_trials_of_a_folder_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fine_tuning_determines_trials_where_there_is_a_part_to_train_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
-    for data, counts in (("samples", False), (str(folder), True)):
+    both = tmp_path / "both"
+    for part in ("train", "val"):
+        shutil.copytree(folder / "val", both / part)
+    for data, counts in (("samples", False), (str(folder), False), (str(both), True)):
         one, other = (ImagenetTrial.determinants(settings_of(data=data, seed=seed)) for seed in (1, 2))
         assert (one != other) == counts
 
@@ -535,9 +542,7 @@ def test_results_are_those_of_the_photographs(finished: Clone) -> None:
 
 
 def test_clone_without_photographs_keeps_its_results(project: Clone) -> None:
-    for path in sorted((project.folder / "photographs").rglob("*"), reverse=True):
-        path.unlink() if path.is_file() else path.rmdir()
-    (project.folder / "photographs").rmdir()
+    shutil.rmtree(project.folder / "photographs")
     before = project.results()
     assert "up to date" in project.dvc("status")
     assert "Running stage" not in project.dvc("repro")

