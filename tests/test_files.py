@@ -66,10 +66,10 @@ def test_model_that_is_missing_or_damaged_is_named_with_its_stage(content: bytes
         files.check_model(path)
 
 
-@pytest.mark.parametrize("stage", ["resnet_sweep", "fold"])
+@pytest.mark.parametrize("stage", ["resnet_treatments", "fold"])
 def test_stage_without_its_model_is_one_line(stage: str, unfinished: Clone) -> None:
     ended = unfinished.run(sys.executable, "-m", "stages", stage, check=False)
-    name = "resnet" if stage == "resnet_sweep" else "baseline"
+    name = "resnet" if stage == "resnet_treatments" else "baseline"
     assert ended.returncode == 1
     assert ended.stdout == f"data/models/{name}.pt: no such file; `dvc repro -f -s {name}` makes it\n"
 
