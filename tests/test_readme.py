@@ -28,6 +28,16 @@ ROWS = {
     "none": "pixels from 0 to 255: none at all",
 }
 
+PHOTOGRAPHS = {
+    "own": "its own: mean 0.5, std 0.5",
+    "torchvision": "torchvision's: mean 0.485, 0.456, 0.406, std 0.229, 0.224, 0.225",
+    "zero_mean": "torchvision's mean alone, std 1",
+    "pixels": "mean and std of all pixels of these photographs",
+    "zero_one": "pixels from 0 to 1: mean 0, std 1",
+    "low": "mean -0.5, std 0.2",
+    "bytes": "pixels from 0 to 255: none at all",
+}
+
 
 def accuracy(of: dict) -> str:
     return f"{of['accuracy']['mean']:.4f} ± {of['accuracy']['std']:.4f}"
@@ -60,7 +70,7 @@ def test_table_over_seeds_is_that_of_the_metrics(name: str) -> None:
         ("sweep", "the committed sweep has {completed}"),
         ("baseline", "single training runs here {accuracy:.4f}"),
         ("zero_one", "and {accuracy:.4f}. All figures"),
-        ("resnet", "(on digits: {accuracy:.4f} under its own normalization)"),
+        ("resnet", "trained here on digits ({accuracy:.4f} under its own normalization)"),
     ],
 )
 def test_figures_are_those_of_the_metrics(name: str, said: str) -> None:
@@ -90,9 +100,36 @@ def test_figures_of_resnet_are_those_of_the_metrics() -> None:
         assert f"| {name} | {' | '.join(f'{cell:.4f}' for cell in cells)} |" in README
     scratch = metrics("resnet_scratch")
     assert f"{scratch['seeds']} seeds: {accuracy(scratch['standard'])} with the standard values" in README
-    for name, label in (("zero_one", "with mean 0, std 1"), ("extreme", "with mean 5, std 0.5")):
+    for name, label in (
+        ("zero_one", "with mean 0, std 1"),
+        ("extreme", "with mean 5, std 0.5"),
+        ("extreme_border", ""),
+        ("extreme_recalibrated", ""),
+    ):
         of = scratch[name]
-        assert f"{accuracy(of)} {label} ({of['difference']['conclusion']})" in README
+        assert " ".join(f"{accuracy(of)} {label} ({of['difference']['conclusion']})".split()) in README
+
+
+def test_figures_of_imagenet_are_those_of_the_metrics() -> None:
+    treated = metrics("imagenet_treatments")
+    assert f"on {treated['images']:,} photographs" in README
+    for name, label in PHOTOGRAPHS.items():
+        of = treated["normalizations"][name]
+        as_is, recalibrated, folded = (of[each]["accuracy"] for each in ("as_is", "recalibrated", "folded"))
+        low, high = (100 * of["as_is"]["difference"]["interval"][end] for end in ("low", "high"))
+        change = f" {100 * of['as_is']['difference']['mean']:+.1f} ({low:+.1f} to {high:+.1f})" if name != "own" else ""
+        assert f"| {label} | {as_is:.3f} |{change} | {recalibrated:.3f} | {folded:.3f} |" in README
+    channels = metrics("imagenet")["channels"]
+    for kind, said in (("std", "({} here)"), ("image_std", "own ({})")):
+        assert said.format(", ".join(f"{channels[color][kind]:.3f}" for color in ("red", "green", "blue"))) in README
+
+
+def test_mean_and_std_of_the_photographs_are_those_measured() -> None:
+    pixels = params.load(ROOT / "params.yaml").normalizations["pixels"]
+    channels = metrics("imagenet")["channels"]
+    for kind, numbers in pixels:
+        for number, color in zip(numbers, ("red", "green", "blue"), strict=True):
+            assert abs(number - channels[color][kind]) < 0.0006
 
 
 def test_shares_of_good_trials_are_those_of_the_simulation() -> None:
