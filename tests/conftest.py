@@ -176,7 +176,7 @@ def finished(bare: Clone, digits: Path, tmp_path_factory: pytest.TempPathFactory
 def unfinished(bare: Clone, digits: Path, tmp_path: Path) -> Clone:
     """A clone of one's own with the digits, in which no other stage has run."""
     clone = bare.copy(tmp_path / "unfinished")
-    (clone.folder / "data").mkdir()
+    (clone.folder / "data").mkdir(exist_ok=True)
     (clone.folder / mnist.FOLDER).symlink_to(digits)
     return clone
 
