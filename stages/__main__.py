@@ -33,6 +33,8 @@ def main() -> None:
             given = " ".join(entry)
             accepted = ", ".join(names) or "none is there"
             raise InputError(f"{params.PATH}: {section} has no entry {given!r}; accepted: {accepted}")
+    elif entry:
+        raise InputError(f"python -m stages {name}: takes no further argument, is given {' '.join(entry)!r}")
     stage = import_module(f"stages.{name}")
     try:
         _on_interrupt(signal.default_int_handler)

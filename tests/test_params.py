@@ -198,6 +198,13 @@ def test_entry_that_other_stages_rest_on_is_missed(section: str, name: str, tmp_
         params.load(tmp_path / "params.yaml")
 
 
+def test_stage_of_no_entry_takes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", ["stages", "sweep", "revival"])
+    with pytest.raises(SystemExit, match="python -m stages sweep: takes no further argument, is given 'revival'"):
+        __main__.main()
+
+
 def test_trial_is_told_what_train_says_but_for_what_is_changed() -> None:
     settings = params.load(ROOT / "params.yaml")
     told = settings.told()

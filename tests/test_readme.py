@@ -60,7 +60,11 @@ def test_table_over_seeds_is_that_of_the_metrics(name: str) -> None:
     ("name", "said"),
     [
         ("region", "{dead} of {trials} trials of the search learn nothing"),
-        ("region", "training fails from about {separating[threshold][value]:.0f} on"),
+        (
+            "region",
+            "training fails from about {separating[threshold][value]:.0f} on (95% interval "
+            "{separating[threshold][low]:.0f} to {separating[threshold][high]:.0f})",
+        ),
         ("revival", "{learned} of {evaluations} trials that died learn"),
         (
             "sweep",
