@@ -52,7 +52,7 @@ class Attack:
         self.faults: list[str] = []
         self.clone = bare_clone(folder / "project")
         self.clone.set(data__train_images=640, data__test_images=200, sweep__n_trials=8, run__workers=2)
-        (self.clone.folder / "data").mkdir()
+        (self.clone.folder / "data").mkdir(exist_ok=True)
         (self.clone.folder / mnist.FOLDER).symlink_to(ROOT / mnist.FOLDER)
         start = time.monotonic()
         self.clone.run(*SWEEP)
