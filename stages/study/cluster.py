@@ -43,7 +43,7 @@ class Cluster:
         trial_name = f"{trial.__module__}:{trial.__name__}"
         project = Project(_packed(PROJECT), data, trial_name, settings.model_dump_json(), determinants)
         self._project = project.name
-        self._unfit: set[str] = set()
+        self._unfit: set[str] = set()  # addresses of workers that get no trial
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what goes wrong is said here, in one line
         try:
             self._client = distributed.Client(address, timeout=10)
@@ -53,8 +53,9 @@ class Cluster:
         with suppress(OSError):  # of a worker that dies meanwhile
             self._client.register_plugin(project, name=project.name)
             workers = self._client.run(_unfit, project.name, on_error="ignore")
-        for unfit in filter(None, workers.values()):
-            self._say(unfit)
+        for address, unfit in workers.items():
+            if unfit:
+                self._say(address, unfit)
         if workers and all(workers.values()):
             self._client.close()
             raise InputError(f"{self._named}: no worker is ready")
@@ -69,7 +70,14 @@ class Cluster:
         futures = {}
 
         def submit(number: int) -> None:
-            futures[self._client.submit(_evaluate, self._project, tasks[number], pure=False)] = number
+            # A worker that gets none is idle, and Dask would ask it first, again and again: the others are named.
+            # Should they die, any worker may have the task.
+            with self._alive():
+                workers = self._client.nthreads() if self._unfit else ()
+                fit = [address for address in workers if address not in self._unfit]
+                prefer = {"workers": fit, "allow_other_workers": True} if fit else {}
+                future = self._client.submit(_evaluate, self._project, tasks[number], pure=False, **prefer)
+            futures[future] = number
 
         for number in tasks:
             submit(number)
@@ -82,8 +90,8 @@ class Cluster:
                         result = future.result()
                 except distributed.scheduler.KilledWorker:
                     raise WorkerDied(number, tasks[number]) from None
-                if isinstance(result, str):
-                    self._say(result)
+                if isinstance(result, tuple):
+                    self._say(*result)
                     submit(number)
                 else:
                     yield number, result
@@ -110,10 +118,10 @@ class Cluster:
                 f"{self._named}: the scheduler is gone; what is finished is kept, the next run goes on from there"
             ) from None
 
-    def _say(self, unfit: str) -> None:
-        if unfit not in self._unfit:
-            self._unfit.add(unfit)
-            print(f"{self._named}: {unfit}: it gets no trial", flush=True)
+    def _say(self, address: str, unfit: str) -> None:
+        if address not in self._unfit:
+            self._unfit.add(address)
+            print(f"{self._named}: {address}: {unfit}: it gets no trial", flush=True)
 
     def __enter__(self) -> "Cluster":
         return self
@@ -140,7 +148,7 @@ class Project(distributed.WorkerPlugin):
         try:
             self._ready(worker)
         except (Exception, SystemExit) as error:  # whatever it lacks
-            self.unfit = f"{worker.address}: {error}"
+            self.unfit = str(error)
 
     def _ready(self, worker: distributed.Worker) -> None:
         if worker.state.nthreads != 1:  # torch's random numbers and number of threads are those of the process
@@ -168,18 +176,18 @@ class Project(distributed.WorkerPlugin):
         self.evaluate = lambda task: timed(evaluation, task)
 
 
-def _evaluate(project: str, task: dict) -> dict | str:
-    """The result, or why this worker has none to give: then the task is for another one."""
+def _evaluate(project: str, task: dict) -> dict | tuple[str, str]:
+    """The result, or this worker's address and why it has none to give: then the task is for another one."""
     worker: Any = distributed.get_worker()
     if unfit := _unfit(project, worker):
         time.sleep(1)  # a moment for another worker to take it
-        return unfit
+        return worker.address, unfit
     return worker.plugins[project].evaluate(task)
 
 
 def _unfit(project: str, dask_worker: distributed.Worker) -> str | None:
     plugin: Any = dask_worker.plugins.get(project)
-    return plugin.unfit if plugin else f"{dask_worker.address}: has not been set up"
+    return plugin.unfit if plugin else "has not been set up"
 
 
 # Neither the scheduler nor a worker can import this module: it is sent by value. Dask tries pickle first, which sends a
