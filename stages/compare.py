@@ -8,4 +8,5 @@ from stages.settings.params import Params
 def main(settings: Params, name: str) -> None:
     comparison = settings.comparisons[name]
     points = settings.points(comparison)
-    compare_over_seeds(name, settings, points, comparison.seeds, LenetTrial, comparison.reference)
+    seeds = {point: comparison.seeds_of(point) for point in points}
+    compare_over_seeds(name, settings, points, seeds, LenetTrial, comparison.reference)

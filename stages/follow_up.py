@@ -21,7 +21,7 @@ def main(settings: Params, name: str) -> None:
     """Writes metrics/{name}.json and plots/{name}.csv: there each trial as it was in the sweep, then its follow-ups."""
     follow_up, threshold = settings.follow_ups[name], settings.region.threshold
     table = tables.read(Path("plots/sweep.csv"))
-    rows = select(table, follow_up.trials, threshold)
+    rows = select(table, follow_up.trials, threshold, settings.normalizations["standard"].mean[0])
     plan = points(rows, follow_up, settings)
     results = store.results(runner.run(name, settings, Points(plan), LenetTrial))
 
@@ -35,6 +35,6 @@ def main(settings: Params, name: str) -> None:
         for told, result in zip(plan[seeds], results[seeds], strict=True):
             lines.append([*trial, "follow_up", told["seed"], *(result[figure] for figure in figures)])
     files.write_csv(Path(f"plots/{name}.csv"), [*columns, "evaluation", "seed", *figures], lines)
-    metrics = summary(rows, results, silent, threshold)
+    metrics = summary(rows, results, silent, threshold, settings.rule.confidence)
     files.write_json(Path(f"metrics/{name}.json"), metrics)
     print(f"{name}: {metrics['learned']} of {metrics['evaluations']} trials learned")

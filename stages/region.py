@@ -1,4 +1,4 @@
-"""Stage `region`: which part of the (mean, std) plane trains, what separates it from the rest, and how flat it is."""
+"""Stage `region`: where training fails, over seeds, and what falls silent there."""
 
 from pathlib import Path
 
@@ -6,35 +6,42 @@ import numpy as np
 
 from stages.common import files
 from stages.evidence import boundary_figure, figures, tables
-from stages.evidence.boundary import Boundary, Pixels, extent, plane, separate
-from stages.evidence.plateau import OverSeeds, Trials, describe
+from stages.evidence.boundary import Pixels, Trials, agreement, average, describe, fit_seeds, slope
 from stages.settings.params import Params
 
 DPI = 150
 
 
 def main(settings: Params) -> None:
-    space, seed = settings.sweep.space, settings.region.seed
-    trials = Trials.of(tables.read(Path("plots/sweep.csv")), settings.region.threshold)
+    threshold = settings.region.threshold
     train = files.read_json(Path("metrics/statistics.json"))["train"]
     pixels = Pixels(train["mean"], train["std"])
-    accuracy = files.read_json(Path("metrics/one_epoch.json"))["standard"]["accuracy"]
-    standard = OverSeeds(accuracy["mean"], accuracy["std"], accuracy["n"])
+    trials, full = (Trials.of(tables.read_compared(name), threshold) for name in ("boundary", "boundary_full"))
+    rows = tables.read(Path("plots/sweep.csv"))
+    sweep = Trials.of(rows, threshold)
+    silent = {column: tables.numbers(rows, column) for column in rows[0] if "_silent_" in column}
 
-    metrics = separate(trials.points, trials.dead, pixels, settings.region)
-    separating = metrics["separating"]
-    # Where nothing separates, the table and the picture show the first quantity.
-    quantity = separating["quantity"] or next(iter(metrics["quantities"]))
-    boundary = Boundary(pixels, quantity).fit(trials.points, trials.dead)
-    cells = plane(space)
-    if separating["quantity"]:
-        separating |= extent(boundary, trials.points, trials.dead, cells.reshape(-1, 2), seed)
-    files.write_json(Path("metrics/region.json"), metrics | describe(trials, pixels, standard, settings.region))
+    rules = fit_seeds(trials, pixels)
+    rule = average(rules.values()) if rules else None
+    of_sweep = {
+        "trials": len(sweep.dead),
+        "dead": int(sweep.dead.sum()),
+        "learned": int((~sweep.dead).sum()),
+        "slope": slope(sweep, rule, pixels),
+        "silent": {
+            kind: {name: np.median(shares[which]) if which.any() else None for name, shares in silent.items()}
+            for kind, which in (("learned", ~sweep.dead), ("died", sweep.dead))
+        },
+    }
+    metrics = describe(trials, rules, pixels, settings.rule.confidence)
+    metrics |= {"learned_above": threshold, "full_size": agreement(trials, full), "sweep": of_sweep}
+    files.write_json(Path("metrics/region.json"), metrics)
 
-    columns = {"number": trials.number} | trials.places(pixels) | {quantity: np.exp(boundary.scores(trials.points))}
-    columns |= {"accuracy": trials.accuracy, "learned": ~trials.dead * 1} | trials.silent
-    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
-    files.write_csv(Path("plots/region.csv"), list(columns), rows)
-    figure = boundary_figure.draw(trials, boundary, separating, cells, standard, space, settings.normalizations)
+    columns = {"number": np.arange(len(rows)), "mean": sweep.mean, "std": sweep.std}
+    columns |= {"input_mean": (pixels.mean - sweep.mean) / sweep.std, "input_std": pixels.std / sweep.std}
+    columns |= {"accuracy": sweep.accuracy, "learned": ~sweep.dead * 1} | silent
+    table = zip(*(values.tolist() for values in columns.values()), strict=True)
+    files.write_csv(Path("plots/region.csv"), list(columns), table)
+    figure = boundary_figure.draw(trials, rules, sweep, pixels, settings.sweep.space, settings.normalizations)
     figures.save(figure, Path("plots/region.png"), DPI)
-    print(f"region: {(~trials.dead).sum()} of {len(trials.dead)} trials learned, separated by {separating['quantity']}")
+    print(f"region: {trials.dead.sum()} of {len(trials.dead)} trials at the boundary died")

@@ -82,7 +82,11 @@ def numbers(parameters: dict[str, Any]) -> str:
 
 def compared(comparison: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The points of a comparison, the reference first, each with `told`, the parameters that not all of them share."""
-    points = {name: {"difference": None, "by_epoch": None} | comparison[name] for name in comparison if name != "seeds"}
+    points = {
+        name: {"difference": None, "loss_difference": None, "by_epoch": None} | comparison[name]
+        for name in comparison
+        if name != "seeds"
+    }
     shared = set.intersection(*(set(point["parameters"].items()) for point in points.values()))
     for point in points.values():
         point["told"] = {key: value for key, value in point["parameters"].items() if (key, value) not in shared}

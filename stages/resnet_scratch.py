@@ -21,7 +21,7 @@ def main(settings: Params) -> None:
         points[name] = norms[point.normalization].parameters() | told
     seeded = {name: point | {"seed": settings.resnet.seed} for name, point in points.items()}
     judged = settings.model_copy(update={"rule": settings.rule.model_copy(update={"margin": scratch.margin})})
-    compare_over_seeds("resnet_scratch", judged, seeded, scratch.seeds, ScratchTrial)
+    compare_over_seeds("resnet_scratch", judged, seeded, dict.fromkeys(seeded, scratch.seeds), ScratchTrial)
     differences = invariances(settings)
     files.write_json(Path("metrics/resnet_invariance.json"), differences)
     files.write_csv(

@@ -22,7 +22,9 @@ def main(settings: Params, name: str) -> None:
         [trial.user_attrs["accuracy"] for trial in trials],
         settings.contour,
         settings.region.threshold,
+        *figures.SCALE,
         within=(axes[x], axes[y]),
+        interpolated=False,
     )
     default = PYTORCH | settings.told(search.train)
     if x in default and y in default:

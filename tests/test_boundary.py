@@ -1,6 +1,5 @@
-"""What separates learning from dying: found where it is known, priced on unseen trials, whole on any study."""
+"""Where training fails: found where it is known, by seed and over seeds, and whole on any table."""
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -8,173 +7,172 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
-from sklearn.metrics import roc_auc_score
+from scipy import optimize, stats
 
-from stages import region
-from stages.evidence import boundary
-from stages.evidence.boundary import ADJUSTED, Boundary, Pixels, quantities
-from stages.evidence.plateau import OverSeeds, best_by_luck
+from stages import contour, region
+from stages.evidence import boundary, boundary_figure
+from stages.evidence.boundary import Pixels, Rule, Trials, agreement, average, describe, fit, fit_seeds, slope
 from stages.settings import params
 
 PIXELS = Pixels(0.13066, 0.308108)
-MU, SIGMA = PIXELS
-SETTINGS = params.Region(threshold=0.5, plateau=0.005, folds=5, seed=1)
-RANDOM = np.random.default_rng(5)
-MEAN, STD = RANDOM.uniform(-10, 10, 60), np.exp(RANDOM.uniform(np.log(0.1), np.log(10), 60))
-POINTS = np.column_stack([MEAN, STD])
-SINGLE = [name for name in quantities(POINTS, PIXELS) if name != ADJUSTED]
+SETTINGS = params.load(ROOT / "params.yaml")
+DESIGN = [(told["mean"], told["std"]) for told in SETTINGS.points(SETTINGS.comparisons["boundary"]).values()]
+TRUE = {seed: Rule(threshold, 0.12, 1.25) for seed, threshold in enumerate((9.5, 10, 10.5, 11))}
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boundary, "BOOTSTRAPS", 50)
-    monkeypatch.setattr(boundary, "REPEATS", 2)
+def made(rules: dict[int, Rule], noise: float = 0.05, design: list = DESIGN) -> Trials:
+    """Trials of each seed at the design's points, of which those die that the seed's rule says, up to noise."""
+    random, parts = np.random.default_rng(3), []
+    mean, std = np.array(design).T
+    for seed, rule in rules.items():
+        own = Trials(mean, std, np.full(len(mean), seed), np.zeros(len(mean)), np.zeros(len(mean), bool))
+        limit = rule.limit(std, mean < PIXELS.mean, PIXELS) * np.exp(random.normal(0, noise, len(mean)))
+        dead = own.distance(PIXELS) > limit
+        parts.append(own._replace(dead=dead, accuracy=np.where(dead, 0.11, 0.9)))
+    return Trials(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
-def run(folder: Path, monkeypatch: pytest.MonkeyPatch, mean, std, accuracy, standard) -> dict:
-    """The stage's metrics for a table of trials."""
+def test_rule_is_found_over_seeds_and_by_seed() -> None:
+    trials = made(TRUE)
+    rules = fit_seeds(trials, PIXELS)
+    for seed, rule in rules.items():
+        assert rule.threshold == pytest.approx(TRUE[seed].threshold, rel=0.08)
+    result = describe(trials, rules, PIXELS, 0.95)
+    for name, truth in zip(Rule._fields, (10.25, 0.12, 1.25), strict=True):
+        found = result["rule"][name]
+        assert found["low"] < truth < found["high"]
+    assert result["rule"]["side_factor"]["low"] > 1  # a law, not an accident of a seed
+    assert result["seeds_move"] == pytest.approx(11 / 9.5, rel=0.06)
+    assert (result["trials"], result["dead"], result["seeds"]) == (200, trials.dead.sum(), 4)
+
+
+def test_accident_of_one_seed_is_no_law() -> None:
+    sides = {0: Rule(10, 0.12, 1.25), 1: Rule(10, 0.12, 0.95), 2: Rule(10, 0.12, 0.9), 3: Rule(10, 0.12, 1.1)}
+    factor = describe(trials := made(sides), fit_seeds(trials, PIXELS), PIXELS, 0.95)["rule"]["side_factor"]
+    assert factor["low"] < 1 < factor["high"]
+
+
+def test_intervals_are_those_of_students_t_over_the_seeds() -> None:
+    trials = made(TRUE)
+    rules = fit_seeds(trials, PIXELS)
+    found = describe(trials, rules, PIXELS, 0.95)["rule"]["threshold"]
+    logarithms = np.log([rule.threshold for rule in rules.values()])
+    low, high = stats.ttest_1samp(logarithms, 0).confidence_interval(0.95)
+    assert [found[key] for key in ("value", "low", "high")] == pytest.approx(
+        np.exp([logarithms.mean(), low, high]).tolist()
+    )
+
+
+def test_rule_is_that_of_the_likelihood_maximized_directly() -> None:
+    trials = made({0: TRUE[0]}, noise=0.1)
+    side = np.where(trials.mean < PIXELS.mean, 0.5, -0.5)
+    columns = np.column_stack([np.log(trials.distance(PIXELS)), np.log(trials.std / PIXELS.std), side])
+
+    def loss(weights: np.ndarray) -> float:
+        margin = np.where(trials.dead, 1, -1) * (columns @ weights[:3] + weights[3])
+        return np.logaddexp(0, -margin).sum() + weights[:3] @ weights[:3] / 2 / boundary.REGULARIZATION
+
+    slope, of_std, of_side, constant = optimize.minimize(loss, np.zeros(4), method="BFGS", options={"gtol": 1e-6}).x
+    assert fit(trials, PIXELS) == pytest.approx(
+        (np.exp(-constant / slope), -of_std / slope, np.exp(-of_side / slope)), rel=1e-3
+    )
+
+
+def test_error_on_an_unseen_seed_is_that_of_the_other_seeds_rule() -> None:
+    trials = made(TRUE | {4: Rule(12.5, 0.12, 1.25)})
+    rules = fit_seeds(trials, PIXELS)
+    errors = describe(trials, rules, PIXELS, 0.95)["errors"]
+    by_hand = []
+    for seed in TRUE | {4: None}:
+        part = trials.part(trials.seed == seed)
+        others = [rule for other, rule in rules.items() if other != seed]
+        threshold = np.prod([rule.threshold for rule in others]) ** (1 / 4)
+        exponent = np.mean([rule.std_exponent for rule in others])
+        root = np.prod([rule.side_factor for rule in others]) ** (1 / 8)
+        limit = threshold * (part.std / PIXELS.std) ** exponent * np.where(part.mean < PIXELS.mean, root, 1 / root)
+        by_hand.append(((np.abs(part.mean - PIXELS.mean) / PIXELS.std > limit) != part.dead).mean())
+    assert errors["unseen_seed"] == pytest.approx(np.mean(by_hand))
+    assert errors["unseen_seed"] > errors["own"] > 0
+
+
+def test_means_at_which_training_fails_are_those_that_the_rule_says() -> None:
+    rule, std = TRUE[1], np.array([0.1, 1, 10])
+    for means, step in zip(rule.means(std, PIXELS), (-0.01, 0.01), strict=True):
+        nothing = np.zeros(3)
+        assert rule.dies(Trials(means + step, std, nothing, nothing, nothing), PIXELS).all()
+        assert not rule.dies(Trials(means - step, std, nothing, nothing, nothing), PIXELS).any()
+    assert average(TRUE.values()).threshold == pytest.approx((9.5 * 10 * 10.5 * 11) ** 0.25)
+
+
+def test_slope_compares_trials_near_the_data_with_those_before_the_limit() -> None:
+    mean = np.linspace(-6, 6, 121)
+    distance = np.abs(mean - PIXELS.mean) / PIXELS.std
+    trials = Trials(mean, np.full(121, PIXELS.std), mean * 0, 0.98 - 0.001 * distance, distance > 10)
+    rule = Rule(10, 0, 1)
+    found = slope(trials, rule, PIXELS)
+    near, last = distance <= 2, (distance > 7.5) & (distance <= 10)
+    assert found["near"] == {"median": pytest.approx(np.median(trials.accuracy[near])), "n": near.sum()}
+    assert found["before_limit"] == {"median": pytest.approx(np.median(trials.accuracy[last])), "n": last.sum()}
+
+
+def test_full_size_trials_are_compared_with_those_of_the_same_point_and_seed() -> None:
+    trials = made(TRUE)
+    full = trials.part(np.arange(200) % 20 == 0)
+    assert agreement(trials, full) == {"trials": 10, "agree": 10}
+    assert agreement(trials, full._replace(dead=~full.dead)) == {"trials": 10, "agree": 0}
+    assert agreement(trials, full._replace(seed=full.seed + 10)) == {"trials": 0, "agree": 0}
+
+
+@pytest.mark.parametrize("died", [0, 1])
+def test_without_both_kinds_there_is_no_rule(died: int) -> None:
+    trials = made(TRUE)
+    trials = trials._replace(dead=np.full(200, bool(died)))
+    assert fit_seeds(trials, PIXELS) == {}
+    assert describe(trials, {}, PIXELS, 0.95)["rule"] is None
+    inside_out = made(TRUE)._replace(dead=~made(TRUE).dead)
+    assert fit(inside_out, PIXELS) is None
+
+
+def lay(folder: Path, trials: Trials, accuracy: list[float]) -> None:
+    """Made-up results that the stage reads: of `boundary` and its full-size trials, and a sweep of these accuracies."""
     shutil.copy(ROOT / "params.yaml", folder)
     for name in ("plots", "metrics"):
         (folder / name).mkdir()
-    rows = [f"{n},{m},{s},{a}" for n, (m, s, a) in enumerate(zip(mean, std, accuracy, strict=True))]
-    (folder / "plots/sweep.csv").write_text("\n".join(["number,mean,std,accuracy", *rows]))
-    (folder / "metrics/statistics.json").write_text(json.dumps({"train": {"mean": MU, "std": SIGMA}}))
-    (folder / "metrics/one_epoch.json").write_text(json.dumps({"standard": {"accuracy": standard}}))
-    monkeypatch.chdir(folder)
-    region.main(params.load())
-    return json.loads((folder / "metrics/region.json").read_text())
+    for entry in ("boundary", "boundary_full"):
+        points = {f"{m:g}, {s:g}": {"parameters": {"mean": m, "std": s}} for m, s in zip(*trials[:2], strict=True)}
+        rows = [f'{t},"{m:g}, {s:g}",{a}' for m, s, t, a in zip(*trials[:4], strict=True)]
+        (folder / f"metrics/{entry}.json").write_text(json.dumps(points | {"seeds": 4}))
+        (folder / f"plots/{entry}.csv").write_text("\n".join(["seed,point,accuracy", *rows]))
+    of_sweep = [f"{n},{n - 3},1,{each},0.5" for n, each in enumerate(accuracy)]
+    (folder / "plots/sweep.csv").write_text("\n".join(["number,mean,std,accuracy,conv2_silent_after", *of_sweep]))
+    (folder / "metrics/statistics.json").write_text(json.dumps({"train": PIXELS._asdict()}))
 
 
-@pytest.mark.parametrize("name", SINGLE)
-def test_quantity_that_decides_is_found(name: str) -> None:
-    # Means near the pixels' own: far from them, offset and root mean square are one.
-    points = POINTS / (10, 1)
-    scores = quantities(points, PIXELS)[name][:, 0]
-    result = boundary.separate(points, scores > np.median(scores), PIXELS, SETTINGS)
-    assert result["separating"]["quantity"] == name
-    assert (result["quantities"][name]["auc"], result["quantities"][name]["training_error"]) == (1, 0)
-    assert result["quantities"][name]["cross_validated_error"] < 0.05
-    assert result["separating"]["nested_error"] < 0.1
-
-
-def test_influence_of_std_and_side_is_found() -> None:
-    random = np.random.default_rng(11)
-    mean, std = random.uniform(-10, 10, 400), np.exp(random.uniform(np.log(0.1), np.log(10), 400))
-    quantity = np.abs(MU - mean) / SIGMA * (std / SIGMA) ** -0.5 * np.where(mean > MU, 1.5, 1)
-    dead = quantity > np.median(quantity)
-    result = boundary.separate(np.column_stack([mean, std]), dead, PIXELS, SETTINGS)
-    fitted = result["quantities"][ADJUSTED]
-    assert result["separating"]["quantity"] == ADJUSTED
-    assert fitted["std_exponent"]["value"] == pytest.approx(-0.5, abs=0.1)
-    assert fitted["side_factor"]["value"] == pytest.approx(1.5, abs=0.25)
-    assert fitted["std_exponent"]["low"] <= -0.5 <= fitted["std_exponent"]["high"] < 0
-
-
-def test_what_separates_nothing_gets_the_error_of_guessing() -> None:
-    dead = np.random.default_rng(3).permutation(np.arange(60) < 30)
-    result = boundary.separate(POINTS, dead, PIXELS, SETTINGS)
-    assert result["separating"]["nested_error"] > 0.3
-
-
-@pytest.mark.parametrize("name", SINGLE)
-def test_threshold_and_auc_are_those_of_brute_force(name: str) -> None:
-    offset = quantities(POINTS, PIXELS)["relative_offset"][:, 0]
-    dead = offset + np.random.default_rng(6).normal(0, 0.5, 60) > 2
-    rule = Boundary(PIXELS, name).fit(POINTS, dead)
-    scores = rule.scores(POINTS)
-    errors = [((scores > cut) != dead).sum() for cut in np.sort(scores)[:-1]]
-    assert (rule.predict(POINTS) != dead).sum() == min(errors)
-    pairs = scores[dead][:, None] > scores[~dead][None, :]
-    assert boundary.separate(POINTS, dead, PIXELS, SETTINGS)["quantities"][name]["auc"] == pytest.approx(pairs.mean())
-    assert roc_auc_score(dead, rule.decision_function(POINTS)) == pytest.approx(pairs.mean())
-
-
-def test_threshold_never_parts_trials_of_the_same_value() -> None:
-    scores, dead = np.array([1.0, 2, 2, 2, 3]), np.array([False, False, True, True, True])
-    assert boundary.fewest_errors(scores, dead) == 1.5
-
-
-def test_area_is_that_of_the_strip_of_means() -> None:
-    cells = boundary.plane(params.load(ROOT / "params.yaml").sweep.space).reshape(-1, 2)
-    dead = np.abs(MU - MEAN) / SIGMA > 12
-    result = boundary.extent(Boundary(PIXELS).fit(POINTS, dead), POINTS, dead, cells, seed=1)
-    assert result["area"]["value"] == pytest.approx(2 * result["threshold"]["value"] * SIGMA / 20, abs=0.0015)
-    assert result["band"]["low"] <= 12 <= result["band"]["high"]
-    assert result["band"]["trials"] == 0
-    assert result["area"]["low"] <= result["area"]["value"] <= result["area"]["high"]
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_threshold_lies_within_the_band_of_doubt_and_all_beyond_it_is_certain(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    offset = np.abs(MU - MEAN) / SIGMA
-    dead = offset * np.exp(random.normal(0, random.uniform(0, 2), 60)) > 12
-    rule = Boundary(PIXELS).fit(POINTS, dead)
-    result = boundary.extent(rule, POINTS, dead, POINTS, seed=1)
-    band, scores = result["band"], np.exp(rule.scores(POINTS))
-    assert band["low"] <= result["threshold"]["value"] <= band["high"]
-    assert not dead[scores < band["low"] * (1 - 1e-9)].any()
-    assert dead[scores > band["high"] * (1 + 1e-9)].all()
-    assert band["area_low"] <= result["area"]["value"] <= band["area_high"] + 1 / 60
-
-
-def test_best_of_equally_good_trials_is_what_luck_explains() -> None:
-    accuracy = np.random.default_rng(2).normal(0.98, 0.001, 50).max()
-    result = best_by_luck(accuracy, OverSeeds(0.98, 0.001, 1000), 50, seed=1)
-    assert result["by_luck"]["median"] == pytest.approx(2.2, abs=0.1)  # 50 draws: Phi(x) = 0.5 ** (1 / 50), x = 2.204
-    assert 0.01 < result["by_luck"]["share"] < 0.99
-    better = best_by_luck(accuracy + 0.005, OverSeeds(0.98, 0.001, 1000), 50, seed=1)
-    assert better["by_luck"]["share"] < 0.001
-
-
-def test_stage_describes_the_plateau_and_repeats_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dead = np.abs(MU - MEAN) / SIGMA > 11
-    accuracy = np.where(dead, 0.1028, 0.985 - np.abs(MEAN) / 100)
-    result = run(tmp_path, monkeypatch, MEAN, STD, accuracy, {"mean": 0.985, "std": 0.001, "n": 8})
-    on = np.abs(MEAN) <= 0.5
-    assert (result["trials"], result["learned"], result["dead"]) == (60, (~dead).sum(), dead.sum())
-    assert result["plateau"]["trials"] == on.sum()
-    assert result["plateau"]["accuracy"]["median"] == pytest.approx(np.median(accuracy[on]), abs=1e-6)
-    assert result["best"]["above_standard"] == pytest.approx((accuracy.max() - 0.985) / 0.001, abs=1e-5)
-    with (tmp_path / "plots/region.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["learned"] for row in rows] == [str(int(value)) for value in ~dead]
-    assert float(rows[0]["input_mean"]) == pytest.approx((MU - MEAN[0]) / STD[0], abs=1e-6)
-    written = [
-        (tmp_path / name).read_bytes() for name in ("metrics/region.json", "plots/region.csv", "plots/region.png")
-    ]
-    region.main(params.load())
-    assert written == [
-        (tmp_path / name).read_bytes() for name in ("metrics/region.json", "plots/region.csv", "plots/region.png")
-    ]
-
-
-@pytest.mark.parametrize(
-    "accuracy",
-    [
-        [0.98],
-        [0.1],
-        [0.98] * 6,
-        [0.1] * 6,
-        [0.1] + [0.98] * 5,
-        [0.1, 0.1] + [0.98] * 4,
-        [0.1] * 3 + [0.98] * 3,
-        [1.0, 0.0],
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("std", [0.001, 0.0, None])
-def test_small_studies_leave_out_what_they_cannot_say(
-    accuracy: list[float], std: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("accuracy", [[0.1, 0.97, 0.98, 0.98, 0.1], [0.98], [0.1]], ids=str)
+@pytest.mark.parametrize("seeds", [4, 1, 0])
+def test_stage_says_what_it_can_and_repeats_itself(
+    seeds: int, accuracy: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    n = len(accuracy)
-    monkeypatch.setattr(boundary, "CELLS", (50, 20))
-    result = run(
-        tmp_path, monkeypatch, MEAN[:n], STD[:n], accuracy, {"mean": 0.98, "std": std, "n": 1 if std is None else 2}
-    )
-    rarer = min(result["learned"], result["dead"])
-    assert result["learned"] == sum(value > 0.5 for value in accuracy)
-    assert (result["separating"]["quantity"] is None) == (rarer < 2)
-    assert (result["quantities"]["offset"]["auc"] is None) == (rarer < 1)
-    assert (result["best"]["above_standard"] is None) == (not std)
-    assert (tmp_path / "plots/region.png").exists()
+    trials = made({seed: TRUE[seed] for seed in range(max(1, seeds))})
+    if not seeds:
+        trials = trials._replace(accuracy=np.full(len(trials.dead), 0.9))
+    lay(tmp_path, trials, accuracy)
+    monkeypatch.chdir(tmp_path)
+    names = ("metrics/region.json", "plots/region.csv", "plots/region.png", "plots/contour.png")
+
+    def run() -> list[bytes]:
+        for stage in (region, contour):
+            stage.main(params.load())
+        return [Path(name).read_bytes() for name in names]
+
+    written = run()
+    metrics = json.loads(written[0])
+    assert run() == written
+    assert (metrics["rule"] is None) == (seeds == 0)
+    assert metrics["sweep"]["learned"] == sum(each > 0.5 for each in accuracy)
+    assert metrics["full_size"]["trials"] == len(trials.dead)
+    if seeds == 1:
+        assert metrics["rule"]["threshold"]["low"] is None
+    pixels, rules = boundary_figure.read()
+    assert pixels == PIXELS
+    assert len(rules) == seeds

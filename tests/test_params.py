@@ -1,5 +1,6 @@
 """Bad input: one clear line, before any work, and nothing that was there is touched."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from stages.settings import params
 
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 # They need no device, or first the results of others.
-NO_DEVICE = ("download", "statistics", "contour", "region", "fold", "follow_up", "report")
+NO_DEVICE = ("download", "statistics", "contour", "curves", "map", "region", "fold", "follow_up", "report")
 ENTRY = {"compare": "one_epoch", "follow_up": "revival", "search": "initialization"}  # that a stage is given
 
 BAD = [
@@ -69,11 +70,17 @@ BAD = [
     ),
     ("rule.margin", 0, "greater than 0"),
     ("comparisons.one_epoch.seeds", 0, "greater than or equal to 1"),
-    ("comparisons.one_epoch.normalizations", ["none", "zero_one"], "must have standard, its reference, and another"),
+    ("comparisons.one_epoch.normalizations", ["zero_one"], "must have standard, its reference, and another"),
     ("comparisons.one_epoch.normalizations", ["standard", "nothing"], "none of normalizations: bytes, extreme, far"),
-    ("comparisons.one_epoch.points", {"none": {"mean": 0, "std": 1}}, "must have another name"),
+    ("comparisons.one_epoch.points", {"zero_one": {"mean": 0, "std": 1}}, "must have another name"),
     ("comparisons.one_epoch.points", {"bad": {"mean": 0}}, "a normalization by name, or mean and std"),
     ("comparisons.one_epoch.points", {"bad": {"normalization": "none", "epoch": 2}}, "accepted here: train_images"),
+    ("comparisons.one_epoch.points", {"more": {"normalization": "none", "seeds": 65}}, "must be at most seeds (64)"),
+    ("comparisons.one_epoch.grid", {"normalization": ["nothing"]}, "none of normalizations: bytes, extreme, far"),
+    ("comparisons.one_epoch.grid", {"mean": [0, 1]}, "a normalization by name, or mean and std"),
+    ("comparisons.plateau.grid.std", [1, 0], "greater than 0"),
+    ("comparisons.boundary.sides.above", [1, 2], "below and above must have a mean for each std"),
+    ("comparisons.rates_sgd.reference", "standard", "must have standard, its reference, and another"),
     ("comparisons.one_epoch.train", {"start": "nothing"}, "none of normalizations: bytes, extreme, far"),
     ("comparisons.Two words", {"normalizations": ["standard", "none"], "seeds": 1}, "pattern"),
     ("follow_ups.revival.trials.kind", "dead", "'died'"),
@@ -240,6 +247,54 @@ def test_points_of_a_comparison_have_all_that_a_trial_is_told() -> None:
     assert points["standard"] == {"mean": 0.1307, "std": 0.3081} | sgd
     assert points["sgd"] == {"mean": 0.0, "std": 1 / 255} | sgd | {"lr": 0.1}
     assert points["numbers"] == {"mean": 5.0, "std": 0.5} | sgd | {"seed": 7}
+
+
+def comparison(**keys: object) -> tuple[params.Comparison, dict[str, params.Parameters]]:
+    given = params.Comparison.model_validate({"seeds": 4} | keys)
+    return given, params.load(ROOT / "params.yaml").points(given)
+
+
+def test_grid_has_all_combinations_and_no_point_twice() -> None:
+    _, points = comparison(normalizations=["standard"], grid={"mean": [0, 0.1307], "std": [0.3081, 1]})
+    assert list(points) == ["standard", "mean 0, std 0.3081", "mean 0, std 1", "mean 0.1307, std 1"]
+    assert (points["mean 0, std 1"]["mean"], points["mean 0, std 1"]["std"]) == (0, 1)
+    _, rates = comparison(reference=None, grid={"lr": [0.1, 1], "normalization": ["none"], "init": ["zero_bias"]})
+    assert [point["lr"] for point in rates.values()] == [0.1, 1]
+    assert all(point["std"] == 1 / 255 and point["init"] == "zero_bias" for point in rates.values())
+
+
+def test_sides_approach_the_means_at_which_training_fails() -> None:
+    sides = {"mean": 0.1, "factors": [0.5, 1], "std": [1, 3], "below": [-0.9, -1.9], "above": [2.1, 4.1]}
+    _, points = comparison(reference=None, sides=sides)
+    expected = [(-0.4, 1), (-0.9, 1), (-0.9, 3), (-1.9, 3), (1.1, 1), (2.1, 1), (2.1, 3), (4.1, 3)]
+    assert [(point["mean"], point["std"]) for point in points.values()] == expected
+
+
+def test_best_is_that_of_the_sweep() -> None:
+    """The comparison `best` names the numbers of the trial that the search found."""
+    best = json.loads((ROOT / "metrics/sweep.json").read_text())["best"]
+    point = params.load(ROOT / "params.yaml").comparisons["best"].points["best"]
+    assert (point.mean, point.std) == (best["mean"], best["std"])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_rate_is_the_best_on_held_out_images(optimizer: str) -> None:
+    path = ROOT / f"metrics/rates_{optimizer}.json"
+    if not path.exists():
+        pytest.skip(f"compare@rates_{optimizer} has not run yet")
+    tried = [each for each in json.loads(path.read_text()).values() if isinstance(each, dict)]
+    settings = params.load(ROOT / "params.yaml")
+    points = settings.points(settings.comparisons[f"optimizer_{optimizer}"])
+    for told in points.values():
+        at = {name: told[name] for name in ("mean", "std")}
+        rates = {
+            each["parameters"]["lr"]: each["accuracy"]["mean"]
+            for each in tried
+            if {name: each["parameters"][name] for name in at} == pytest.approx(at, abs=1e-6)
+        }
+        chosen = [each["lr"] for each in points.values() if {name: each[name] for name in at} == at]
+        if max(rates.values()) > settings.region.threshold:  # where no rate learns, none is the best
+            assert max(rates, key=lambda rate: rates[rate]) in chosen
 
 
 def test_trials_of_a_search_are_told_what_its_space_does_not_name() -> None:

@@ -4,6 +4,7 @@ import ast
 import csv
 import functools
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,15 @@ from conftest import ENV, ROOT, Clone
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE["stages"].items()}
-OF_TRIALS = ["contour", "follow_up@revival", "region", "report", "sweep"]  # the stages that more trials are news to
+OF_TRIALS = [
+    "contour",
+    "follow_up@awake",
+    "follow_up@revival",
+    "map",
+    "region",
+    "report",
+    "sweep",
+]  # the stages that more trials are news to
 NO_DEPENDENCY = "stages/settings/"  # it reads the settings and draws progress bars: no result depends on it
 
 
@@ -59,11 +68,10 @@ def test_stages_declare_all_the_code_that_they_run() -> None:
 
 
 def test_every_setting_is_explained_and_read_by_a_stage() -> None:
-    lines = [line for line in (ROOT / "params.yaml").read_text().splitlines() if ":" in line.partition("#")[0]]
+    for section in re.split(r"\n(?=[a-z])", (ROOT / "params.yaml").read_text()):  # in each, a key is explained once
+        explained = re.findall(r"^ *([a-z_]+):.*#", section, re.M) + re.findall(r"^# `([a-z_]+)`", section, re.M)
+        assert set(re.findall(r"^ *([a-z_]+):", section, re.M)) <= set(explained)
     settings = yaml.safe_load((ROOT / "params.yaml").read_text())
-    # Of the second entry of a section on, what is said of the first.
-    known = {"normalizations:", "seeds: 3"}
-    assert [line for line in lines if "#" not in line and line.strip() not in known] == []
     read = {param.split(".")[0] for stage in STAGES.values() for param in stage.get("params", [])}
     assert read == set(settings) - {"run"}
 
@@ -144,10 +152,7 @@ def test_forced_sweep_evaluates_all_trials_again(project: Clone) -> None:
 def test_look_of_a_plot_reruns_no_training(project: Clone) -> None:
     project.set(contour__width=6)
     assert sorted(ran(project.dvc("repro"))) == [
-        "contour",
-        "imagenet_channels",
-        "imagenet_sweep",
-        "search@initialization",
+        *("contour", "imagenet_channels", "imagenet_sweep", "map", "search@initialization")
     ]
 
 
@@ -266,9 +271,16 @@ def test_page_of_plots_has_all_of_them_and_each_renders(project: Clone) -> None:
             "Confusion matrix, zero_one",
             "Trials",
             "Optimization history",
+            "plots/awake.csv",
+            "plots/boundary.csv",
+            "plots/boundary_full.csv",
             "plots/contour.png",
+            "plots/curves.png",
+            "plots/epochs.csv",
+            "plots/map.png",
             "plots/one_epoch.csv",
-            "plots/five_epochs.csv",
+            "plots/plateau.csv",
+            "plots/plateau_sgd.csv",
             "plots/region.png",
             "Silent units",
             "Pixels of MNIST",

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT
+from scipy import stats
 
 from stages.evidence import follow_up, search, seeds
-from stages.evidence.paired import DIFFERENT
+from stages.evidence.paired import YES
 from stages.settings import params
 from stages.settings.params import Change, Parameters
 
@@ -55,6 +56,23 @@ def test_result_of_the_end_alone_is_of_the_last_epoch_where_that_is_known() -> N
     assert next(seeds.rows({"standard": told | {"epochs": 14}}, curves, "standard"))[2] == 14
 
 
+def test_point_with_fewer_seeds_is_compared_at_those_that_it_has() -> None:
+    curves = CURVES | {"short": seeds.read_curves([result(0.4)])}
+    rows = [row[:2] for row in seeds.rows(POINTS, curves, "standard") if row[1] == "short"]
+    assert rows == [(5, "short")]
+    metrics = seeds.summary(POINTS, curves, "standard", SETTINGS.rule)
+    assert metrics["short"]["difference"]["n"] == 1
+    assert metrics["short"]["difference"]["mean"] == pytest.approx(0.4 - 0.8)
+    assert metrics["longer"]["difference"]["n"] == 2
+
+
+def test_without_a_reference_nothing_is_compared() -> None:
+    rows = list(seeds.rows(POINTS, CURVES, None))
+    assert len(rows) == 12
+    assert all(np.isnan(row[5]) for row in rows)
+    assert not any("difference" in point for point in seeds.summary(POINTS, CURVES, None, SETTINGS.rule).values())
+
+
 def test_metrics_compare_the_ends_and_follow_the_epochs() -> None:
     metrics = seeds.summary(POINTS, CURVES, "standard", SETTINGS.rule)
     assert metrics["standard"]["parameters"] == POINTS["standard"]
@@ -64,13 +82,15 @@ def test_metrics_compare_the_ends_and_follow_the_epochs() -> None:
     assert metrics["longer"]["difference"]["mean"] == pytest.approx(0.095)  # each after its own last epoch
     assert metrics["longer"]["difference"]["margin"] == SETTINGS.rule.margin
     assert metrics["short"]["difference"]["n"] == 2
+    assert metrics["longer"]["loss_difference"]["mean"] == 0
+    assert "loss_difference" not in metrics["short"]  # one of its losses is no number
     by_epoch = metrics["longer"]["by_epoch"]
     assert [each["accuracy"] for each in by_epoch.values()] == pytest.approx([0.55, 0.85, 0.945])
     assert [by_epoch[epoch]["difference"] for epoch in (1, 2)] == [0, 0]
     assert np.isnan(by_epoch[3]["difference"])
     even = {name: seeds.read_curves([result(0.9), result(0.8)]) for name in ("standard", "short")}
     even["short"] = seeds.read_curves([result(0.7), result(0.6)])
-    assert seeds.summary(POINTS, even, "standard", SETTINGS.rule)["short"]["difference"]["conclusion"] == DIFFERENT
+    assert seeds.summary(POINTS, even, "standard", SETTINGS.rule)["short"]["difference"]["differs"] == YES
 
 
 def test_columns_are_by_epoch_only_where_there_are_several_and_never_tell_time() -> None:
@@ -112,9 +132,12 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "numbers"), [("died", ["0", "2"]), ("learned", ["1", "3"]), ("best", ["3", "1"])])
+@pytest.mark.parametrize(
+    ("kind", "numbers"),
+    [("died", ["0", "2"]), ("nearest_died", ["4", "2"]), ("learned", ["1", "3"]), ("best", ["3", "1"])],
+)
 def test_follow_up_selects_the_first_of_a_kind(kind, numbers: list[str]) -> None:
-    rows = follow_up.select(ROWS, params.Selection(kind=kind, first=2), threshold=0.5)
+    rows = follow_up.select(ROWS, params.Selection(kind=kind, first=2), threshold=0.5, standard=5)
     assert [row["number"] for row in rows] == numbers
 
 
@@ -133,8 +156,15 @@ def test_follow_up_changes_what_it_names_and_what_that_brings_along() -> None:
 
 def test_metrics_of_a_follow_up_set_both_evaluations_side_by_side() -> None:
     results = [{"accuracy": accuracy, "conv1_silent_after": 0.1} for accuracy in (0.9, 0.1, 0.8, 0.7)]
-    metrics = follow_up.summary(ROWS[:2], results, ["conv1_silent_after"], threshold=0.5)
+    metrics = follow_up.summary(ROWS[:2], results, ["conv1_silent_after"], threshold=0.5, confidence=0.95)
+    # Clopper and Pearson's, by their quantiles of the beta distribution.
+    assert metrics["share"]["low"] == pytest.approx(stats.beta.ppf(0.025, 3, 2))
+    assert metrics["share"]["high"] == pytest.approx(stats.beta.ppf(0.975, 4, 1))
     assert (metrics["trials"], metrics["evaluations"], metrics["learned"]) == (2, 4, 3)
     assert metrics["accuracy"] == {"min": 0.1, "median": 0.75, "max": 0.9}
     assert metrics["silent"] == {"sweep": {"conv1_after": 0.5}, "follow_up": {"conv1_after": 0.1}}
-    assert follow_up.summary([], [], [], 0.5)["accuracy"] is None
+    assert follow_up.summary([], [], [], 0.5, 0.95)["accuracy"] is None
+    all_of_8 = follow_up.summary(ROWS[:2], 8 * results[:1], [], 0.5, 0.95)["share"]
+    assert all_of_8["low"] == pytest.approx(0.025 ** (1 / 8))  # at least 63%
+    waking = [result(0.1, 0.1, 0.9), result(0.1, 0.9, 0.9)]
+    assert follow_up.summary(ROWS[:2], waking, [], 0.5, 0.95)["learned_by_epoch"] == {1: 0, 2: 1, 3: 2}

@@ -1,6 +1,8 @@
-"""The boundary as a picture: where trials learn in the (mean, std) plane, and their accuracy over the quantity."""
+"""The boundary as a picture: where trials fail in the (mean, std) plane, and how accuracy falls towards it."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,103 +10,110 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stages.evidence import figures
-from stages.evidence.boundary import Boundary
-from stages.evidence.plateau import OverSeeds, Trials
-from stages.settings.params import LenetSpace, Norm
+from stages.evidence.boundary import Pixels, Rule, Trials, average
+from stages.settings.params import Interval, LenetSpace, Norm
 
 TICKS = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
-SAFE: dict[str, Any] = {"color": "tab:green", "alpha": 0.12, "linewidth": 0}
-DOUBT: dict[str, Any] = {"color": "tab:orange", "alpha": 0.3, "linewidth": 0}
-THRESHOLD: dict[str, Any] = {"color": "black", "linewidth": 1, "linestyle": "dashed"}
+FAILS: dict[str, Any] = {"color": "tab:gray", "alpha": 0.25, "linewidth": 0}
+
+
+def read() -> tuple[Pixels, dict[int, Rule]]:
+    """What the stages `statistics` and `region` found: the pixels, and the rule of each seed."""
+    train = json.loads(Path("metrics/statistics.json").read_text())["train"]
+    rules = json.loads(Path("metrics/region.json").read_text()).get("by_seed", {})
+    return Pixels(train["mean"], train["std"]), {int(seed): Rule(**rule) for seed, rule in rules.items()}
 
 
 def draw(
     trials: Trials,
-    boundary: Boundary,
-    separating: Mapping[str, Any],
-    plane: np.ndarray,
-    standard: OverSeeds,
+    rules: Mapping[int, Rule],
+    sweep: Trials,
+    pixels: Pixels,
     space: LenetSpace,
     normalizations: Mapping[str, Norm],
 ) -> Figure:
-    """Left the plane, right the accuracy over the quantity of `boundary`.
+    """Above the plane with the trials at the boundary; below, over the same means, the accuracy of the sweep's trials.
 
-    separating: as `boundary.separate` and `boundary.extent` give it; without a band, no boundary is drawn
-    plane:      mean and std of its cells, as `boundary.plane` gives them
+    rules: by seed; without any, no boundary is drawn
     """
-    figure = Figure(figsize=(13, 6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    figures.limit(left, (space.mean, space.std))
-    _scatter(left, trials, *trials.points.T)
-    _accuracy(right, trials, boundary, standard)
-    if "band" in separating:
-        _boundary(left, right, boundary, separating["threshold"]["value"], separating["band"], plane)
-    figures.mark(left, normalizations, size=130)
-    left.set(title="Which normalizations train", xlabel=figures.LABELS["mean"], ylabel=figures.LABELS["std"])
-    right.set(
-        title="What separates those that train", xlabel=axis_label(boundary), ylabel="test accuracy (chance: 0.1)"
-    )
-    for ax in (left, right):
-        figures.label(ax.xaxis)
-        figures.legend(ax, columns=2, below=0.14)
-    figures.label(left.yaxis)
+    figure = Figure(figsize=(10, 10), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    figures.limit(above, (space.mean, space.std))
+    lines(above, rules, pixels, space.std)
+    _shares(above, trials)
+    figures.mark(above, normalizations, size=130)
+    _accuracy(below, sweep)
+    for side in (0, 1) if rules else ():
+        means = np.concatenate([rule.means(_steps(space.std), pixels)[side] for rule in rules.values()])
+        below.axvspan(means.min(), means.max(), **FAILS, label=None if side else "boundary, of any seed and std")
+    above.set(title="Where training fails, over seeds", ylabel=figures.LABELS["std"])
+    below.set(title="How accuracy falls towards it: trials of the search", xlabel=figures.LABELS["mean"])
+    below.set(ylabel="test accuracy (chance: 0.1)")
+    for ax in (above, below):
+        figures.legend(ax, columns=3, below=0.06 if ax is above else 0.12)
+    for axis in (above.yaxis, below.xaxis):
+        figures.label(axis)
     return figure
 
 
-def axis_label(boundary: Boundary) -> str:
-    """The quantity in words and numbers."""
-    mean, std = boundary.pixels
-    offset = f"|mean - {mean:.4g}| / {std:.4g}: offset in standard deviations of the pixels"
-    labels = {
-        "relative_offset": offset,
-        "offset": "distance of the normalized pixels' mean from 0",
-        "contrast": "standard deviation of the normalized pixels",
-        "root_mean_square": "root mean square of the normalized pixels",
-        "largest_input": "largest absolute value of a normalized pixel",
+def lines(ax: Axes, rules: Mapping[int, Rule], pixels: Pixels, stds: Interval, color: str = "black") -> None:
+    """The boundary of each seed, thin, and that of their average, dashed."""
+    at = _steps(stds)
+    for index, rule in enumerate(rules.values()):
+        for side, means in enumerate(rule.means(at, pixels)):
+            name = f"boundary of each of {len(rules)} seeds" if (index, side) == (0, 0) else None
+            ax.plot(means, at, color=color, linewidth=0.6, label=name)
+    if rules:
+        for side, means in enumerate(average(rules.values()).means(at, pixels)):
+            name = None if side else "their average"
+            ax.plot(means, at, color=color, linewidth=1.8, linestyle="dashed", label=name)
+
+
+def shade(ax: Axes, rules: Mapping[int, Rule], pixels: Pixels, stds: Interval) -> None:
+    """Grey where trials fail by the average rule, up to the ends of the axis."""
+    if not rules:
+        return
+    rule = average(rules.values())
+    at, (left, right) = _steps(stds), ax.get_xlim()
+    below, above = rule.means(at, pixels)
+    grey: dict[str, Any] = {"color": "0.88", "linewidth": 0, "zorder": 0}
+    ax.fill_betweenx(at, left, np.maximum(below, left), **grey, label="training fails, over seeds")
+    ax.fill_betweenx(at, np.minimum(above, right), right, **grey)
+
+
+def _steps(axis: Interval) -> np.ndarray:
+    return np.geomspace(axis.low, axis.high, 200) if axis.log else np.linspace(axis.low, axis.high, 200)
+
+
+def _shares(ax: Axes, trials: Trials) -> None:
+    """At each normalization the number of its seeds that learned: all, none, or some, which is written at it."""
+    places = np.column_stack([trials.mean, trials.std])
+    points = np.unique(places, axis=0)
+    at = [(places == point).all(axis=1) for point in points]
+    learned, seeds = (np.array([each[which].sum() for which in at]) for each in (~trials.dead, trials.dead | True))
+    some = (learned > 0) & (learned < seeds)
+    kinds: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
+        "learned with all seeds": (learned == seeds, {"marker": "o", "facecolors": "none", "edgecolors": "tab:blue"}),
+        "with as many as are written": (some, {"marker": "o", "color": "tab:orange"}),
+        "with none": (learned == 0, {"marker": "x", "color": "tab:gray"}),
     }
-    if boundary.quantity in labels:
-        return labels[boundary.quantity]
-    _, exponent, side = boundary.weights_
-    return f"{offset},\ntimes (std / {std:.4g})^{exponent:.2f}, and times {np.exp(side):.2f} where mean > {mean:.4g}"
+    for name, (which, style) in kinds.items():
+        x, y = points[which].T
+        ax.scatter(
+            x, y, s=90 if which is some else 30, zorder=2.5, clip_on=False, label=f"{name} ({which.sum()})", **style
+        )
+    for (mean, std), count in zip(points[some], learned[some], strict=True):
+        ax.annotate(str(count), (mean, std), ha="center", va="center_baseline", fontsize=8)
 
 
-def _accuracy(ax: Axes, trials: Trials, boundary: Boundary, standard: OverSeeds) -> None:
+def _accuracy(ax: Axes, trials: Trials) -> None:
     # On a logit scale, differences between good trials show as well as those between good and bad.
     accuracy = trials.accuracy.clip(0.01, 0.999)
-    ax.set(xscale="log", yscale="logit", ylim=(min(0.07, accuracy.min() / 1.5), max(0.992, (1 + accuracy.max()) / 2)))
+    ax.set(yscale="logit", ylim=(min(0.07, accuracy.min() / 1.5), max(0.992, (1 + accuracy.max()) / 2)))
     ax.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
     ax.set_yticks([], minor=True)
-    _scatter(ax, trials, np.exp(boundary.scores(trials.points)), accuracy)
-    ax.axhline(min(standard.mean, 0.999), color="red", linewidth=1, label=f"standard: mean of {standard.n} seeds")
-
-
-def _scatter(ax: Axes, trials: Trials, x: np.ndarray, y: np.ndarray) -> None:
-    style: dict[str, Any] = {"s": 16, "zorder": 2.5, "linewidths": 0.8, "clip_on": False}
-    learned, dead = ~trials.dead, trials.dead
-    # Hollow circles hide no trial.
-    hollow: dict[str, Any] = {"facecolors": "none", "edgecolors": "tab:blue"}
-    ax.scatter(x[learned], y[learned], label=f"learned ({learned.sum()})", **hollow, **style)
-    ax.scatter(x[dead], y[dead], label=f"died ({dead.sum()})", marker="x", color="tab:gray", **style)
-
-
-def _boundary(
-    left: Axes,
-    right: Axes,
-    boundary: Boundary,
-    threshold: float,
-    band: Mapping[str, float],
-    plane: np.ndarray,
-) -> None:
-    values = np.exp(boundary.scores(plane.reshape(-1, 2))).reshape(plane.shape[:-1])
-    means, stds = np.moveaxis(plane, -1, 0)
-    low, high = band["low"], band["high"]
-    left.contourf(means, stds, values, levels=[0, low], colors=[SAFE["color"]], alpha=SAFE["alpha"])
-    left.contourf(means, stds, values, levels=[low, high], colors=[DOUBT["color"]], alpha=DOUBT["alpha"])
-    left.contour(means, stds, values, levels=[threshold], colors="black", linewidths=1, linestyles="dashed")
-    right.axvspan(0, low, **SAFE)
-    right.axvspan(low, high, **DOUBT)
-    right.axvline(threshold, **THRESHOLD)
-    for ax in (left, right):  # what a legend can show of the above
-        ax.fill([], [], **SAFE, label=f"all trials learned: below {low:.3g}")
-        ax.fill([], [], **DOUBT, label=f"in doubt: {low:.3g} to {high:.3g}")
-        ax.plot([], [], **THRESHOLD, label=f"threshold: {threshold:.3g}")
+    for name, which, marker in (("learned", ~trials.dead, "."), ("died", trials.dead, "x")):
+        color = "tab:gray" if name == "died" else "tab:blue"
+        ax.scatter(
+            trials.mean[which], accuracy[which], s=20, marker=marker, color=color, label=f"{name} ({which.sum()})"
+        )

@@ -31,7 +31,12 @@ LABELS = {  # of axes, by the name of the parameter
     "lr": "learning rate in the first epoch",
     "init": "initial weights",
 }
-MARKED = {"standard": "*", "zero_one": "d"}  # normalizations that everything is compared with, and their markers
+MARKED = {
+    "standard": "*",
+    "zero_one": "d",
+    "none": "s",
+}  # normalizations that everything is compared with, and their markers
+SCALE = 0.94, 0.99  # accuracies at the ends of the colours, in all pictures of LeNet
 FEW = 20  # trials that learned: between fewer, a map would be hills around single trials
 PIXELS = 600  # of the interpolated map, along each axis
 Values = Sequence[float] | Sequence[str] | np.ndarray
@@ -44,10 +49,11 @@ def accuracy_map(
     accuracy: Sequence[float] | np.ndarray,
     look: Contour,
     threshold: float | None,
-    log_y: bool = True,
     vmin: float | None = None,
     vmax: float | None = None,
+    log_y: bool = True,
     within: tuple[Searched, Searched] | None = None,
+    interpolated: bool = True,
 ) -> tuple[Figure, Axes]:
     """Accuracy over two parameters: the trials that learned in colour, those that died as crosses.
 
@@ -59,6 +65,7 @@ def accuracy_map(
     threshold:  trials have learned if their accuracy is above this; None: all have, as none was trained
     vmin, vmax: accuracies at the ends of the colours, by default the lowest and the highest of those that learned
     within:     where the parameters were searched: there the axes end, with scales as in the search instead of `log_y`
+    interpolated: whether more is drawn than the trials
     """
     x, y, accuracy = np.array(x), np.array(y), np.array(accuracy)
     learned = np.ones(len(accuracy), bool) if threshold is None else accuracy > threshold
@@ -79,9 +86,11 @@ def accuracy_map(
         label_learned = f"{'trials' if threshold is None else 'above'} ({learned.sum()})"
         style |= {"s": 12, "edgecolors": "black", "linewidths": 0.5, "label": label_learned}
         points = ax.scatter(x[learned], y[learned], c=shown, **colors, **style)
-        if learned.sum() >= FEW and not choices:
+        if interpolated and learned.sum() >= FEW and not choices:
             _interpolate(ax, x, y, accuracy, learned, colors)
-        bar = figure.colorbar(points, label="test accuracy")
+        beyond = {(True, True): "both", (True, False): "min", (False, True): "max", (False, False): "neither"}
+        extend = beyond[bool(shown.min() < low), bool(shown.max() > high)]
+        bar = figure.colorbar(points, label="test accuracy", extend=extend)
         ticks = [tick for tick in TICKS if low <= tick <= high]
         bar.set_ticks(ticks if len(ticks) > 1 else [low, high])
         bar.ax.yaxis.set_major_formatter("{x:.4g}")
@@ -148,10 +157,12 @@ def mark(ax: Axes, normalizations: Mapping[str, Norm], size: float) -> None:
 
     size: area of a marker, in points squared
     """
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
     for name, marker in MARKED.items():
         if name in normalizations:
             (mean, *_), (std, *_) = normalizations[name].mean, normalizations[name].std
-            mark_point(ax, mean, std, f"{name} ({mean:g}, {std:g})", size, marker)
+            if left <= mean <= right and low <= std <= high:
+                mark_point(ax, mean, std, f"{name} ({mean:.4g}, {std:.4g})", size, marker)
 
 
 def mark_point(ax: Axes, x: float | str, y: float | str, name: str, size: float, marker: str = "*") -> None:

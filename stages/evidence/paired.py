@@ -1,101 +1,128 @@
-"""Two normalizations compared over seeds: difference, interval, paired test, equivalence test, conclusion by rule."""
+"""Points compared over seeds: does one differ from the reference, and by more than the margin?"""
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
-EQUIVALENT, DIFFERENT, UNDECIDED = "equivalent within the margin", "different", "undecided at this n"
+YES, NO, OPEN = "yes", "no", "open"
+POWERS = (0.8, 0.9)  # with which the smallest difference that n pairs find is told
 
 
-def compare(accuracies: np.ndarray, reference: np.ndarray, margin: float, confidence: float) -> dict:
-    """The difference of accuracies from those of a reference under the same seeds.
+def compare(values: np.ndarray, reference: np.ndarray, confidence: float, margin: float = math.nan) -> dict[str, Any]:
+    """The differences of one outcome from those of a reference under the same seeds, and the p of three tests.
 
-    The conclusion follows from two tests at the level 1 - confidence:
+    differs: the paired t-test, that the mean difference is 0
+    within:  two one-sided paired t-tests (TOST; Schuirmann 1987), that it is `margin` or more on either side
+    beyond:  the same the other way round, that it is `margin` or less on both sides; the smaller p of two, doubled
 
-    1. "equivalent within the margin" if two one-sided paired t-tests (TOST; Schuirmann 1987) both reject, one that the
-       mean difference is -margin or less, the other that it is +margin or more;
-    2. else "different" if the paired t-test rejects that it is 0;
-    3. else "undecided at this n".
+    Seeds are repeated, test images are not: all of this is about the mean over seeds on these test images.
 
-    Equivalence comes first because a difference may be real and yet too small to matter: the margin was set beforehand
-    as what matters, and `p_different` still tells such a difference from none. The equivalence test at 95% asks that
-    the 90% interval lies within the margin, so `interval` may reach a little over it.
-
-    Nothing is corrected for several comparisons: each is planned, has its own conclusion and is reported whatever it
-    says, so the error rates are those of one comparison. Seeds are repeated, test images are not: the interval is for
-    the mean over seeds on these test images.
-
-    accuracies: float array (n,), fractions in [0, 1]; element i has the seed of `reference`'s element i
+    values:     float array (n,); element i has the seed of `reference`'s element i
     reference:  float array (n,)
-    margin:     fraction, above 0: differences below it do not matter
     confidence: of the interval, between 0 and 1
-    returns:    n; mean and std (of the differences, ddof 1); effect (mean / std); interval (low, high) of the mean;
-                p_different and p_equivalent; conclusion. None where n or a spread of 0 leaves it undefined.
+    margin:     above 0, in the unit of the outcome; without it, only `differs` is tested
+    returns:    n; mean and std (of the differences, ddof 1); interval (low, high) of the mean; p by test. None where a
+                single pair leaves it undefined.
     raises:     ValueError if lengths differ, nothing is there, or anything is not finite
     """
-    if accuracies.shape != reference.shape or accuracies.ndim != 1 or not len(accuracies):
-        raise ValueError(f"needs pairs, has {accuracies.shape} and {reference.shape}")
+    if values.shape != reference.shape or values.ndim != 1 or not len(values):
+        raise ValueError(f"needs pairs, has {values.shape} and {reference.shape}")
     # Accuracies are counts of at most 10,000 images: rounding removes only what the subtraction of floats adds.
-    differences = np.round(accuracies - reference, 9)
+    differences = np.round(values - reference, 9)
     if not np.isfinite(differences).all():
-        raise ValueError("accuracies must be finite")
-    if not (margin > 0 and 0 < confidence < 1):
+        raise ValueError("values must be finite")
+    if margin <= 0 or not 0 < confidence < 1:
         raise ValueError(f"margin ({margin:g}) must be above 0, confidence ({confidence:g}) between 0 and 1")
-    n, mean = len(differences), float(differences.mean())
-    low, high, different, equivalent = (float(value) for value in _tests(differences, margin, confidence))
-    std = float(differences.std(ddof=1)) if n > 1 else None
+    n = len(differences)
+    (low, high), p = interval(differences, confidence), p_values(differences, margin)
     return {
         "n": n,
-        "mean": mean,
-        "std": std,
-        "effect": mean / std if std and np.ptp(differences) else None,
-        "interval": {"low": low, "high": high} if n > 1 else None,
-        "p_different": different if n > 1 else None,
-        "p_equivalent": equivalent if n > 1 else None,
-        "conclusion": str(_conclusions(np.array(different), np.array(equivalent), confidence)),
+        "mean": float(differences.mean()),
+        "std": float(differences.std(ddof=1)) if n > 1 else None,
+        "interval": {"low": float(low), "high": float(high)} if n > 1 else None,
+        "p": {test: float(value) if n > 1 else None for test, value in p.items()},
+        "confidence": confidence,
+        **({"margin": margin} if margin > 0 else {}),
     }
 
 
-def error_rates(n: int, margin: float, confidence: float, spread: float, repetitions: int, seed: int) -> dict:
-    """The shares of right and wrong conclusions, by simulation of normally distributed differences.
+def interval(differences: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Student's interval of the mean along the last axis; nan for a single one."""
+    n = differences.shape[-1]
+    if n == 1:
+        return np.full(differences.shape[:-1], math.nan), np.full(differences.shape[:-1], math.nan)
+    mean, error = differences.mean(axis=-1), differences.std(axis=-1, ddof=1) / math.sqrt(n)
+    reach = stats.t.ppf((1 + confidence) / 2, n - 1) * error
+    return mean - reach, mean + reach
 
-    n:       pairs, 2 or more
-    spread:  standard deviation of the differences, the same unit as the margin
-    returns: for true mean differences of 0, 0.5, 1 and 2 margins (the keys) the share of the repetitions with each
-             conclusion, that in which the paired test rejects, and that in which the interval covers the true
-             difference. Wrong are DIFFERENT at 0, and EQUIVALENT at 1 and 2 margins.
+
+def p_values(differences: np.ndarray, margin: float) -> dict[str, np.ndarray]:
+    """Those of the tests of `compare` along the last axis; nan for a single difference."""
+    n = differences.shape[-1]
+    if n == 1:
+        tests = ("differs", "within", "beyond") if margin > 0 else ("differs",)
+        return dict.fromkeys(tests, np.full(differences.shape[:-1], math.nan))
+    mean, error = differences.mean(axis=-1), differences.std(axis=-1, ddof=1) / math.sqrt(n)
+    # Without a spread, t is what it tends to as the spread goes to 0; at 0 itself, 0.
+    error = np.maximum(error, 1e-12)
+    # Of the larger distance from the margin's far end, of the smaller one from its near end.
+    differs = {"differs": 2 * stats.t.sf(np.abs(mean) / error, n - 1)}
+    if not margin > 0:
+        return differs
+    near, far = (np.abs(mean) - margin) / error, (np.abs(mean) + margin) / error
+    return differs | {
+        "within": np.maximum(stats.t.cdf(near, n - 1), stats.t.sf(far, n - 1)),
+        "beyond": np.minimum(1, 2 * stats.t.sf(near, n - 1)),
+    }
+
+
+def answers(compared: Mapping[str, dict[str, Any]], confidence: float) -> dict[str, dict[str, Any]]:
+    """What `compare` gave for each of the planned comparisons of one reference, with two answers to each.
+
+    differs: yes, or no: none was found
+    exceeds: the difference is beyond the margin (yes), within it (no), or neither is shown (open)
+
+    The p of each test are corrected for the number of comparisons (Holm 1979): with probability `confidence`, none of
+    the answers of a kind is wrong. `detectable` are the smallest true differences that n pairs of this spread find with
+    a power of 80% and 90%, at the level that the strictest step of the correction asks for.
     """
-    noise = np.random.default_rng(seed).normal(0, spread, (repetitions, n))
-    rates = {}
-    for multiple in (0, 0.5, 1, 2):
-        true = multiple * margin
-        low, high, different, equivalent = _tests(true + noise, margin, confidence)
-        conclusions = _conclusions(different, equivalent, confidence)
-        rates[f"{multiple:g}"] = {
-            name: float((conclusions == name).mean()) for name in (EQUIVALENT, DIFFERENT, UNDECIDED)
-        } | {
-            "rejected": float((different < 1 - confidence).mean()),
-            "covered": float(((low <= true) & (true <= high)).mean()),
-        }
-    return rates
+    alpha, answered = 1 - confidence, {name: each | {"p_holm": each["p"]} for name, each in compared.items()}
+    pairs = [each for each in answered.values() if each["n"] > 1]
+    for test in pairs[0]["p"] if pairs else ():
+        for each, p in zip(pairs, holm([each["p"][test] for each in pairs]), strict=True):
+            each["p_holm"] = each["p_holm"] | {test: float(p)}
+    for each in answered.values():
+        p, tested = each["p_holm"], each["n"] > 1
+        each["differs"] = OPEN if not tested else YES if p["differs"] < alpha else NO
+        if "margin" in each:
+            each["exceeds"] = (
+                OPEN if not tested else YES if p["beyond"] < alpha else NO if p["within"] < alpha else OPEN
+            )
+        if each["std"]:
+            found = {power: detectable(each["n"], each["std"], power, alpha / len(pairs)) for power in POWERS}
+            each["detectable"] = {f"power_{100 * power:.0f}": difference for power, difference in found.items()}
+    return answered
 
 
-def _tests(differences: np.ndarray, margin: float, confidence: float) -> tuple[np.ndarray, ...]:
-    """Interval (low, high), p of the paired test and of the equivalence test, along the last axis; nan for n = 1."""
-    if differences.shape[-1] == 1:
-        return (np.full(differences.shape[:-1], math.nan),) * 4
-    if not np.ptp(differences):
-        # No spread, no t: what the tests tend to as the spread goes to 0.
-        mean = differences[..., 0]
-        return mean, mean, np.where(mean == 0, 1.0, 0.0), np.where(np.abs(mean) < margin, 0.0, 1.0)
-    test = stats.ttest_1samp(differences, 0, axis=-1)
-    interval = test.confidence_interval(confidence)
-    above = stats.ttest_1samp(differences, -margin, axis=-1, alternative="greater").pvalue
-    below = stats.ttest_1samp(differences, margin, axis=-1, alternative="less").pvalue
-    return interval.low, interval.high, test.pvalue, np.maximum(above, below)
+def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Holm's corrected p along the last axis: those of a family of tests, in their order."""
+    p = np.asarray(p, float)
+    order = np.argsort(p, axis=-1)
+    factors = np.arange(p.shape[-1], 0, -1)
+    stepped = np.maximum.accumulate(np.take_along_axis(p, order, axis=-1) * factors, axis=-1)
+    return np.take_along_axis(np.minimum(stepped, 1), np.argsort(order, axis=-1), axis=-1)
 
 
-def _conclusions(different: np.ndarray, equivalent: np.ndarray, confidence: float) -> np.ndarray:
-    alpha = 1 - confidence  # nan, the p of a single pair, is below nothing: undecided
-    return np.where(equivalent < alpha, EQUIVALENT, np.where(different < alpha, DIFFERENT, UNDECIDED))
+def detectable(n: int, spread: float, power: float, level: float) -> float:
+    """The true mean difference at which the paired t-test of n pairs at this level rejects with that power.
+
+    spread: standard deviation of the differences
+    """
+    critical = stats.t.ppf(1 - level / 2, n - 1)
+
+    # Rejections on the wrong side are left out: at such a power, they are none.
+    shift = optimize.brentq(lambda shift: stats.nct.sf(critical, n - 1, shift) - power, 0, 2 * (critical + 3))
+    return spread * float(shift) / math.sqrt(n)

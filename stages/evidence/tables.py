@@ -1,18 +1,27 @@
 """Tables of trials: read again as they were written, and put in a few numbers."""
 
 import csv
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-Row = Mapping[str, str]
+Row = Mapping[str, Any]
 
 
 def read(path: Path) -> list[Row]:
     """The rows of a table, each a mapping of column names to text."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def read_compared(name: str) -> list[Row]:
+    """The rows of a comparison's table, each with what the trials of its point are told."""
+    points = json.loads(Path(f"metrics/{name}.json").read_text())
+    told = {point: of["parameters"] for point, of in points.items() if point != "seeds"}
+    return [told[row["point"]] | row for row in read(Path(f"plots/{name}.csv"))]
 
 
 def numbers(rows: Sequence[Row], column: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """params.yaml, read once and checked whole: the only place that knows its keys."""
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -145,17 +146,20 @@ class Change(_Section):
     start: str | None = None
 
 
+def _of_one_normalization(point: "PointOrGrid") -> "PointOrGrid":
+    named, numbers = point.normalization is not None, [point.mean, point.std]
+    if named == any(number is not None for number in numbers) or (not named and None in numbers):
+        raise ValueError("must have a normalization by name, or mean and std")
+    return point
+
+
 class Point(Change):
     normalization: str | None = None
     mean: Number | None = None
     std: Positive | None = None
+    seeds: Few | None = None
 
-    @model_validator(mode="after")
-    def _has_one_normalization(self) -> "Point":
-        named, numbers = self.normalization is not None, [self.mean, self.std]
-        if named == any(number is not None for number in numbers) or (not named and None in numbers):
-            raise ValueError("must have a normalization by name, or mean and std")
-        return self
+    _checked = model_validator(mode="after")(_of_one_normalization)
 
 
 class Rule(_Section):
@@ -163,26 +167,88 @@ class Rule(_Section):
     confidence: float = Field(gt=0.5, lt=1)
 
 
+class Grid(_Section):
+    """Points with all combinations of these values."""
+
+    normalization: list[str] | None = None
+    mean: list[Number] | None = None
+    std: list[Positive] | None = None
+    init: list[Init] | None = None
+    lr: list[Positive] | None = None
+
+    _checked = model_validator(mode="after")(_of_one_normalization)
+
+    def points(self) -> dict[str, Point]:
+        """By a name that is made of their values."""
+        axes = {name: values for name, values in self if values is not None}
+        cells = (dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
+        return {_named(cell): Point.model_validate(cell) for cell in cells}
+
+
+PointOrGrid = TypeVar("PointOrGrid", Point, Grid)
+
+
+class Sides(_Section):
+    """Points on both sides of a mean, at factors of the distance between it and the means at which training fails."""
+
+    mean: Number
+    factors: list[Positive]
+    std: list[Positive]
+    below: list[Number]  # for each std
+    above: list[Number]
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Sides":
+        if not len(self.std) == len(self.below) == len(self.above):
+            raise ValueError("below and above must have a mean for each std")
+        return self
+
+    def points(self) -> dict[str, Point]:
+        """By a name that is made of their values."""
+        points = {}
+        for failing in (self.below, self.above):
+            for (end, std), factor in itertools.product(zip(failing, self.std, strict=True), self.factors):
+                cell = {"mean": round(self.mean + factor * (end - self.mean), 4), "std": std}
+                points[_named(cell)] = Point.model_validate(cell)
+        return points
+
+
+def _named(cell: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value if isinstance(value, str) else f'{value:.4g}'}" for name, value in cell.items())
+
+
 class Comparison(_Section):
     normalizations: list[str] = []
     points: dict[str, Point] = {}
-    reference: str = "standard"
+    grid: Grid | None = None
+    sides: Sides | None = None
+    reference: str | None = "standard"
     seeds: Few
     train: Change = Change()
 
+    def cells(self) -> dict[str, Point]:
+        """The points of `grid` and of `sides`."""
+        return {name: point for made in (self.grid, self.sides) if made for name, point in made.points().items()}
+
+    def seeds_of(self, point: str) -> int:
+        """How many seeds a point has."""
+        return (point in self.points and self.points[point].seeds) or self.seeds
+
     @model_validator(mode="after")
     def _has_a_reference(self) -> "Comparison":
-        for name in self.points:
+        for name, point in self.points.items():
             if name in self.normalizations or name == "seeds":
                 raise ValueError(f"points.{name} must have another name: it is taken")
-        names = [*self.normalizations, *self.points]
-        if self.reference not in names or len(names) < 2:
+            if point.seeds and (point.seeds > self.seeds or name == self.reference):
+                raise ValueError(f"points.{name}.seeds must be at most seeds ({self.seeds}), those of the reference")
+        names = [*self.normalizations, *self.points, *self.cells()]
+        if len(names) < 2 or self.reference not in (None, *names):
             raise ValueError(f"normalizations and points must have {self.reference}, its reference, and another")
         return self
 
 
 class Selection(_Section):
-    kind: Literal["died", "learned", "best"]
+    kind: Literal["died", "nearest_died", "learned", "best"]
     first: Few
 
 
@@ -337,9 +403,6 @@ class Contour(_Section):
 
 class Region(_Section):
     threshold: float = Field(ge=0, lt=1)
-    plateau: float = Field(ge=0, le=1)
-    folds: int = Field(ge=2, le=1_000)
-    seed: Seed
 
 
 # Networks for colour images
@@ -462,7 +525,7 @@ class Params(_Section):
         told: dict[str, Any] = {"train_images": self.data.train_images}
         told |= self.train.model_dump(exclude={"threads"})
         for change in changes:
-            told |= change.model_dump(exclude_none=True, exclude={"normalization", "mean", "std"})
+            told |= change.model_dump(exclude_none=True, exclude={"normalization", "mean", "std", "seeds"})
         if isinstance(told["lr"], dict):
             told["lr"] = told["lr"][told["optimizer"]]
         if told["optimizer"] != "sgd":
@@ -485,10 +548,12 @@ class Params(_Section):
         points: dict[str, Parameters] = {}
         for name in comparison.normalizations:
             points[name] = self.normalizations[name].parameters() | self.told(comparison.train)
-        for name, point in comparison.points.items():
+        for name, point in (comparison.points | comparison.cells()).items():
             own = {"mean": point.mean, "std": point.std}
             norm = self.normalizations[point.normalization] if point.normalization else Norm.model_validate(own)
-            points[name] = norm.parameters() | self.told(comparison.train, point)
+            told = norm.parameters() | self.told(comparison.train, point)
+            if name in comparison.points or told not in points.values():  # a cell may have a name of its own already
+                points[name] = told
         return points
 
     @model_validator(mode="after")
@@ -538,6 +603,8 @@ class Params(_Section):
             for point, told in comparison.points.items():
                 if told.normalization:
                     yield f"comparisons.{key}.points.{point}.normalization", told.normalization, True
+            for name in (comparison.grid and comparison.grid.normalization) or []:
+                yield f"comparisons.{key}.grid.normalization", name, True
         for key, change in self._changes():
             if change.start:
                 yield f"{key}.start", change.start, True
