@@ -194,7 +194,7 @@ def main(repetitions: int) -> None:
 
     settings, on = benched(), device.prepare("cpu")
     threads = settings.train.threads
-    workers = runner.worker_count(settings, threads, on)
+    workers = runner.worker_count(settings, LenetTrial, on)
     cores = workers * threads
     mnist.load(1, 1)  # says what is wrong before anything is measured
     ways: dict[str, Callable[[int], Run]] = {

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from stages.study.cluster import Cluster
 
 FROM_SCRATCH = "FROM_SCRATCH"  # the environment variable that asks for all trials to be evaluated again
-WORKER_MEMORY = 2**30  # bytes that a worker needs, and some: it peaks at 0.8 GiB on LeNet (metrics/speed.md)
+# Bytes that a worker needs, and some: it peaks at 0.8 GiB on LeNet (metrics/speed.md), at 1.5 GiB on photographs.
+WORKER_MEMORY = {"stages.lenet.trial": 2**30, "stages.vision.trial": 2**31}
 
 Plan = Search | Points
 
@@ -64,7 +65,7 @@ def _run(
     lacking = plan.total - len(done)
     if lacking:  # only then does it matter whether the data is there; nothing has been touched yet
         trial.check(settings)
-    count = min(worker_count(settings, trial.threads(settings), runs_on), max(1, lacking))
+    count = min(worker_count(settings, trial, runs_on), max(1, lacking))
     where = settings.run.scheduler or f"{count} at a time on {device.describe(runs_on)}"
     there = f"{name}: {len(done)} of {plan.total} trials are there"
     print(there + (f"; the others: {where}" if lacking else ""), flush=True)
@@ -112,18 +113,19 @@ def executor(settings: Params, count: int, trial: type[Trial]) -> "Workers | Clu
     return Workers(count, trial, (settings,))
 
 
-def worker_count(settings: Params, threads: int, runs_on: torch.device) -> int:
-    """How many trials run at a time: one on a GPU, else one for each `threads` cores, if they fit into free memory."""
+def worker_count(settings: Params, trial: type[Trial], runs_on: torch.device) -> int:
+    """How many trials run at a time: one on a GPU, else as many as there are cores and free memory for."""
     if settings.run.workers != "auto":
         return int(settings.run.workers)
     if runs_on.type != "cpu":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count, free = max(1, cores // threads), psutil.virtual_memory().available
-    if count > (fit := max(1, free // WORKER_MEMORY)):
+    needed = WORKER_MEMORY.get(trial.__module__, min(WORKER_MEMORY.values()))
+    count, free = max(1, cores // trial.threads(settings)), psutil.virtual_memory().available
+    if count > (fit := max(1, free // needed)):
         print(
             f"run.workers: {fit} instead of {count}, as {free / 2**30:.1f} GiB of memory are free"
-            f" and a worker takes up to {WORKER_MEMORY / 2**30:g}",
+            f" and a worker takes up to {needed / 2**30:g}",
             flush=True,
         )
     return min(count, fit)
