@@ -74,6 +74,12 @@ def test_table_over_seeds_is_that_of_the_metrics(name: str) -> None:
         ("sweep", "the committed sweep has {completed}"),
         ("baseline", "single training runs here {accuracy:.4f}"),
         ("zero_one", "and {accuracy:.4f}. All figures"),
+        (
+            "imagenet_sweep",
+            "over {completed} normalizations, one mean from -0.5 to 1.5 and one std from 0.2 to 0.6 for all channels, "
+            "as is from {accuracies[accuracy][min]:.3f} to {accuracies[accuracy][max]:.3f}, recalibrated from "
+            "{accuracies[accuracy_recalibrated][min]:.3f} to {accuracies[accuracy_recalibrated][max]:.3f}",
+        ),
         ("resnet", "trained here on digits ({accuracy:.4f} under its own normalization)"),
     ],
 )

@@ -119,6 +119,8 @@ def parallel(study: optuna.Study, names: list[str], look: Contour) -> tuple[Figu
     figure.set_size_inches(look.width, look.width / GOLDEN_RATIO)
     for each in figure.axes:
         label(each.yaxis)
+        for text in each.get_yticklabels(which="both"):  # they lie on dark lines
+            text.set_bbox({"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5})
     return figure, ax
 
 
