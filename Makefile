@@ -6,7 +6,7 @@ VENV := .venv
 WHEELS := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test attack bench overhead batches rates setup lock
+.PHONY: repro test attack bench overhead batches rates verify setup lock
 
 repro: setup
 	dvc repro
@@ -31,6 +31,10 @@ overhead: setup
 
 rates: setup
 	python tests/rates.py
+
+# After `make repro`, whose data and models it reads: a minute or more for each study.
+verify: setup
+	python tests/verify.py
 
 batches: setup
 	python tests/batches.py
