@@ -18,14 +18,10 @@ from stages.common import mnist
 ROOT = Path(__file__).parents[1]
 PAIR = ["standard", "zero_one"]
 SIDES = {"mean": 0.1307, "factors": [0.5, 3], "std": [1], "below": [-3.6], "above": [3.2]}
-GRID = {"mean": [0, 0.1307], "std": [0.3081, 1]}
 COMPARISONS = {  # those that other stages rest on
     "one_epoch": {"normalizations": PAIR, "points": {"none": {"normalization": "none", "seeds": 1}}, "seeds": 2},
-    "epochs": {"normalizations": PAIR, "seeds": 2, "train": {"epochs": 2}},
     "boundary": {"sides": SIDES, "reference": None, "seeds": 2},
     "boundary_full": {"sides": SIDES | {"factors": [3]}, "reference": None, "seeds": 1},
-    "plateau": {"normalizations": PAIR, "grid": GRID, "seeds": 1},
-    "plateau_sgd": {"normalizations": PAIR, "grid": GRID, "seeds": 1, "train": {"optimizer": "sgd"}},
 }
 SLICE = {
     "norm.mean": 0.1307,
@@ -35,8 +31,6 @@ SLICE = {
     "sweep.batch": 4,
     "comparisons": COMPARISONS,
     "follow_ups.revival.trials.first": 2,
-    "follow_ups.awake.trials.first": 2,
-    "follow_ups.awake.change.epochs": 2,
     "searches.initialization.n_trials": 3,
     "resnet.train_images": 128,
     "resnet.test_images": 100,

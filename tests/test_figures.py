@@ -1,16 +1,13 @@
 """Maps of accuracy: every trial is there, and nothing where no trial is."""
 
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pytest
 from conftest import ROOT
 from matplotlib.collections import Collection, PathCollection, QuadMesh
-from scipy import stats
 
-from stages.evidence import curves_figure, figures, plateau_figure
-from stages.evidence.boundary import Pixels, Rule
+from stages.evidence import figures
 from stages.settings import params
 from stages.settings.params import Interval
 
@@ -76,66 +73,6 @@ def test_marks_are_those_within_the_axes() -> None:
         "standard (0.1307, 0.3081)",
         "zero_one (0, 1)",
     ]
-
-
-def plateau(seeds: int, **told: object) -> dict:
-    """The metrics of a comparison on the plateau's grid: each cell costs as many points as its mean is from 0."""
-    entry = SETTINGS.comparisons["plateau"]
-    points: dict = {"seeds": seeds}
-    for name, parameters in SETTINGS.points(entry).items():
-        learned, mean = parameters["mean"] != 2, float(parameters["mean"])
-        points[name] = {"parameters": parameters | told, "accuracy": {"max": 0.98 if learned else 0.1}}
-        if name != "standard":
-            points[name]["difference"] = {"mean": -abs(mean) / 100}
-    return points
-
-
-def test_cells_of_the_plateau_are_drawn_as_they_are() -> None:
-    rules = {1: Rule(10, 0.1, 1.2), 2: Rule(11, 0.1, 1.2)}
-    entries = [plateau(3), plateau(1, optimizer="sgd", lr=0.01)]
-    figure = plateau_figure.draw(entries, SETTINGS, Pixels(0.1307, 0.3081), rules)
-    adadelta, sgd = cast(list[Any], figure.axes[:2])
-    assert (adadelta.get_title(), sgd.get_title()) == (
-        "adadelta, learning rate 1, 1 epoch, 3 seeds",
-        "sgd, learning rate 0.01, 1 epoch, 1 seed",
-    )
-    assert (len(adadelta.lines), len(sgd.lines)) == (6, 0)  # the boundary was measured with the one only
-    means = sorted({float(each["parameters"]["mean"]) for each in entries[0].values() if isinstance(each, dict)})
-    (cells,) = (each for each in adadelta.collections if isinstance(each, QuadMesh))
-    values: np.ndarray = np.ma.filled(np.ma.asarray(cells.get_array()), np.nan).reshape(7, 8)
-    expected = [0.0 if mean == 0 else -abs(mean) for mean in means[:-1]]
-    for row in values:
-        assert np.isnan(row[-1])  # nothing learned
-        assert row[:-1] == pytest.approx(expected, abs=0.14)  # standard's own cell costs nothing
-    written = [text.get_text() for text in adadelta.texts]
-    assert (len(written), written.count("×")) == (56, 7)
-    bold = [text for text in adadelta.texts if text.get_fontweight() == "bold"]
-    assert {text.get_text() for text in bold} == {"-0.00", "-0.13", "+0.00"}
-    names = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
-    assert {"standard (0.1307, 0.3081)", "zero_one (0, 1)", "none (0, 0.003922)"} < names
-
-
-def test_curves_have_the_mean_and_the_range_of_each_epoch() -> None:
-    random = np.random.default_rng(4)
-    rows, values = [], random.normal(0.98, 0.001, (2, 3, 5))  # points, epochs, seeds
-    for number, point in enumerate(("standard", "none")):
-        for epoch in range(3):
-            for seed in range(5):
-                accuracy = values[number, epoch, seed]
-                difference = accuracy - values[0, epoch, seed]
-                row = {"seed": str(seed), "point": point, "epoch": str(epoch + 1)}
-                rows.append(row | {"accuracy": str(accuracy), "difference": str(difference)})
-    above, below = cast(list[Any], curves_figure.draw(rows, SETTINGS.rule).axes)
-    for line, expected in zip(above.lines, values.mean(axis=2), strict=True):
-        assert line.get_ydata() == pytest.approx(expected)
-    bands = [each.get_paths()[0].vertices for each in above.collections]
-    for band, each in zip(bands, values, strict=True):
-        assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx((each.min(), each.max()))
-    assert below.lines[0].get_ydata() == pytest.approx(100 * (values[1] - values[0]).mean(axis=1))
-    (of_difference,) = below.collections
-    low, high = stats.ttest_rel(values[1, 0], values[0, 0]).confidence_interval(0.95)
-    ends = [y for x, y in of_difference.get_paths()[0].vertices if x == 1]
-    assert (min(ends), max(ends)) == pytest.approx((100 * low, 100 * high))
 
 
 def test_same_picture_is_the_same_bytes(tmp_path: Path) -> None:

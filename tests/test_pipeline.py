@@ -21,9 +21,7 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE["stages"].items()}
 OF_TRIALS = [
     "contour",
-    "follow_up@awake",
     "follow_up@revival",
-    "map",
     "region",
     "report",
     "sweep",
@@ -152,7 +150,7 @@ def test_forced_sweep_evaluates_all_trials_again(project: Clone) -> None:
 def test_look_of_a_plot_reruns_no_training(project: Clone) -> None:
     project.set(contour__width=6)
     assert sorted(ran(project.dvc("repro"))) == [
-        *("contour", "imagenet_channels", "imagenet_sweep", "map", "search@initialization")
+        *("contour", "imagenet_channels", "imagenet_sweep", "search@initialization")
     ]
 
 
@@ -271,16 +269,10 @@ def test_page_of_plots_has_all_of_them_and_each_renders(project: Clone) -> None:
             "Confusion matrix, zero_one",
             "Trials",
             "Optimization history",
-            "plots/awake.csv",
             "plots/boundary.csv",
             "plots/boundary_full.csv",
             "plots/contour.png",
-            "plots/curves.png",
-            "plots/epochs.csv",
-            "plots/map.png",
             "plots/one_epoch.csv",
-            "plots/plateau.csv",
-            "plots/plateau_sgd.csv",
             "plots/region.png",
             "Silent units",
             "Pixels of MNIST",
