@@ -22,7 +22,11 @@ from ruamel.yaml.error import YAMLError
 
 PATH = Path("params.yaml")
 # Entries that other stages read the results of.
-RESTED_ON = (("comparisons", "one_epoch"), ("follow_ups", "revival"), ("searches", "initialization"))
+RESTED_ON = (
+    *(("comparisons", name) for name in ("one_epoch", "boundary", "boundary_full")),
+    ("follow_ups", "revival"),
+    ("searches", "initialization"),
+)
 
 # Bounds that no real use meets: beyond them, a slip of the keyboard would run for ever, or take all memory.
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
