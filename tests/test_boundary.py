@@ -43,7 +43,7 @@ def test_rule_is_found_over_seeds_and_by_seed() -> None:
         assert found["low"] < truth < found["high"]
     assert result["rule"]["side_factor"]["low"] > 1  # a law, not an accident of a seed
     assert result["seeds_move"] == pytest.approx(11 / 9.5, rel=0.06)
-    assert (result["trials"], result["dead"], result["seeds"]) == (200, trials.dead.sum(), 4)
+    assert (result["trials"], result["dead"], result["seeds"]) == (360, trials.dead.sum(), 4)
 
 
 def test_accident_of_one_seed_is_no_law() -> None:
@@ -92,7 +92,7 @@ def test_error_on_an_unseen_seed_is_that_of_the_other_seeds_rule() -> None:
         limit = threshold * (part.std / PIXELS.std) ** exponent * np.where(part.mean < PIXELS.mean, root, 1 / root)
         by_hand.append(((np.abs(part.mean - PIXELS.mean) / PIXELS.std > limit) != part.dead).mean())
     assert errors["unseen_seed"] == pytest.approx(np.mean(by_hand))
-    assert errors["unseen_seed"] > errors["own"] > 0
+    assert errors["unseen_seed"] > errors["all_seeds"] > errors["own_seed"] > 0
 
 
 def test_means_at_which_training_fails_are_those_that_the_rule_says() -> None:
@@ -117,7 +117,7 @@ def test_slope_compares_trials_near_the_data_with_those_before_the_limit() -> No
 
 def test_full_size_trials_are_compared_with_those_of_the_same_point_and_seed() -> None:
     trials = made(TRUE)
-    full = trials.part(np.arange(200) % 20 == 0)
+    full = trials.part(np.arange(len(trials.dead)) % 36 == 0)
     assert agreement(trials, full) == {"trials": 10, "agree": 10}
     assert agreement(trials, full._replace(dead=~full.dead)) == {"trials": 10, "agree": 0}
     assert agreement(trials, full._replace(seed=full.seed + 10)) == {"trials": 0, "agree": 0}
@@ -126,7 +126,7 @@ def test_full_size_trials_are_compared_with_those_of_the_same_point_and_seed() -
 @pytest.mark.parametrize("died", [0, 1])
 def test_without_both_kinds_there_is_no_rule(died: int) -> None:
     trials = made(TRUE)
-    trials = trials._replace(dead=np.full(200, bool(died)))
+    trials = trials._replace(dead=np.full(len(trials.dead), bool(died)))
     assert fit_seeds(trials, PIXELS) == {}
     assert describe(trials, {}, PIXELS, 0.95)["rule"] is None
     inside_out = made(TRUE)._replace(dead=~made(TRUE).dead)

@@ -98,8 +98,8 @@ def describe(trials: Trials, rules: dict[int, Rule], pixels: Pixels, confidence:
     """The rule over seeds and by seed, with the intervals over seeds, and how often it is wrong.
 
     seeds_move: by which factor the thresholds of the seeds differ at most
-    errors:     the share of trials that the rule is wrong about: of those that it comes from, and of a seed where it
-                comes from the others
+    errors:     the share of trials that a rule is wrong about: each seed's own, that over all seeds, and for each seed
+                that over the others
     """
     counts = {"trials": len(trials.dead), "dead": int(trials.dead.sum()), "seeds": len(np.unique(trials.seed))}
     if not rules:
@@ -107,11 +107,12 @@ def describe(trials: Trials, rules: dict[int, Rule], pixels: Pixels, confidence:
     logarithms = _logarithms(rules.values())
     rule, low, high = map(_rule, (logarithms.mean(axis=0), *interval(logarithms.T, confidence)))
     thresholds = [each.threshold for each in rules.values()]
-    wrong = []
-    for seed in rules if len(rules) > 1 else ():
+    own, unseen = [], []
+    for seed in rules:
         part = trials.part(trials.seed == seed)
-        others = average(each for other, each in rules.items() if other != seed)
-        wrong.append((others.dies(part, pixels) != part.dead).mean())
+        own.append((rules[seed].dies(part, pixels) != part.dead).mean())
+        if others := [each for other, each in rules.items() if other != seed]:
+            unseen.append((average(others).dies(part, pixels) != part.dead).mean())
     return counts | {
         "rule": {
             name: dict(zip(("value", "low", "high"), each, strict=True))
@@ -120,8 +121,9 @@ def describe(trials: Trials, rules: dict[int, Rule], pixels: Pixels, confidence:
         "by_seed": {seed: each._asdict() for seed, each in rules.items()},
         "seeds_move": max(thresholds) / min(thresholds),
         "errors": {
-            "own": float((rule.dies(trials, pixels) != trials.dead).mean()),
-            "unseen_seed": float(np.mean(wrong)) if wrong else None,
+            "own_seed": float(np.mean(own)),
+            "all_seeds": float((rule.dies(trials, pixels) != trials.dead).mean()),
+            "unseen_seed": float(np.mean(unseen)) if unseen else None,
         },
     }
 
