@@ -225,7 +225,7 @@ def test_report_says_what_the_metrics_say(project: Clone, monkeypatch: pytest.Mo
     text = project.read("report.md")
     one_epoch = metrics(project, "one_epoch")
     for name in ("standard", "zero_one", "none"):
-        assert f"| {one_epoch[name]['accuracy']['mean']:.4f} ± " in text
+        assert f"| {one_epoch[name]['accuracy']['mean']:.4f} " in text
     assert f"({100 * one_epoch['zero_one']['difference']['interval']['low']:+.2f} to" in text
     links = [link.partition(")")[0] for link in text.split("](")[1:]]
     assert all((project.folder / link).exists() for link in links if not link.startswith("https://"))
