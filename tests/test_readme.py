@@ -40,9 +40,9 @@ ROWS = {
 ANSWERS = {  # two of them: does it differ from the reference, and by more than the margin?
     ("yes", "yes"): "differs, by more than the margin",
     ("yes", "no"): "differs, by less than the margin",
-    ("yes", "open"): "differs; by more than the margin or not is open",
-    ("no", "no"): "no difference found, and none of the margin",
-    ("no", "open"): "no difference found; one of the margin is open",
+    ("yes", "open"): "differs; whether by more than the margin is open",
+    ("no", "no"): "no difference found, none beyond the margin",
+    ("no", "open"): "no difference found; one beyond the margin is not excluded",
 }
 
 PHOTOGRAPHS = {
@@ -143,7 +143,7 @@ SENTENCES = (  # of comparisons over seeds
     (
         "optimizer_sgd",
         "(1 epoch, {seeds} seeds), pixels from 0 to 255 learn with {none[learned]} of {seeds} seeds; at 0.001 with "
-        "all, {none_own_rate[points]} points from the standard's.",
+        "all, at a difference of {none_own_rate[points]} points.",
     ),
     ("optimizer_sgd", "| SGD, {seeds} seeds |"),
     (
