@@ -242,4 +242,4 @@ def test_report_says_what_the_metrics_say(project: Clone, monkeypatch: pytest.Mo
         difference |= {"differs": differs, "exceeds": exceeds, "mean": -0.0123}
         path.write_text(json.dumps(one_epoch))
         report.main(params.load())
-        assert f"**zero_one** {said}: -1.23 points (" in " ".join(project.read("report.md").split())
+        assert f"**zero_one** {said}: -1.23 " in " ".join(project.read("report.md").split())

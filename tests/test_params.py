@@ -272,8 +272,10 @@ def test_sides_approach_the_means_at_which_training_fails() -> None:
 
 def test_best_is_that_of_the_sweep() -> None:
     """The comparison `best` names the numbers of the trial that the search found."""
-    best = json.loads((ROOT / "metrics/sweep.json").read_text())["best"]
-    point = params.load(ROOT / "params.yaml").comparisons["best"].points["best"]
+    comparisons = params.load(ROOT / "params.yaml").comparisons
+    if "best" not in comparisons:
+        pytest.skip("compare@best has not run yet")
+    best, point = json.loads((ROOT / "metrics/sweep.json").read_text())["best"], comparisons["best"].points["best"]
     assert (point.mean, point.std) == (best["mean"], best["std"])
 
 

@@ -28,6 +28,8 @@ COLUMNS: tuple[tuple[str, dict[str, str]], ...] = (
     ("one_epoch", {}),
     ("optimizer_sgd", {}),
     ("optimizer_sgd", {name: f"{name}_own_rate" for name in ("none", "wide", "extreme")}),
+    ("optimizer_adam", {}),
+    ("optimizer_adam", {name: f"{name}_own_rate" for name in ("shifted", "extreme")}),
 )
 ROWS = {
     "standard": "standard: mean 0.1307, std 0.3081",
@@ -146,6 +148,7 @@ SENTENCES = (  # of comparisons over seeds
         "all, at a difference of {none_own_rate[points]} points.",
     ),
     ("optimizer_sgd", "| SGD, {seeds} seeds |"),
+    ("optimizer_adam", "| Adam, {seeds} seeds |"),
     (
         "five_epochs",
         "5 epochs, {seeds} seeds): {standard[accuracy]} with the standard values, {zero_one[accuracy]} with mean 0, "
