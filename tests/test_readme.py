@@ -149,6 +149,7 @@ SENTENCES = (  # of comparisons over seeds
     ),
     ("optimizer_sgd", "| SGD, {seeds} seeds |"),
     ("optimizer_adam", "| Adam, {seeds} seeds |"),
+    ("best", "At {seeds} new seeds it is at {best[points]} points from the standard values"),
     (
         "five_epochs",
         "5 epochs, {seeds} seeds): {standard[accuracy]} with the standard values, {zero_one[accuracy]} with mean 0, "
