@@ -16,7 +16,8 @@ def main(settings: Params) -> None:
     threshold = settings.region.threshold
     train = files.read_json(Path("metrics/statistics.json"))["train"]
     pixels = Pixels(train["mean"], train["std"])
-    trials, full = (Trials.of(tables.read_compared(name), threshold) for name in ("boundary", "boundary_full"))
+    trials = Trials.of([*tables.read_compared("boundary"), *tables.read_compared("boundary_wide")], threshold)
+    full = Trials.of(tables.read_compared("boundary_full"), threshold)
     rows = tables.read(Path("plots/sweep.csv"))
     sweep = Trials.of(rows, threshold)
     silent = {column: tables.numbers(rows, column) for column in rows[0] if "_silent_" in column}

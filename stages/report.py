@@ -42,6 +42,7 @@ def summary(metrics: dict[str, Any], comparisons: dict[str, Any]) -> dict[str, A
             if point != "seeds" and "difference" in of
         }
         for name, comparison in comparisons.items()
+        if any("difference" in of for of in comparison.values() if isinstance(of, dict))
     }
     return {
         "baseline": metrics["baseline"]["accuracy"],

@@ -19,13 +19,7 @@ from conftest import ENV, ROOT, Clone
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE["stages"].items()}
-OF_TRIALS = [
-    "contour",
-    "follow_up@revival",
-    "region",
-    "report",
-    "sweep",
-]  # the stages that more trials are news to
+OF_TRIALS = ["contour", "follow_up@revival", "region", "report", "sweep"]  # the stages that more trials are news to
 NO_DEPENDENCY = "stages/settings/"  # it reads the settings and draws progress bars: no result depends on it
 
 
@@ -150,7 +144,10 @@ def test_forced_sweep_evaluates_all_trials_again(project: Clone) -> None:
 def test_look_of_a_plot_reruns_no_training(project: Clone) -> None:
     project.set(contour__width=6)
     assert sorted(ran(project.dvc("repro"))) == [
-        *("contour", "imagenet_channels", "imagenet_sweep", "search@initialization")
+        "contour",
+        "imagenet_channels",
+        "imagenet_sweep",
+        "search@initialization",
     ]
 
 
@@ -271,6 +268,7 @@ def test_page_of_plots_has_all_of_them_and_each_renders(project: Clone) -> None:
             "Optimization history",
             "plots/boundary.csv",
             "plots/boundary_full.csv",
+            "plots/boundary_wide.csv",
             "plots/contour.png",
             "plots/one_epoch.csv",
             "plots/region.png",

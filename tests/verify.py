@@ -7,10 +7,15 @@ had here (photographs, without internet) is left out, and said so.
 """
 
 import argparse
+import contextlib
 import random
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from unittest import mock
+
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from stages.__main__ import SECTIONS
@@ -18,9 +23,6 @@ from stages.settings import params
 from stages.settings.params import InputError, Params
 from stages.study import runner, store
 from stages.study.fingerprint import Trial, fingerprint
-
-OF_ONE = ("sweep", "resnet_treatments", "resnet_scratch", "imagenet", "imagenet_treatments", "imagenet_sweep")
-STAGES = (*OF_ONE, "imagenet_channels")  # besides those of entries, which have a study too
 
 
 class Planned(Exception):
@@ -32,10 +34,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the choice of trials; another one tries others")
     chance = random.Random(parser.parse_args().seed)
     settings = params.load()
-    entries = [(stage, [entry]) for stage, section in SECTIONS.items() for entry in getattr(settings, section)]
     print("| study | trials | fingerprint | core minutes | evaluated again | result |\n|---|---|---|---|---|---|")
-    held = [verified(stage, entry, settings, chance) for stage, entry in [*((name, []) for name in STAGES), *entries]]
+    held = [verified(stage, entry, settings, chance) for stage, entry in with_study(settings)]
     sys.exit(not all(held))
+
+
+def with_study(settings: Params) -> Iterator[tuple[str, list[str]]]:
+    """The stages of dvc.yaml that keep a study, each with the entry that it is run for."""
+    for name, stage in yaml.safe_load(Path("dvc.yaml").read_text())["stages"].items():
+        if "data/studies" in str(stage):
+            entries = [[entry] for entry in getattr(settings, SECTIONS[name])] if name in SECTIONS else [[]]
+            yield from ((name, entry) for entry in entries)
 
 
 def verified(stage: str, entry: list[str], settings: Params, chance: random.Random) -> bool:
@@ -67,19 +76,10 @@ def verified(stage: str, entry: list[str], settings: Params, chance: random.Rand
 
 def planned(stage: str, entry: list[str], settings: Params) -> tuple[str, runner.Plan, type[Trial]]:
     """What the stage asks `runner.run` for."""
-
-    def run(name: str, _: Params, plan: runner.Plan, trial: type[Trial]) -> None:
-        raise Planned(name, plan, trial)
-
-    original, runner.run = runner.run, run  # type: ignore[assignment]
-    try:
+    with mock.patch.object(runner, "run", side_effect=Planned) as run, contextlib.suppress(Planned):
         import_module(f"stages.{stage}").main(settings, *entry)
-    except Planned as reached:
-        name, plan, trial = reached.args
-        return name, plan, trial
-    finally:
-        runner.run = original
-    raise AssertionError(f"{stage} has no study")
+    name, _, plan, trial = run.call_args.args
+    return name, plan, trial
 
 
 if __name__ == "__main__":

@@ -31,11 +31,7 @@ LABELS = {  # of axes, by the name of the parameter
     "lr": "learning rate in the first epoch",
     "init": "initial weights",
 }
-MARKED = {
-    "standard": "*",
-    "zero_one": "d",
-    "none": "s",
-}  # normalizations that everything is compared with, and their markers
+MARKED = {"standard": "*", "zero_one": "d", "none": "s"}  # normalizations that are told apart, and their markers
 SCALE = 0.94, 0.99  # accuracies at the ends of the colours, in all pictures of LeNet
 FEW = 20  # trials that learned: between fewer, a map would be hills around single trials
 PIXELS = 600  # of the interpolated map, along each axis

@@ -23,7 +23,7 @@ from ruamel.yaml.error import YAMLError
 PATH = Path("params.yaml")
 # Entries that other stages read the results of.
 RESTED_ON = (
-    *(("comparisons", name) for name in ("one_epoch", "boundary", "boundary_full")),
+    *(("comparisons", name) for name in ("one_epoch", "boundary", "boundary_wide", "boundary_full")),
     ("follow_ups", "revival"),
     ("searches", "initialization"),
 )
