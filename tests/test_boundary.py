@@ -46,8 +46,8 @@ def test_rule_is_found_over_seeds_and_by_seed() -> None:
         found = result["rule"][name]
         assert found["low"] < truth < found["high"]
     assert result["rule"]["side_factor"]["low"] > 1  # a law, not an accident of a seed
-    found = [rule.threshold for rule in rules.values()]  # each is within 8% of the truth, as asserted above
-    assert result["seeds_move"] == pytest.approx(max(found) / min(found))
+    thresholds = [rule.threshold for rule in rules.values()]  # each is within 8% of the truth, as asserted above
+    assert result["seeds_move"] == pytest.approx(max(thresholds) / min(thresholds))
     assert (result["trials"], result["dead"], result["seeds"]) == (360, trials.dead.sum(), 4)
 
 
