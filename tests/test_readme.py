@@ -138,7 +138,7 @@ SENTENCES = (  # of comparisons over seeds
     (
         "one_epoch",
         "With Adadelta (1 epoch, {seeds} seeds), pixels from 0 to 1 instead of the standard values change the accuracy "
-        "by {zero_one[points]} points, pixels from 0 to 255 by {none[points]}.",
+        "by {zero_one[points]} points, pixels from 0 to 255 by {none[points]};",
     ),
     ("one_epoch", "Adadelta, {seeds} seeds |"),
     (
