@@ -91,11 +91,12 @@ def test_worker_does_not_import_the_script_that_starts_it(tmp_path: Path) -> Non
 
 
 PARENT = """
-import sys
+import signal, sys
 sys.path.insert(0, {tests!r})
 from test_workers import evaluation
 from stages.study.local import Workers
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as stages do; a shell's background jobs ignore it
     with Workers(2, evaluation, ({kind!r},)) as workers:
         for _ in workers.run({{number: dict(folder={folder!r}, number=number) for number in range(2)}}, print):
             pass
