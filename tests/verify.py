@@ -2,8 +2,8 @@
 
 A study is printed with the number of its trials that the settings ask for, the minutes that they took (of one core
 each), whether its fingerprint is that of the code, the settings and the data, and whether a trial drawn by chance has
-the same result again, bit for bit. No result is written. Status 1 unless every study holds; a trial whose data cannot be
-had here (photographs, without internet) is left out, and said so.
+the same result again, bit for bit. No result is written. Status 1 unless every study holds; a trial whose data cannot
+be had here (photographs, without internet) is left out, and said so.
 """
 
 import argparse
