@@ -6,7 +6,7 @@ VENV := .venv
 WHEELS := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test attack bench overhead batches rates verify setup lock
+.PHONY: repro test attack bench overhead batches rates touched verify setup lock
 
 repro: setup
 	dvc repro
@@ -35,6 +35,10 @@ rates: setup
 # After `make repro`, whose data and models it reads: a minute or more for each study.
 verify: setup
 	python tests/verify.py
+
+# After `make repro`, whose digits it reads: a quarter of an hour.
+touched: setup
+	python tests/touched.py
 
 batches: setup
 	python tests/batches.py

@@ -2,8 +2,9 @@
 
 A study is printed with the number of its trials that the settings ask for, the minutes that they took (of one core
 each), whether its fingerprint is that of the code, the settings and the data, and whether a trial drawn by chance has
-the same result again, bit for bit. No result is written. Status 1 unless every study holds; a trial whose data cannot
-be had here (photographs, without internet) is left out, and said so.
+the same result again, bit for bit. No result is written. Status 1 unless every study holds. What cannot be evaluated
+here is left out, and said so: trials of another kind of processor, or whose data is not there (photographs, without
+internet).
 """
 
 import argparse
@@ -19,6 +20,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from stages.__main__ import SECTIONS
+from stages.common.device import describe, prepare
 from stages.settings import params
 from stages.settings.params import InputError, Params
 from stages.study import runner, store
@@ -58,7 +60,12 @@ def verified(stage: str, entry: list[str], settings: Params, chance: random.Rand
     if not kept:
         print(f"{told} | |", flush=True)
         return False
-    again = chance.choice(kept)
+    here = describe(prepare(settings.run.device))
+    of_this_kind = [each for each in kept if each.user_attrs["device"] == here]
+    if not of_this_kind:
+        print(f"{told} not here: of {', '.join(sorted({each.user_attrs['device'] for each in kept}))} | |", flush=True)
+        return len(kept) == plan.total
+    again = chance.choice(of_this_kind)
     print(f"{told} trial {again.number} |", end=" ", flush=True)
     try:
         trial.check(settings)
