@@ -6,7 +6,7 @@ import numpy as np
 
 from stages.common import files
 from stages.evidence import boundary_figure, figures, tables
-from stages.evidence.boundary import Pixels, Trials, agreement, average, describe, fit_seeds, slope
+from stages.evidence.boundary import Pixels, Trials, agreement, average, by_init, describe, fit_seeds, slope
 from stages.settings.params import Params
 
 DPI = 150
@@ -36,6 +36,7 @@ def main(settings: Params) -> None:
     }
     metrics = describe(trials, rules, pixels, settings.rule.confidence)
     metrics |= {"learned_above": threshold, "full_size": agreement(trials, full), "sweep": of_sweep}
+    metrics["init"] = by_init(tables.read_compared("init"), pixels, threshold, settings.rule.confidence)
     files.write_json(Path("metrics/region.json"), metrics)
 
     columns = {"number": np.arange(len(rows)), "mean": sweep.mean, "std": sweep.std}

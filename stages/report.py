@@ -15,11 +15,12 @@ METRICS = Path("metrics")
 TEMPLATE = Path("stages/report.md.jinja")
 REPORT = Path("report.md")
 SUMMARY = Path("summary.json")
+FEW = 10  # points of a comparison that a table can show; a grid has more, and is a picture
 
 
 def main(settings: Params) -> None:
     metrics = {path.stem: files.read_json(path) for path in sorted(METRICS.glob("*.json"))}
-    comparisons = {name: metrics[name] for name in settings.comparisons if name in metrics}
+    comparisons = {name: metrics[name] for name in settings.comparisons if name in metrics and told(metrics[name])}
     # A number that a metrics file lacks is an error, not an empty place on the page.
     page = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     page.filters |= {function.__name__: function for function in (compared, number, numbers, points)}
@@ -27,6 +28,12 @@ def main(settings: Params) -> None:
     files.write_bytes(REPORT, (text.strip() + "\n").encode())
     files.write_json(SUMMARY, summary(metrics, comparisons))
     print(f"{REPORT}, {SUMMARY}: from {len(metrics)} files in {METRICS}")
+
+
+def told(comparison: dict[str, Any]) -> bool:
+    """Whether something is compared in it, and few points are."""
+    points = [of for of in comparison.values() if isinstance(of, dict)]
+    return len(points) <= FEW and any("difference" in of for of in points)
 
 
 def summary(metrics: dict[str, Any], comparisons: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +49,6 @@ def summary(metrics: dict[str, Any], comparisons: dict[str, Any]) -> dict[str, A
             if point != "seeds" and "difference" in of
         }
         for name, comparison in comparisons.items()
-        if any("difference" in of for of in comparison.values() if isinstance(of, dict))
     }
     return {
         "baseline": metrics["baseline"]["accuracy"],

@@ -18,11 +18,19 @@ from stages.common import mnist
 ROOT = Path(__file__).parents[1]
 PAIR = ["standard", "zero_one"]
 SIDES = {"mean": 0.1307, "factors": [0.5, 3], "std": [1], "below": [-3.6], "above": [3.2]}
+GRID = {"mean": [0, 0.1307], "std": [0.3081, 1]}
 COMPARISONS = {  # those that other stages rest on
     "one_epoch": {"normalizations": PAIR, "points": {"none": {"normalization": "none", "seeds": 1}}, "seeds": 2},
     "boundary": {"sides": SIDES, "reference": None, "seeds": 2},
     "boundary_wide": {"sides": SIDES | {"factors": [0.25]}, "reference": None, "seeds": 2},
     "boundary_full": {"sides": SIDES | {"factors": [3]}, "reference": None, "seeds": 1},
+    "init": {
+        "grid": {"mean": [0.1307, 3], "std": [1], "init": ["default", "zero_bias"]},
+        "reference": None,
+        "seeds": 2,
+    },
+    "plateau": {"normalizations": PAIR, "grid": GRID, "seeds": 1},
+    "plateau_sgd": {"normalizations": PAIR, "grid": GRID, "seeds": 1, "train": {"optimizer": "sgd"}},
 }
 SLICE = {
     "norm.mean": 0.1307,
@@ -65,7 +73,7 @@ class Clone:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=600,
+            timeout=1800,
             stdin=subprocess.DEVNULL,
         )
         if check and ran.returncode:

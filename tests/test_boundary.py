@@ -11,7 +11,7 @@ from scipy import optimize, stats
 
 from stages import contour, region
 from stages.evidence import boundary, boundary_figure
-from stages.evidence.boundary import Pixels, Rule, Trials, agreement, average, describe, fit, fit_seeds, slope
+from stages.evidence.boundary import Pixels, Rule, Trials, agreement, average, by_init, describe, fit, fit_seeds, slope
 from stages.settings import params
 
 PIXELS = Pixels(0.13066, 0.308108)
@@ -128,6 +128,30 @@ def test_full_size_trials_are_compared_with_those_of_the_same_point_and_seed() -
     assert agreement(trials, full._replace(seed=full.seed + 10)) == {"trials": 0, "agree": 0}
 
 
+def test_initial_weights_are_compared_by_the_share_that_learns() -> None:
+    means = (-2.6, 0.1, 0.2, 3.0)  # the second and the third near the data
+    learned = {"default": (2, 1, 2, 2), "he_normal": (0, 0, 1, 0), "zero_bias": (2, 2, 1, 2)}  # by seed, of two
+    rows = [
+        {"seed": f"{seed}", "mean": mean, "std": 1.0, "init": init, "accuracy": f"{0.9 if alive else 0.1}"}
+        for init, counts in learned.items()
+        for seed, count in enumerate(counts)
+        for mean, alive in zip(means, (count > 0, True, True, count > 1), strict=True)
+    ]
+    found = by_init(rows[::-1], PIXELS, 0.5, 0.95)
+    assert {init: (each["trials"], each["learned"]) for init, each in found.items()} == {
+        init: (8, sum(counts)) for init, counts in learned.items()
+    }
+    assert all(each["near"] == {"mean": pytest.approx(0.9), "n": 8} for each in found.values())
+    assert "difference" not in found["default"]
+    for init in ("he_normal", "zero_bias"):
+        shares = [np.array(learned[name]) / 2 for name in (init, "default")]
+        test, of = stats.ttest_rel(*shares), found[init]["difference"]
+        assert of["mean"] == pytest.approx(np.mean(shares[0] - shares[1]))
+        assert (of["interval"]["low"], of["interval"]["high"]) == pytest.approx(tuple(test.confidence_interval(0.95)))
+        assert of["p"]["differs"] == pytest.approx(test.pvalue)
+    assert (found["he_normal"]["difference"]["differs"], found["zero_bias"]["difference"]["differs"]) == ("yes", "no")
+
+
 @pytest.mark.parametrize("died", [0, 1])
 def test_without_both_kinds_there_is_no_rule(died: int) -> None:
     trials = made(TRUE)
@@ -139,8 +163,8 @@ def test_without_both_kinds_there_is_no_rule(died: int) -> None:
 
 
 def lay(folder: Path, trials: Trials, accuracy: list[float]) -> None:
-    """Made-up results that the stage reads: of `boundary`, `boundary_wide` (means above 2) and the full-size trials,
-    and a sweep of these accuracies."""
+    """Made-up results that the stage reads: of `boundary`, `boundary_wide` (means above 2) and the full-size trials, of
+    two kinds of initial weights, and a sweep of these accuracies."""
     shutil.copy(ROOT / "params.yaml", folder)
     for name in ("plots", "metrics"):
         (folder / name).mkdir()
@@ -151,6 +175,9 @@ def lay(folder: Path, trials: Trials, accuracy: list[float]) -> None:
         rows = [f'{t},"{m:g}, {s:g}",{a}' for m, s, t, a in zip(*columns[:4], strict=True)]
         (folder / f"metrics/{entry}.json").write_text(json.dumps(points | {"seeds": 4}))
         (folder / f"plots/{entry}.csv").write_text("\n".join(["seed,point,accuracy", *rows]))
+    starts = {init: {"parameters": {"mean": 3, "std": 1, "init": init}} for init in ("default", "zero_bias")}
+    (folder / "metrics/init.json").write_text(json.dumps(starts | {"seeds": 1}))
+    (folder / "plots/init.csv").write_text("seed,point,accuracy\n1,default,0.1\n1,zero_bias,0.9\n")
     of_sweep = [f"{n},{n - 3},1,{each},0.5" for n, each in enumerate(accuracy)]
     (folder / "plots/sweep.csv").write_text("\n".join(["number,mean,std,accuracy,conv2_silent_after", *of_sweep]))
     (folder / "metrics/statistics.json").write_text(json.dumps({"train": PIXELS._asdict()}))
@@ -179,6 +206,7 @@ def test_stage_says_what_it_can_and_repeats_itself(
     assert (metrics["rule"] is None) == (seeds == 0)
     assert metrics["sweep"]["learned"] == sum(each > 0.5 for each in accuracy)
     assert metrics["full_size"]["trials"] == len(trials.dead)
+    assert {init: each["learned"] for init, each in metrics["init"].items()} == {"default": 0, "zero_bias": 1}
     if seeds == 1:
         assert metrics["rule"]["threshold"]["low"] is None
     pixels, rules = boundary_figure.read()

@@ -1,13 +1,15 @@
 """Maps of accuracy: every trial is there, and nothing where no trial is."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from conftest import ROOT
 from matplotlib.collections import Collection, PathCollection, QuadMesh
 
-from stages.evidence import figures
+from stages.evidence import figures, plateau_figure
+from stages.evidence.boundary import Pixels, Rule
 from stages.settings import params
 from stages.settings.params import Interval
 
@@ -73,6 +75,43 @@ def test_marks_are_those_within_the_axes() -> None:
         "standard (0.1307, 0.3081)",
         "zero_one (0, 1)",
     ]
+
+
+def plateau(seeds: int, **told: object) -> dict:
+    """The metrics of a comparison on the plateau's grid: each cell costs as many points as its mean is from 0."""
+    entry = SETTINGS.comparisons["plateau"]
+    points: dict = {"seeds": seeds}
+    for name, parameters in SETTINGS.points(entry).items():
+        learned, mean = parameters["mean"] != 2, float(parameters["mean"])
+        points[name] = {"parameters": parameters | told, "accuracy": {"max": 0.98 if learned else 0.1}}
+        if name != "standard":
+            points[name]["difference"] = {"mean": -abs(mean) / 100}
+    return points
+
+
+def test_cells_of_the_plateau_are_drawn_as_they_are() -> None:
+    rules = {1: Rule(10, 0.1, 1.2), 2: Rule(11, 0.1, 1.2)}
+    entries = [plateau(3), plateau(1, optimizer="sgd", lr=0.01)]
+    figure = plateau_figure.draw(entries, SETTINGS, Pixels(0.1307, 0.3081), rules)
+    adadelta, sgd = cast(list[Any], figure.axes[:2])
+    assert (adadelta.get_title(), sgd.get_title()) == (
+        "adadelta, learning rate 1, 1 epoch, 3 seeds",
+        "sgd, learning rate 0.01, 1 epoch, 1 seed",
+    )
+    assert (len(adadelta.lines), len(sgd.lines)) == (6, 0)  # the boundary was measured with the one only
+    means = sorted({float(each["parameters"]["mean"]) for each in entries[0].values() if isinstance(each, dict)})
+    (cells,) = (each for each in adadelta.collections if isinstance(each, QuadMesh))
+    values: np.ndarray = np.ma.filled(np.ma.asarray(cells.get_array()), np.nan).reshape(7, 8)
+    expected = [0.0 if mean == 0 else -abs(mean) for mean in means[:-1]]
+    for row in values:
+        assert np.isnan(row[-1])  # nothing learned
+        assert row[:-1] == pytest.approx(expected, abs=0.14)  # standard's own cell costs nothing
+    written = [text.get_text() for text in adadelta.texts]
+    assert (len(written), written.count("×")) == (56, 7)
+    bold = [text for text in adadelta.texts if text.get_fontweight() == "bold"]
+    assert {text.get_text() for text in bold} == {"-0.00", "-0.13", "+0.00"}
+    names = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
+    assert {"standard (0.1307, 0.3081)", "zero_one (0, 1)", "none (0, 0.003922)"} < names
 
 
 def test_same_picture_is_the_same_bytes(tmp_path: Path) -> None:

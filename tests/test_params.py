@@ -17,7 +17,7 @@ from stages.settings import params
 
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 # They need no device, or first the results of others.
-NO_DEVICE = ("download", "statistics", "contour", "region", "fold", "follow_up", "report")
+NO_DEVICE = ("download", "statistics", "contour", "map", "region", "fold", "follow_up", "report")
 ENTRY = {"compare": "one_epoch", "follow_up": "revival", "search": "initialization"}  # that a stage is given
 
 BAD = [
@@ -78,7 +78,7 @@ BAD = [
     ("comparisons.one_epoch.points", {"more": {"normalization": "none", "seeds": 65}}, "must be at most seeds (12)"),
     ("comparisons.one_epoch.grid", {"normalization": ["nothing"]}, "none of normalizations: bytes, extreme, far"),
     ("comparisons.one_epoch.grid", {"mean": [0, 1]}, "a normalization by name, or mean and std"),
-    ("comparisons.rates_sgd.grid.lr", [1, 0], "greater than 0"),
+    ("comparisons.plateau.grid.std", [1, 0], "greater than 0"),
     ("comparisons.boundary.sides.above", [1, 2], "below and above must have a mean for each std"),
     ("comparisons.rates_sgd.reference", "standard", "must have standard, its reference, and another"),
     ("comparisons.one_epoch.train", {"start": "nothing"}, "none of normalizations: bytes, extreme, far"),
@@ -201,7 +201,7 @@ def test_entry_that_other_stages_rest_on_is_missed(section: str, name: str, tmp_
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     del content[section][name]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(SystemExit, match=f"{section}.{name} is missing: region or report rest on it"):
+    with pytest.raises(SystemExit, match=f"{section}.{name} is missing: map, region or report rest on it"):
         params.load(tmp_path / "params.yaml")
 
 

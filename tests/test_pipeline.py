@@ -19,7 +19,7 @@ from conftest import ENV, ROOT, Clone
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE["stages"].items()}
-OF_TRIALS = ["contour", "follow_up@revival", "region", "report", "sweep"]  # the stages that more trials are news to
+OF_TRIALS = ["contour", "follow_up@revival", "map", "region", "report", "sweep"]  # that more trials are news to
 NO_DEPENDENCY = "stages/settings/"  # it reads the settings and draws progress bars: no result depends on it
 
 
@@ -147,6 +147,7 @@ def test_look_of_a_plot_reruns_no_training(project: Clone) -> None:
         "contour",
         "imagenet_channels",
         "imagenet_sweep",
+        "map",
         "search@initialization",
     ]
 
@@ -270,7 +271,11 @@ def test_page_of_plots_has_all_of_them_and_each_renders(project: Clone) -> None:
             "plots/boundary_full.csv",
             "plots/boundary_wide.csv",
             "plots/contour.png",
+            "plots/init.csv",
+            "plots/map.png",
             "plots/one_epoch.csv",
+            "plots/plateau.csv",
+            "plots/plateau_sgd.csv",
             "plots/region.png",
             "Silent units",
             "Pixels of MNIST",

@@ -1,6 +1,10 @@
-"""How many trials run at a time."""
+"""How many trials run at a time, and on what."""
 
+import json
 import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -12,6 +16,7 @@ from stages.lenet.trial import LenetTrial
 from stages.settings import params
 from stages.study import runner
 from stages.study.fingerprint import Trial
+from stages.study.proposals import Points
 from stages.vision.trial import ImagenetTrial
 
 
@@ -36,3 +41,31 @@ def test_no_more_workers_start_than_fit_into_free_memory(
     assert runner.worker_count(named, trial, torch.device("cpu")) == 9  # as asked
     monkeypatch.setattr(trial, "threads", lambda _: 4)
     assert runner.worker_count(settings, trial, torch.device("cpu")) == min(4, count)
+
+
+class Device:
+    """Workers on a device of that name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def run(self, tasks: Mapping[int, dict], start: Callable[[int], None]) -> Iterator[tuple[int, dict]]:
+        for number in tasks:
+            start(number)
+            yield number, {"accuracy": 0.9, "loss": 0.1, "device": self.name, "seconds": 1.0}
+
+
+def test_study_that_went_on_elsewhere_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = params.load(ROOT / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(LenetTrial, "check", lambda _: None)
+
+    def machine(seeds: int, here: str) -> str:
+        points = Points([{"mean": 0.0, "std": 1.0, "seed": seed} for seed in range(seeds)])
+        monkeypatch.setattr(runner, "executor", lambda *_: nullcontext(Device(here)))
+        assert len(runner.run("one", settings, points, LenetTrial)) == seeds
+        return json.loads(Path("data/machine/one.json").read_text())["device"]
+
+    assert machine(2, here="cpu B") == "cpu B"
+    assert machine(3, here="cpu A") == "cpu A, cpu B"
+    assert machine(3, here="cpu C") == "cpu A, cpu B"  # nothing was evaluated there

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from stages.evidence.paired import interval
+from stages.evidence.paired import answers, compare, interval
 from stages.evidence.tables import Row, numbers
 
+NEAR = 2.0  # standard deviations of the pixels: a mean that is not further from theirs is near the data
 REGULARIZATION = 100.0  # scikit-learn's C: holds the weights finite where the trials are separated perfectly
 
 
@@ -129,13 +130,13 @@ def describe(trials: Trials, rules: dict[int, Rule], pixels: Pixels, confidence:
 
 
 def slope(trials: Trials, rule: Rule | None, pixels: Pixels) -> dict[str, dict[str, float] | None]:
-    """The accuracy of trials that learned: within two standard deviations of the pixels' mean, and in the last quarter
-    before the limit; median and number, None where there are none."""
+    """The accuracy of trials that learned: near the data, and in the last quarter before the limit; median and number,
+    None where there are none."""
     if not rule:
         return {"near": None, "before_limit": None}
     distance = trials.distance(pixels)
     share = distance / rule.limit(trials.std, trials.mean < pixels.mean, pixels)
-    parts = {"near": distance <= 2, "before_limit": share > 0.75}
+    parts = {"near": distance <= NEAR, "before_limit": share > 0.75}
     learned = {name: trials.accuracy[which & ~trials.dead] for name, which in parts.items()}
     return {name: {"median": np.median(each), "n": len(each)} if len(each) else None for name, each in learned.items()}
 
@@ -145,6 +146,31 @@ def agreement(trials: Trials, others: Trials) -> dict[str, int]:
     own, other = (dict(zip(zip(*each[:3], strict=True), each.dead, strict=True)) for each in (trials, others))
     shared = own.keys() & other.keys()
     return {"trials": len(shared), "agree": sum(bool(own[key] == other[key]) for key in shared)}
+
+
+def by_init(rows: Sequence[Row], pixels: Pixels, threshold: float, confidence: float) -> dict[str, dict[str, Any]]:
+    """How many trials learn at the boundary from each kind of initial weights, and the accuracy near the data.
+
+    rows:    of a table that has all of them at the same normalizations, with the same seeds
+    returns: by `init`; of all but the default the `difference` of the share that learns, compared seed by seed
+    """
+    trials, init = Trials.of(rows, threshold), np.array([row["init"] for row in rows])
+    near, seeds = trials.distance(pixels) <= NEAR, np.unique(trials.seed)
+    found: dict[str, dict[str, Any]] = {}
+    shares = {}
+    for name in np.unique(init).tolist():
+        learned = ~trials.dead[(init == name) & ~near]
+        found[name] = {"trials": len(learned), "learned": int(learned.sum())}
+        if (close := trials.accuracy[(init == name) & near]).size:
+            found[name]["near"] = {"mean": float(close.mean()), "n": len(close)}
+        shares[name] = np.array(
+            [(~trials.dead)[(init == name) & ~near & (trials.seed == seed)].mean() for seed in seeds]
+        )
+    default = shares.pop("default")
+    compared = {name: compare(share, default, confidence) for name, share in shares.items()}
+    for name, each in answers(compared, confidence).items():
+        found[name]["difference"] = each
+    return found
 
 
 def _logarithms(rules: Iterable[Rule]) -> np.ndarray:

@@ -80,10 +80,11 @@ def _run(
                 bar.set_postfix_str(f"best accuracy {best:.4f}", refresh=False)
                 bar.update()
     file.settle()
+    trials = plan.trials(file.study)
     machine = Path(f"data/machine/{name}.json")
-    if lacking or not machine.exists():
-        files.write_machine(machine, device.describe(runs_on))
-    return plan.trials(file.study)
+    if lacking or not machine.exists():  # a study may have gone on elsewhere, and a cluster has its own devices
+        files.write_machine(machine, ", ".join(sorted({result["device"] for result in store.results(trials)})))
+    return trials
 
 
 def _evaluated(file: store.StudyFile, plan: Plan, workers: "Workers | Cluster") -> Iterator[dict]:
