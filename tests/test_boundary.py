@@ -1,5 +1,6 @@
 """Where training fails: found where it is known, by seed and over seeds, and whole on any table."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -150,6 +151,26 @@ def test_initial_weights_are_compared_by_the_share_that_learns() -> None:
         assert (of["interval"]["low"], of["interval"]["high"]) == pytest.approx(tuple(test.confidence_interval(0.95)))
         assert of["p"]["differs"] == pytest.approx(test.pvalue)
     assert (found["he_normal"]["difference"]["differs"], found["zero_bias"]["difference"]["differs"]) == ("yes", "no")
+
+
+def test_committed_shares_of_initial_weights_are_those_of_the_table() -> None:
+    committed = json.loads((ROOT / "metrics/region.json").read_text())["init"]
+    shares: dict[str, dict[str, list[bool]]] = {}
+    with (ROOT / "plots/init.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            words = row["point"].replace(",", "").split()  # such as mean 0.1307, std 1, init default
+            if abs(float(words[1])) > 1:
+                shares.setdefault(words[-1], {}).setdefault(row["seed"], []).append(float(row["accuracy"]) > 0.5)
+    by_seed = {init: np.array([np.mean(each) for each in of.values()]) for init, of in shares.items()}
+    for init, of in committed.items():
+        assert of["learned"] == sum(sum(each) for each in shares[init].values())
+        if init != "default":
+            test = stats.ttest_rel(by_seed[init], by_seed["default"])
+            low, high = test.confidence_interval(0.95)
+            assert [of["difference"]["interval"][end] for end in ("low", "high")] == pytest.approx(
+                [low, high], abs=2e-6
+            )
+            assert of["difference"]["p"]["differs"] == pytest.approx(test.pvalue, abs=2e-6)
 
 
 @pytest.mark.parametrize("died", [0, 1])

@@ -203,7 +203,7 @@ def test_detectable_difference_is_a_number_at_every_n(n: int, comparisons: int) 
 COMPARED = {
     path.stem: json.loads(path.read_text())
     for path in sorted((ROOT / "metrics").glob("*.json"))
-    if '"p_holm"' in path.read_text()
+    if '"p_holm"' in path.read_text() and path.stem != "region"  # whose shares are recomputed in test_boundary.py
 }
 
 
