@@ -36,14 +36,24 @@ def main() -> None:
     elif entry:
         raise InputError(f"python -m stages {name}: takes no further argument, is given {' '.join(entry)!r}")
     stage = import_module(f"stages.{name}")
+    interrupted = []
+
+    def interrupt(*_: object) -> None:
+        interrupted.append(True)
+        raise KeyboardInterrupt
+
     try:
-        _on_interrupt(signal.default_int_handler)
+        _on_interrupt(interrupt)
         with files.together():
             stage.main(settings, *entry)
             _on_interrupt(signal.SIG_IGN)  # all is done: it is published, and not in part
-    except KeyboardInterrupt:
-        raise InputError(f"{name}: interrupted; the results of before are as they were") from None
-    except OSError as error:
+    except (KeyboardInterrupt, Exception) as error:
+        if interrupted or isinstance(
+            error, KeyboardInterrupt
+        ):  # in the middle of a commit, the database makes an error of its own of it
+            raise InputError(f"{name}: interrupted; the results of before are as they were") from None
+        if not isinstance(error, OSError):
+            raise
         where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         raise InputError(f"{name}: {where}; the results of before are as they were") from None
 

@@ -101,6 +101,23 @@ def test_interrupt_while_modules_are_imported_is_one_line(sent: signal.Signals, 
     assert rest == ["sweep: interrupted before it began\n"]
 
 
+def test_interrupt_that_becomes_another_error_is_one_line(unfinished: Clone) -> None:
+    """As in the middle of a commit, of which SQLAlchemy and Optuna make errors of their own."""
+    lines = (
+        "import os, signal, time",
+        "def main(settings):",
+        "    try:",
+        "        os.kill(os.getpid(), signal.SIGINT)",
+        "        time.sleep(9)",
+        "    except KeyboardInterrupt:",
+        "        raise RuntimeError('in a commit') from None",
+    )
+    (unfinished.folder / "stages/statistics.py").write_text("\n".join(lines))
+    ended = unfinished.run(sys.executable, "-m", "stages", "statistics", check=False)
+    assert ended.returncode == 1
+    assert ended.stdout == "statistics: interrupted; the results of before are as they were\n"
+
+
 def test_stopped_worker_does_not_delay_the_end(unfinished: Clone) -> None:
     unfinished.set(run__workers=2, train__epochs=100)
     log = unfinished.folder / "log"
@@ -110,6 +127,7 @@ def test_stopped_worker_does_not_delay_the_end(unfinished: Clone) -> None:
         )
     children = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children")
     wait_for(lambda: children.read_text().split(), 2)
+    time.sleep(3)  # until they are at their trials
     for child in children.read_text().split():
         os.kill(int(child), signal.SIGSTOP)
     start = time.monotonic()
