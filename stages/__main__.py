@@ -48,9 +48,8 @@ def main() -> None:
             stage.main(settings, *entry)
             _on_interrupt(signal.SIG_IGN)  # all is done: it is published, and not in part
     except (KeyboardInterrupt, Exception) as error:
-        if interrupted or isinstance(
-            error, KeyboardInterrupt
-        ):  # in the middle of a commit, the database makes an error of its own of it
+        # In the middle of a commit, the database makes an error of its own of an interrupt.
+        if interrupted or isinstance(error, KeyboardInterrupt):
             raise InputError(f"{name}: interrupted; the results of before are as they were") from None
         if not isinstance(error, OSError):
             raise
