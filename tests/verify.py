@@ -51,7 +51,12 @@ def with_study(settings: Params) -> Iterator[tuple[str, list[str]]]:
 
 def verified(stage: str, entry: list[str], settings: Params, chance: random.Random) -> bool:
     name, plan, trial = planned(stage, entry, settings)
-    study = store.StudyFile(fingerprint(settings, plan.determinants(), trial), store.FOLDER / f"{name}.sqlite3").study
+    try:
+        determinants = fingerprint(settings, plan.determinants(), trial)
+    except FileNotFoundError as error:  # a model that another stage trains
+        print(f"| {name} | | | | not here: {error.filename} | |", flush=True)
+        return False
+    study = store.StudyFile(determinants, store.FOLDER / f"{name}.sqlite3").study
     plan.check(study)
     trials = plan.trials(study)
     kept = [each for each in trials if store.has_result(each)]
