@@ -137,8 +137,8 @@ def test_first_table_is_that_of_the_metrics(name: str, label: str, downloaded: s
         ("region", "the seed moves that boundary by a factor of {seeds_move:.1f}"),
         (
             "region",
-            "Other initial weights are not found to move it: around it, {init[default][learned]} of "
-            "{init[default][trials]} trials learn with the default, {init[he_normal][learned]} with He-normal ones, "
+            "Other initial weights are not found to move it ({seeds} seeds, which find large moves only): around it, "
+            "{init[default][learned]} of {init[default][trials]} trials learn with the default, {init[he_normal][learned]} with He-normal ones, "
             "{init[zero_bias][learned]} with zero biases.",
         ),
         ("region", "In the search, {sweep[dead]} of {sweep[trials]} trials learn nothing."),
@@ -189,7 +189,7 @@ def test_processors_are_those_that_the_results_come_from() -> None:
     others = {name for name, device in devices.items() if device != "cpu AMD EPYC AVX512"}
     assert others == {"plateau", "plateau_sgd", "init"}
     assert all(devices[name].startswith("cpu Intel(R) Xeon(R)") for name in others)
-    assert "those of the first picture and of other initial weights from an Intel Xeon (AVX-512)." in README
+    assert "those of the first picture's cells and of other initial weights from an Intel Xeon (AVX-512)." in README
 
 
 SENTENCES = (  # of comparisons over seeds

@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
-
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import ROOT, Clone, bare_clone
 
@@ -26,26 +24,22 @@ def added(path: str, line: str) -> Callable[[Clone], None]:
     return change
 
 
-def with_comparison(clone: Clone) -> None:
-    content = yaml.safe_load(clone.read("params.yaml"))
-    content["comparisons"]["more"] = {"normalizations": ["standard", "none"], "seeds": 2, "train": {"batch_size": 256}}
-    (clone.folder / "params.yaml").write_text(yaml.safe_dump(content))
-
-
 def setting(**values: object) -> Callable[[Clone], None]:
     return lambda clone: clone.set(**values)
 
 
 KINDS: dict[str, Callable[[Clone], None]] = {
-    "README.md, a test": added("README.md", "More."),
-    "`run.workers`, or another key of `run`": setting(run__workers=1),
+    "`README.md`": added("README.md", "More."),
+    "`run.workers`": setting(run__workers=1),
     "`stages/settings/`": added("stages/settings/params.py", "# more"),
     "`stages/report.py`": added("stages/report.py", "# more"),
     "`contour.width`": setting(contour__width=6),
     "`norm.mean`": setting(norm__mean=0.0),
     "`rule.margin`": setting(rule__margin=0.003),
     "`comparisons.one_epoch.seeds`: one more": setting(comparisons__one_epoch__seeds=3),
-    "`comparisons`: a new one, of two normalizations and two seeds": with_comparison,
+    "`comparisons`: a new one, of two normalizations and two seeds": setting(
+        comparisons__more={"normalizations": ["standard", "none"], "seeds": 2, "train": {"batch_size": 256}}
+    ),
     "`sweep.n_trials`: one more": setting(sweep__n_trials=7),
     "`stages/evidence/`": added("stages/evidence/paired.py", "# more"),
     "`stages/study/`": added("stages/study/runner.py", "# more"),
