@@ -138,7 +138,8 @@ def test_first_table_is_that_of_the_metrics(name: str, label: str, downloaded: s
         (
             "region",
             "Other initial weights are not found to move it ({seeds} seeds, which find large moves only): around it, "
-            "{init[default][learned]} of {init[default][trials]} trials learn with the default, {init[he_normal][learned]} with He-normal ones, "
+            "{init[default][learned]} of {init[default][trials]} trials learn with the default, "
+            "{init[he_normal][learned]} with He-normal ones, "
             "{init[zero_bias][learned]} with zero biases.",
         ),
         ("region", "In the search, {sweep[dead]} of {sweep[trials]} trials learn nothing."),
