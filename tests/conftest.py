@@ -21,6 +21,7 @@ SIDES = {"mean": 0.1307, "factors": [0.5, 3], "std": [1], "below": [-3.6], "abov
 GRID = {"mean": [0, 0.1307], "std": [0.3081, 1]}
 COMPARISONS = {  # those that other stages rest on
     "one_epoch": {"normalizations": PAIR, "points": {"none": {"normalization": "none", "seeds": 1}}, "seeds": 2},
+    "epochs": {"normalizations": PAIR, "seeds": 2, "train": {"epochs": 2}},
     "boundary": {"sides": SIDES, "reference": None, "seeds": 2},
     "boundary_wide": {"sides": SIDES | {"factors": [0.25]}, "reference": None, "seeds": 2},
     "boundary_full": {"sides": SIDES | {"factors": [3]}, "reference": None, "seeds": 1},

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from matplotlib.collections import Collection, PathCollection, QuadMesh
+from scipy import stats
 
-from stages.evidence import figures, plateau_figure
+from stages.evidence import curves_figure, figures, plateau_figure
 from stages.evidence.boundary import Pixels, Rule
 from stages.settings import params
 from stages.settings.params import Interval
@@ -112,6 +113,39 @@ def test_cells_of_the_plateau_are_drawn_as_they_are() -> None:
     assert {text.get_text() for text in bold} == {"-0.00", "-0.13", "+0.00"}
     names = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
     assert {"standard (0.1307, 0.3081)", "zero_one (0, 1)", "none (0, 0.003922)"} < names
+
+
+def test_curves_have_the_mean_and_the_range_of_each_epoch() -> None:
+    random = np.random.default_rng(4)
+    values = random.normal(0.98, 0.001, (2, 5, 3))  # points, seeds, epochs
+    values[1, 4] = 0.1  # a seed that learns nothing
+    rows = [
+        {
+            "seed": str(seed),
+            "point": point,
+            "epoch": str(epoch + 1),
+            "accuracy": str(values[number, seed, epoch]),
+            "difference": str(values[number, seed, epoch] - values[0, seed, epoch]),
+        }
+        for seed in range(5)
+        for number, point in enumerate(("standard", "none"))
+        for epoch in range(3)
+    ]
+    figure = curves_figure.draw(["one", "another"], [rows, rows], SETTINGS)
+    for above, below in np.reshape(cast(list[Any], figure.axes), (2, 2)).T:
+        learned = [values[0], values[1, :4]]
+        for line, expected in zip(above.lines, learned, strict=True):
+            assert line.get_ydata() == pytest.approx(expected.mean(axis=0))
+        bands = [each.get_paths()[0].vertices for each in above.collections]
+        for band, expected in zip(bands, learned, strict=True):
+            assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx((expected.min(), expected.max()))
+        labels = [text.get_text() for text in above.get_legend().get_texts()]
+        assert labels == ["standard (5 seeds)", "none (4 of 5 seeds)"]
+        assert below.lines[0].get_ydata() == pytest.approx(100 * (values[1] - values[0])[:4].mean(axis=0))
+        (of_difference,) = below.collections
+        low, high = stats.ttest_rel(values[1, :4, 0], values[0, :4, 0]).confidence_interval(0.95)
+        ends = [y for x, y in of_difference.get_paths()[0].vertices if x == 1]
+        assert (min(ends), max(ends)) == pytest.approx((100 * low, 100 * high))
 
 
 def test_same_picture_is_the_same_bytes(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from stages.settings import params
 
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 # They need no device, or first the results of others.
-NO_DEVICE = ("download", "statistics", "contour", "map", "region", "fold", "follow_up", "report")
+NO_DEVICE = ("download", "statistics", "contour", "curves", "map", "region", "fold", "follow_up", "report")
 ENTRY = {"compare": "one_epoch", "follow_up": "revival", "search": "initialization"}  # that a stage is given
 
 BAD = [
@@ -201,7 +201,7 @@ def test_entry_that_other_stages_rest_on_is_missed(section: str, name: str, tmp_
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     del content[section][name]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(SystemExit, match=f"{section}.{name} is missing: map, region or report rest on it"):
+    with pytest.raises(SystemExit, match=f"{section}.{name} is missing: curves, map, region or report rest on it"):
         params.load(tmp_path / "params.yaml")
 
 

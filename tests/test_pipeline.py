@@ -271,6 +271,8 @@ def test_page_of_plots_has_all_of_them_and_each_renders(project: Clone) -> None:
             "plots/boundary_full.csv",
             "plots/boundary_wide.csv",
             "plots/contour.png",
+            "plots/curves.png",
+            "plots/epochs.csv",
             "plots/init.csv",
             "plots/map.png",
             "plots/one_epoch.csv",

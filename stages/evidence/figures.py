@@ -19,7 +19,7 @@ from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import QhullError
 
 from stages.common import files
-from stages.settings.params import Contour, Interval, Norm
+from stages.settings.params import Contour, Interval, Norm, Parameters
 
 GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 TICKS = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
@@ -129,6 +129,11 @@ def limit(ax: Axes, within: tuple[Searched, Searched]) -> None:
         else:
             ax.set(**{f"{name}scale": "linear", f"{name}lim": (-0.5, len(searched) - 0.5)})
             getattr(ax, f"{name}axis").update_units(searched)
+
+
+def optimizer(told: Parameters) -> str:
+    """What a training run is told of it, for a title."""
+    return f"{told['optimizer']}, learning rate {told['lr']:g}"
 
 
 def label(axis: Axis) -> None:

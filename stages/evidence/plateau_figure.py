@@ -34,9 +34,8 @@ def draw(entries: Sequence[Mapping[str, Any]], settings: Params, pixels: Pixels,
         if told["optimizer"] == settings.told(settings.comparisons["boundary"].train)["optimizer"]:
             boundary_figure.lines(ax, rules, pixels, settings.sweep.space.std)
         figures.mark(ax, settings.normalizations, size=110)
-        rate = f"{told['optimizer']}, learning rate {told['lr']:g}"
-        epochs = f"{told['epochs']} epoch{'s' if told['epochs'] > 1 else ''}"
-        ax.set(title=f"{rate}, {epochs}, {n} seed{'s' if n > 1 else ''}", xlabel=figures.LABELS["mean"])
+        trained = f"{told['epochs']} epoch{'s' if told['epochs'] > 1 else ''}, {n} seed{'s' if n > 1 else ''}"
+        ax.set(title=f"{figures.optimizer(told)}, {trained}", xlabel=figures.LABELS["mean"])
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     panels[0].set_ylabel(figures.LABELS["std"])
     colors = ScalarMappable(COLORS, settings.contour.colormap)

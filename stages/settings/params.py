@@ -24,7 +24,7 @@ PATH = Path("params.yaml")
 # Entries that other stages read the results of.
 RESTED_ON = (
     *(("comparisons", name) for name in ("one_epoch", "boundary", "boundary_wide", "boundary_full")),
-    *(("comparisons", name) for name in ("init", "plateau", "plateau_sgd")),
+    *(("comparisons", name) for name in ("epochs", "init", "plateau", "plateau_sgd")),
     ("follow_ups", "revival"),
     ("searches", "initialization"),
 )
@@ -575,7 +575,7 @@ class Params(_Section):
     def _complete(self) -> "Params":
         for section, name in RESTED_ON:
             if name not in getattr(self, section):
-                raise ValueError(f"{section}.{name} is missing: map, region or report rest on it")
+                raise ValueError(f"{section}.{name} is missing: curves, map, region or report rest on it")
         return self
 
     @model_validator(mode="after")
