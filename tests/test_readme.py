@@ -204,9 +204,9 @@ def test_processors_are_those_that_the_results_come_from() -> None:
 SENTENCES = (  # of comparisons over seeds
     (
         "one_epoch",
-        "With Adadelta the accuracy changes by {zero_one[points]} points after 1 epoch ({seeds} seeds), by",
+        "With Adadelta the accuracy changes by {zero_one[points]} points after 1 epoch ({seeds} seeds);",
     ),
-    ("epochs", "seeds), by {zero_one[points]} after 14 ({seeds} seeds);"),
+    ("epochs", "seeds); after 14 ({seeds} seeds) no difference is found, {zero_one[points]}."),
     ("one_epoch", "With Adadelta the difference is {none[points]} after 1 epoch ({seeds} seeds),"),
     ("epochs", "seeds), {none[points]} after 14 ({seeds} seeds)."),
     (
@@ -216,7 +216,10 @@ SENTENCES = (  # of comparisons over seeds
         "points; that of pixels from 0 to 255 from {none[first]} to {none[last]}, which is more than chance.",
     ),
     ("one_epoch", "| Adadelta, {seeds} seeds |"),
-    ("optimizer_sgd", "with SGD by {zero_one[points]} after 1 epoch ({seeds} seeds): little, but more than chance."),
+    (
+        "optimizer_sgd",
+        "With SGD it changes by {zero_one[points]} after 1 epoch ({seeds} seeds): little, but more than chance.",
+    ),
     (
         "optimizer_sgd",
         "(1 epoch, {seeds} seeds), {none[learned]} of {seeds} seeds learn; at 0.001 all do, at a difference of "
