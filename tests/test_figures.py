@@ -148,6 +148,14 @@ def test_curves_have_the_mean_and_the_range_of_each_epoch() -> None:
         assert (min(ends), max(ends)) == pytest.approx((100 * low, 100 * high))
 
 
+def test_curves_go_on_where_the_reference_has_ended() -> None:
+    told = [("standard", "1", "0.97", "0.0"), ("none", "1", "0.96", "-0.01"), ("none", "2", "0.97", "")]
+    rows = [dict(zip(("point", "epoch", "accuracy", "difference"), each, strict=True)) | {"seed": "1"} for each in told]
+    above, below = cast(list[Any], curves_figure.draw(["one"], [rows], SETTINGS).axes)
+    assert list(above.lines[1].get_ydata()) == [0.96, 0.97]
+    assert below.lines[0].get_ydata() == pytest.approx([-1, np.nan], nan_ok=True)
+
+
 def test_same_picture_is_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         figure, ax = figures.accuracy_map(X, Y, 0.9 + X / 100, LOOK, 0.5)

@@ -79,6 +79,7 @@ BAD = [
     ("comparisons.one_epoch.grid", {"normalization": ["nothing"]}, "none of normalizations: bytes, extreme, far"),
     ("comparisons.one_epoch.grid", {"mean": [0, 1]}, "a normalization by name, or mean and std"),
     ("comparisons.plateau.grid.std", [1, 0], "greater than 0"),
+    ("comparisons.epochs.reference", "none", "must be standard: a picture shows differences from it"),
     ("comparisons.boundary.sides.above", [1, 2], "below and above must have a mean for each std"),
     ("comparisons.rates_sgd.reference", "standard", "must have standard, its reference, and another"),
     ("comparisons.one_epoch.train", {"start": "nothing"}, "none of normalizations: bytes, extreme, far"),

@@ -242,7 +242,7 @@ def test_sentences_on_comparisons_are_those_of_the_metrics(name: str, said: str)
     for point, of in metrics(name).items():
         told[point] = of
         if point != "seeds":
-            told[point] = {"accuracy": accuracy(of), "learned": learned(name, point)[0]}
+            told[point] = {"learned": learned(name, point)[0]}
             told[point] |= {"points": points(of)} if "difference" in of else {}
             by_epoch = [f"{100 * each['difference']:+.2f}" for each in of.get("by_epoch", {}).values()]
             told[point] |= {"first": by_epoch[0], "last": by_epoch[-1]} if by_epoch else {}

@@ -52,6 +52,6 @@ def draw(titles: Sequence[str], entries: Sequence[Sequence[Row]], settings: Para
 
 
 def _over_seeds(rows: Sequence[Row], point: str, column: str) -> np.ndarray:
-    """(seeds, epochs)"""
+    """(seeds, epochs); nan where the reference was trained for fewer"""
     of = [row for row in rows if row["point"] == point]
-    return np.reshape([float(row[column]) for row in of], (len({row["seed"] for row in of}), -1))
+    return np.reshape([float(row[column] or "nan") for row in of], (len({row["seed"] for row in of}), -1))

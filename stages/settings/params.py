@@ -28,6 +28,7 @@ RESTED_ON = (
     ("follow_ups", "revival"),
     ("searches", "initialization"),
 )
+DRAWN = ("epochs", "plateau", "plateau_sgd")  # comparisons that pictures are made of
 
 # Bounds that no real use meets: beyond them, a slip of the keyboard would run for ever, or take all memory.
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -576,6 +577,9 @@ class Params(_Section):
         for section, name in RESTED_ON:
             if name not in getattr(self, section):
                 raise ValueError(f"{section}.{name} is missing: curves, map, region or report rest on it")
+        for name in DRAWN:
+            if self.comparisons[name].reference != "standard":
+                raise ValueError(f"comparisons.{name}.reference must be standard: a picture shows differences from it")
         return self
 
     @model_validator(mode="after")
