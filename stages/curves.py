@@ -6,7 +6,7 @@ from stages.common import files
 from stages.evidence import curves_figure, figures, tables
 from stages.settings.params import Params
 
-PANELS = ("epochs",)
+PANELS = ("epochs", "epochs_sgd")
 
 
 def main(settings: Params) -> None:

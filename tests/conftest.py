@@ -22,6 +22,7 @@ GRID = {"mean": [0, 0.1307], "std": [0.3081, 1]}
 COMPARISONS = {  # those that other stages rest on
     "one_epoch": {"normalizations": PAIR, "points": {"none": {"normalization": "none", "seeds": 1}}, "seeds": 2},
     "epochs": {"normalizations": PAIR, "seeds": 2, "train": {"epochs": 2}},
+    "epochs_sgd": {"normalizations": PAIR, "seeds": 1, "train": {"epochs": 2, "optimizer": "sgd", "lr": 0.01}},
     "boundary": {"sides": SIDES, "reference": None, "seeds": 2},
     "boundary_wide": {"sides": SIDES | {"factors": [0.25]}, "reference": None, "seeds": 2},
     "boundary_full": {"sides": SIDES | {"factors": [3]}, "reference": None, "seeds": 1},
@@ -152,6 +153,12 @@ def bare_clone(folder: Path) -> Clone:
     clone.run("git", "add", ".")
     clone.run("git", "commit", "--quiet", "--message=The project")
     return clone
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Each process starts with its half, then takes of the other's: so one makes the clone that many tests need, while
+    # the other has tests that don't wait for it.
+    items.sort(key=lambda item: "finished" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")

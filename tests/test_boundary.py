@@ -151,6 +151,9 @@ def test_initial_weights_are_compared_by_the_share_that_learns() -> None:
         assert (of["interval"]["low"], of["interval"]["high"]) == pytest.approx(tuple(test.confidence_interval(0.95)))
         assert of["p"]["differs"] == pytest.approx(test.pvalue)
     assert (found["he_normal"]["difference"]["differs"], found["zero_bias"]["difference"]["differs"]) == ("yes", "no")
+    of_two = by_init([row for row in rows if row["init"] != "default"], PIXELS, 0.5, 0.95)
+    assert of_two == {init: {key: found[init][key] for key in ("trials", "learned", "near")} for init in of_two}
+    assert set(of_two) == {"he_normal", "zero_bias"}
 
 
 def test_committed_shares_of_initial_weights_are_those_of_the_table() -> None:

@@ -152,7 +152,8 @@ def by_init(rows: Sequence[Row], pixels: Pixels, threshold: float, confidence: f
     """How many trials learn at the boundary from each kind of initial weights, and the accuracy near the data.
 
     rows:    of a table that has all of them at the same normalizations, with the same seeds
-    returns: by `init`; of all but the default the `difference` of the share that learns, compared seed by seed
+    returns: by `init`; of all but the default the `difference` of the share that learns, compared seed by seed,
+             if the default is there
     """
     trials, init = Trials.of(rows, threshold), np.array([row["init"] for row in rows])
     near, seeds = trials.distance(pixels) <= NEAR, np.unique(trials.seed)
@@ -166,10 +167,11 @@ def by_init(rows: Sequence[Row], pixels: Pixels, threshold: float, confidence: f
         shares[name] = np.array(
             [(~trials.dead)[(init == name) & ~near & (trials.seed == seed)].mean() for seed in seeds]
         )
-    default = shares.pop("default")
-    compared = {name: compare(share, default, confidence) for name, share in shares.items()}
-    for name, each in answers(compared, confidence).items():
-        found[name]["difference"] = each
+    if "default" in shares:
+        default = shares.pop("default")
+        compared = {name: compare(share, default, confidence) for name, share in shares.items()}
+        for name, each in answers(compared, confidence).items():
+            found[name]["difference"] = each
     return found
 
 

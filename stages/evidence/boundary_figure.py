@@ -1,6 +1,5 @@
 """The boundary as a picture: where trials fail in the (mean, std) plane, and how accuracy falls towards it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from stages.common import files
 from stages.evidence import figures
 from stages.evidence.boundary import Pixels, Rule, Trials, average
 from stages.settings.params import Interval, LenetSpace, Norm
@@ -19,8 +19,8 @@ FAILS: dict[str, Any] = {"color": "tab:gray", "alpha": 0.25, "linewidth": 0}
 
 def read() -> tuple[Pixels, dict[int, Rule]]:
     """What the stages `statistics` and `region` found: the pixels, and the rule of each seed."""
-    train = json.loads(Path("metrics/statistics.json").read_text())["train"]
-    rules = json.loads(Path("metrics/region.json").read_text()).get("by_seed", {})
+    train = files.read_json(Path("metrics/statistics.json"))["train"]
+    rules = files.read_json(Path("metrics/region.json")).get("by_seed", {})
     return Pixels(train["mean"], train["std"]), {int(seed): Rule(**rule) for seed, rule in rules.items()}
 
 

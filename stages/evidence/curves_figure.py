@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from stages.evidence import figures
 from stages.evidence.paired import interval
@@ -47,6 +47,8 @@ def draw(titles: Sequence[str], entries: Sequence[Sequence[Row]], settings: Para
             ax.legend(frameon=False, loc="lower right")
     panels[0, 0].set_ylabel("test accuracy:\nmean and range over seeds")
     panels[0, 0].set_ylim(bottom=max(panels[0, 0].get_ylim()[0], figures.SCALE[0]))
+    panels[1, 0].set_yscale("symlog", linthresh=1)  # tenths of a point show, beside the wide interval of few seeds
+    panels[1, 0].yaxis.set_major_formatter(ScalarFormatter())
     panels[1, 0].set_ylabel(f"difference from standard, points:\nmean, {100 * rule.confidence:g}% interval")
     return figure
 

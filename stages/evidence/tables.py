@@ -1,12 +1,13 @@
 """Tables of trials: read again as they were written, and put in a few numbers."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from stages.common import files
 
 Row = Mapping[str, Any]
 
@@ -19,7 +20,7 @@ def read(path: Path) -> list[Row]:
 
 def read_compared(name: str) -> list[Row]:
     """The rows of a comparison's table, each with what the trials of its point are told."""
-    points = json.loads(Path(f"metrics/{name}.json").read_text())
+    points = files.read_json(Path(f"metrics/{name}.json"))
     told = {point: of["parameters"] for point, of in points.items() if point != "seeds"}
     return [told[row["point"]] | row for row in read(Path(f"plots/{name}.csv"))]
 

@@ -24,11 +24,11 @@ PATH = Path("params.yaml")
 # Entries that other stages read the results of.
 RESTED_ON = (
     *(("comparisons", name) for name in ("one_epoch", "boundary", "boundary_wide", "boundary_full")),
-    *(("comparisons", name) for name in ("epochs", "init", "plateau", "plateau_sgd")),
+    *(("comparisons", name) for name in ("epochs", "epochs_sgd", "init", "plateau", "plateau_sgd")),
     ("follow_ups", "revival"),
     ("searches", "initialization"),
 )
-DRAWN = ("epochs", "plateau", "plateau_sgd")  # comparisons that pictures are made of
+DRAWN = ("epochs", "epochs_sgd", "plateau", "plateau_sgd")  # comparisons that pictures are made of
 
 # Bounds that no real use meets: beyond them, a slip of the keyboard would run for ever, or take all memory.
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
