@@ -82,7 +82,8 @@ def answered(of: dict) -> str:
 def learned(entry: str, point: str) -> tuple[int, int]:
     """With how many seeds it learned, and of how many."""
     rows = [row for row in csv.DictReader(committed(f"plots/{entry}.csv").splitlines()) if row["point"] == point]
-    return sum(float(row["accuracy"]) > metrics("region")["learned_above"] for row in rows), len(rows)
+    last = {row["seed"]: float(row["accuracy"]) for row in rows}  # of its epochs
+    return sum(accuracy > metrics("region")["learned_above"] for accuracy in last.values()), len(last)
 
 
 def cell(entry: str, point: str) -> str:
