@@ -15,7 +15,7 @@ import pytest
 import torch
 import vl_convert
 import yaml
-from conftest import ENV, ROOT, Clone
+from conftest import COMPARISONS, ENV, ROOT, Clone
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE["stages"].items()}
@@ -267,17 +267,10 @@ def test_page_of_plots_has_all_of_them_and_each_renders(project: Clone) -> None:
             "Confusion matrix, zero_one",
             "Trials",
             "Optimization history",
-            "plots/boundary.csv",
-            "plots/boundary_full.csv",
-            "plots/boundary_wide.csv",
+            *(f"plots/{name}.csv" for name in COMPARISONS),
             "plots/contour.png",
             "plots/curves.png",
-            "plots/epochs.csv",
-            "plots/init.csv",
             "plots/map.png",
-            "plots/one_epoch.csv",
-            "plots/plateau.csv",
-            "plots/plateau_sgd.csv",
             "plots/region.png",
             "Silent units",
             "Pixels of MNIST",
