@@ -6,7 +6,7 @@ VENV := .venv
 WHEELS := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test attack bench overhead batches rates touched verify setup lock
+.PHONY: repro test attack bench gpu overhead batches rates touched verify setup lock
 
 repro: setup
 	dvc repro
@@ -21,6 +21,9 @@ test: setup
 # Half an hour on two cores, with nothing else running; python tests/bench.py --repetitions 2 is quicker.
 bench: setup
 	python tests/bench.py
+
+gpu: setup
+	python tests/gpu.py
 
 # Kills, races, damage: half an hour on two idle cores; python tests/attack.py --help names its parts.
 attack: setup

@@ -322,6 +322,27 @@ def test_shares_of_good_trials_are_those_of_the_simulation() -> None:
     assert said.format(*(good[batch] for batch in ("8", "4", "64"))) in README
 
 
+def test_figures_of_a_gpu_are_those_measured() -> None:
+    lines = committed("metrics/gpu.md").splitlines()
+    rows = dict(line.strip("| ").split(" | ", 1) for line in lines if line.startswith("| "))
+    epoch, drawing = (
+        rows[name].partition(",")[0]
+        for name in (
+            "ours, the first run with a seed",
+            "of the first run: drawing its random numbers, on the processor",
+        )
+    )
+    eager, graph = (rows[name].partition(" ")[0] for name in ("as it is", "that as a CUDA graph"))
+    (kernels,) = (name.split()[-7] for name in rows if name.endswith("as the profiler has it"))
+    one, four = (int(rows[count].partition(" ")[0]) for count in ("1", "4"))
+    assert f"It does {one:,} trials an hour, and {four:,} with `-S run.workers=4`" in README
+    assert f"The first run with a seed takes {epoch} s, of which {drawing} go to its random numbers" in README
+    assert (
+        f"A step takes {eager} ms, most of it to launch {kernels} kernels; as a CUDA graph it takes {graph}." in README
+    )
+    assert all(row.rpartition(" | ")[2] == "yes" for name, row in rows.items() if name in ("adadelta", "sgd", "adam"))
+
+
 def test_report_is_made_of_the_committed_metrics(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     from stages import report
 

@@ -1,0 +1,285 @@
+"""`make gpu`: whether training runs on a GPU repeat, and agree with those on the processor; how fast they are, and why.
+
+Prints Markdown, of what is measured in this run; four minutes on an H100.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import notebook
+import torch
+import torch.nn.functional as F
+from bench import MEAN, NORM, SEED, STD, benched, told
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from stages.common import device, mnist
+from stages.common.determinism import fix
+from stages.lenet import training
+from stages.lenet.model import LeNet, Masks
+from stages.lenet.training import Training, train_and_test
+from stages.lenet.trial import LenetTrial
+from stages.settings.params import Params
+from stages.study.local import Workers
+
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adadelta": {"optimizer": "adadelta", "lr": 1.0},
+    "sgd": {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9},
+    "adam": {"optimizer": "adam", "lr": 0.001},
+}
+SEEDS = (SEED, SEED + 1)
+COMPARED = 40  # steps, on the GPU and on the processor
+WORKERS = (1, 4)  # that share the GPU
+REPETITIONS = 3  # of all steps of an epoch
+PROFILED = 50  # steps
+
+
+@dataclass
+class Step:
+    """A step of training as `train_and_test` has it, for what is timed alone."""
+
+    model: LeNet
+    optimizer: torch.optim.Optimizer
+    data: mnist.Data
+    normalize: Callable[..., torch.Tensor]
+
+    def __call__(self, batch: torch.Tensor, masks: Masks) -> torch.Tensor:
+        self.model.zero_grad()
+        images, labels = self.data.train_images[batch], self.data.train_labels[batch]
+        loss = F.nll_loss(self.model(self.normalize(images), masks), labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+
+def main(images: int) -> None:
+    settings = benched()
+    settings = settings.model_copy(update={"run": settings.run.model_copy(update={"device": "auto"})})
+    on, run = device.prepare("auto"), told(settings)
+    if on.type == "cpu":
+        sys.exit("make gpu: this machine has no GPU that PyTorch can use")
+    data = mnist.load(images, 10_000)
+    there = data.to(on)
+    print(
+        f"# On a GPU\n\n`make gpu` on {device.describe(on)}, PyTorch {torch.__version__}, {images:,} images an epoch.\n"
+    )
+    print_repeated(run, there)
+    print_agreement(run, data, there)
+    print_epochs(run, there)
+    print_steps(run, there)
+    print_workers(settings, images)
+
+
+def print_repeated(run: Training, data: mnist.Data) -> None:
+    print("| an epoch | accuracy | once more: the same bits |\n|---|---|---|")
+    for optimizer, options in OPTIMIZERS.items():
+        one, other = (train_and_test(NORM, run._replace(**options), data) for _ in range(2))
+        pairs = zip(one.model.parameters(), other.model.parameters(), strict=True)
+        same = torch.equal(one.losses, other.losses) and all(torch.equal(*pair) for pair in pairs)
+        print(f"| {optimizer} | {one.tests[-1].accuracy:.4f} | {'yes' if same else 'no'} |", flush=True)
+
+
+def print_agreement(run: Training, data: mnist.Data, there: mnist.Data) -> None:
+    count = COMPARED * run.batch_size
+    cpu, gpu = (train_and_test(NORM, run, each.part(count, 0)).losses for each in (data, there))
+    apart = ((cpu - gpu).abs() / cpu).tolist()
+    print(
+        f"\nThe loss on the GPU differs from that on the processor by {max(apart[:5]):.0e} of it in the first five",
+        end="",
+    )
+    print(
+        f" steps, by up to {max(apart):.0e} in the first {len(apart)}: rounding, which training lets grow.\n",
+        flush=True,
+    )
+
+
+def print_epochs(run: Training, data: mnist.Data) -> None:
+    """The notebook's loop with its images on the GPU a batch at a time, as it is where there is one, and ours."""
+    files = [notebook.load(mnist.FOLDER, MEAN, STD, train=train) for train in (True, False)]
+    theirs, ours, known, drawing = [], [], [], []
+    for seed in SEEDS:
+        own = run._replace(seed=seed)
+        theirs.append(timed(plain, files, seed, data))
+        training._drawn.cache_clear()
+        ours.append(timed(accuracy, own, data))
+        known.append(timed(accuracy, own, data))
+        training._drawn.cache_clear()
+        drawing.append(timed(drawn, own, data))
+    print(f"| an epoch and its test, {len(SEEDS)} seeds | s | accuracy |\n|---|---|---|")
+    for name, results in (
+        ("the notebook's loop", theirs),
+        ("ours, the first run with a seed", ours),
+        ("ours, a further one", known),
+        ("of the first run: drawing its random numbers, on the processor", drawing),
+    ):
+        accuracies = ", ".join(f"{value:.4f}" for _, value in results if isinstance(value, float))
+        print(f"| {name} | {', '.join(f'{seconds:.1f}' for seconds, _ in results)} | {accuracies} |", flush=True)
+
+
+def plain(files: list, seed: int, data: mnist.Data) -> float:
+    on = data.train_images.device
+    torch.manual_seed(seed)
+    model = notebook.Net().to(on)
+    optimizer = notebook.adadelta(model.parameters())
+    part = torch.utils.data.Subset(files[0], range(len(data.train_images)))
+    for images, labels in torch.utils.data.DataLoader(part, batch_size=64):
+        optimizer.zero_grad()
+        loss = F.nll_loss(model(images.to(on)), labels.to(on))
+        loss.backward()
+        optimizer.step()
+        loss.item()
+    model.eval()
+    with torch.no_grad():
+        loader = torch.utils.data.DataLoader(files[1], batch_size=1000)
+        correct = sum((model(images.to(on)).argmax(1).cpu() == labels).sum().item() for images, labels in loader)
+    return correct / len(files[1])
+
+
+def accuracy(run: Training, data: mnist.Data) -> float:
+    return train_and_test(NORM, run, data).tests[-1].accuracy
+
+
+def drawn(run: Training, data: mnist.Data) -> list[tuple[torch.Tensor, Masks]]:
+    """The steps of an epoch but for a shorter last one."""
+    count = len(data.train_images)
+    steps = training._drawn(run.seed, run.batch_size, run.shuffle, 0, count, data.train_images.device).steps
+    return steps[: count // run.batch_size]
+
+
+def print_steps(run: Training, data: mnist.Data) -> None:
+    fix(1)
+    steps = drawn(run, data)
+    eager = made(run, data, training._optimizer, NORM.__call__)
+    print(f"\n| a step on {run.batch_size} images | ms, median of {REPETITIONS} epochs (range) |\n|---|---|")
+    print(f"| as it is | {milliseconds(eager, steps)} |")
+    if data.train_images.device.type != "cuda":
+        return
+    busy, kernels = profiled(eager, steps[:PROFILED])
+    print(f"| of it, the time of its {kernels:.0f} kernels, as the profiler has it | {busy:.2f} |")
+    once = made(run, data, training._optimizer, constant(data.train_images.device))
+    print(f"| with mean and std copied to the GPU once, not in every step | {milliseconds(once, steps)} |", flush=True)
+    graph = captured(made(run, data, capturable, constant(data.train_images.device)), steps[0])
+    print(f"| that as a CUDA graph | {milliseconds(graph, steps)} |")
+    step = captured(made(run, data, capturable, constant(data.train_images.device)), steps[0])
+    losses = torch.stack([step(*each).clone() for each in steps])
+    theirs = train_and_test(NORM, run, data).losses[: len(losses)]
+    same = "the same bits as" if torch.equal(losses.cpu(), theirs) else "other bits than"
+    print(f"\nOver an epoch, the losses of the graph are {same} those of the steps as they are.\n", flush=True)
+
+
+def made(run: Training, data: mnist.Data, optimizer: Callable, normalize: Callable) -> Step:
+    model = training.initial(NORM, run).to(data.train_images.device)
+    return Step(model, optimizer(model, run), data, normalize)
+
+
+def capturable(model: LeNet, run: Training) -> torch.optim.Optimizer:
+    return torch.optim.Adadelta(model.parameters(), lr=run.lr, capturable=True)
+
+
+def constant(on: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """NORM, whose numbers are on the device before."""
+    mean, std = (torch.tensor(part, device=on).view(-1, 1, 1) for part in NORM)
+    return lambda pixels: pixels.float().div_(255).sub_(mean).div_(std)
+
+
+def captured(step: Step, first: tuple[torch.Tensor, Masks]) -> Callable[[torch.Tensor, Masks], torch.Tensor]:
+    """The step as a CUDA graph, its network and optimizer as they are before the first step."""
+    batch, masks = first[0].clone(), Masks(*(units.clone() for units in first[1]))
+    initial = {name: value.clone() for name, value in step.model.state_dict().items()}
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # as PyTorch asks for, before a capture
+        for _ in range(3):
+            step(batch, masks)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = step(batch, masks)
+    step.model.load_state_dict(initial)
+    for state in step.optimizer.state.values():
+        for value in state.values():
+            value.zero_()
+
+    def replay(images: torch.Tensor, kept: Masks) -> torch.Tensor:
+        for own, given in zip((batch, *masks), (images, *kept), strict=True):
+            own.copy_(given)
+        graph.replay()
+        return loss
+
+    return replay
+
+
+def profiled(step: Step, steps: list[tuple[torch.Tensor, Masks]]) -> tuple[float, float]:
+    """Of a step: milliseconds in which the GPU computes, and how many kernels."""
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as measured:
+        for each in steps:
+            step(*each)
+        torch.cuda.synchronize()
+    kernels = [event for event in measured.key_averages() if event.device_type == DeviceType.CUDA]
+    return (
+        sum(event.self_device_time_total for event in kernels) / 1000 / len(steps),
+        sum(event.count for event in kernels) / len(steps),
+    )
+
+
+def milliseconds(step: Callable, steps: list[tuple[torch.Tensor, Masks]]) -> str:
+    for each in steps[:10]:
+        step(*each)
+    times = [1000 * timed(lambda: [step(*each) for each in steps])[0] / len(steps) for _ in range(REPETITIONS)]
+    return f"{statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f})"
+
+
+def print_workers(settings: Params, images: int) -> None:
+    print("| trials side by side | an hour, all with one seed | an hour, each with a new seed | the same results |")
+    print("|---|---|---|---|")
+    first: dict[int, dict] = {}
+    for count in WORKERS:
+        with Workers(count, LenetTrial, (settings,)) as workers:
+            of_workers(workers, dict.fromkeys(range(count), SEED), settings, images)  # each starts with one
+            rates: list[float] = []
+            results: dict[int, dict] = {}
+            same_seed = dict.fromkeys(range(max(4, 2 * count)), SEED)
+            new_seeds = {100 + number: SEED + 1 + number for number in range(max(2, count))}
+            for seeds in (same_seed, new_seeds):
+                seconds, done = timed(of_workers, workers, seeds, settings, images)
+                rates.append(3600 * len(seeds) / seconds)
+                results |= done
+        same = all(result == first.setdefault(number, result) for number, result in results.items())
+        print(f"| {count} | {rates[0]:.0f} | {rates[1]:.0f} | {'yes' if same else 'no'} |", flush=True)
+
+
+def of_workers(workers: Workers, seeds: dict[int, int], settings: Params, images: int) -> dict[int, dict]:
+    """The results of trials by number, each under a normalization of its own."""
+    common = settings.told() | {"train_images": images}
+    tasks = {number: common | {"mean": number % 7 / 10, "std": 0.3, "seed": seed} for number, seed in seeds.items()}
+    results = dict(workers.run(tasks, lambda _: None))
+    for result in results.values():
+        del result["seconds"]
+    return results
+
+
+def timed(function: Callable[..., Any], *arguments: object) -> tuple[float, Any]:
+    synchronize()
+    start = time.perf_counter()
+    result = function(*arguments)
+    synchronize()
+    return time.perf_counter() - start, result
+
+
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=60_000, help="in an epoch; default: 60,000")
+    main(parser.parse_args().images)
