@@ -98,7 +98,8 @@ def cell(entry: str, point: str) -> str:
     if "difference" not in of[point]:
         return accuracy(of[point])
     mark = "**" if of[point]["difference"]["exceeds"] == "yes" else ""
-    return f"{mark}{points(of[point])}{mark}"
+    fewer = f", {n} seeds" if n < of["seeds"] else ""
+    return f"{mark}{points(of[point])}{mark}{fewer}"
 
 
 def row(name: str) -> str:
@@ -209,7 +210,7 @@ SENTENCES = (  # of comparisons over seeds
         "With Adadelta the accuracy changes by {zero_one[points]} points after 1 epoch ({seeds} seeds);",
     ),
     ("epochs", "seeds); after 14 ({seeds} seeds) no difference is found, {zero_one[points]}."),
-    ("one_epoch", "With Adadelta the difference is {none[points]} after 1 epoch ({seeds} seeds),"),
+    ("one_epoch", "With Adadelta the difference is {none[points]} after 1 epoch ({none[n]} seeds),"),
     ("epochs", "seeds), {none[points]} after 14 ({seeds} seeds)."),
     (
         "epochs",
@@ -255,7 +256,7 @@ def test_sentences_on_comparisons_are_those_of_the_metrics(name: str, said: str)
     for point, of in metrics(name).items():
         told[point] = of
         if point != "seeds":
-            told[point] = {"learned": learned(name, point)[0]}
+            told[point] = dict(zip(("learned", "n"), learned(name, point), strict=True))
             told[point] |= {"points": points(of)} if "difference" in of else {}
             by_epoch = [f"{100 * each['difference']:+.2f}" for each in of.get("by_epoch", {}).values()]
             told[point] |= {"first": by_epoch[0], "last": by_epoch[-1]} if by_epoch else {}
