@@ -42,6 +42,8 @@ SLICE = {
     "sweep.batch": 4,
     "comparisons": COMPARISONS,
     "follow_ups.revival.trials.first": 2,
+    "follow_ups.awake.trials.first": 2,
+    "follow_ups.awake.change.epochs": 2,
     "searches.initialization.n_trials": 3,
     "resnet.train_images": 128,
     "resnet.test_images": 100,

@@ -19,7 +19,8 @@ from conftest import COMPARISONS, ENV, ROOT, Clone
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE["stages"].items()}
-OF_TRIALS = ["contour", "follow_up@revival", "map", "region", "report", "sweep"]  # that more trials are news to
+# That more trials are news to.
+OF_TRIALS = ["contour", "follow_up@awake", "follow_up@revival", "map", "region", "report", "sweep"]
 NO_DEPENDENCY = "stages/settings/"  # it reads the settings and draws progress bars: no result depends on it
 
 
@@ -274,6 +275,7 @@ def test_page_of_plots_has_all_of_them_and_each_renders(project: Clone) -> None:
             "plots/region.png",
             "Silent units",
             "Pixels of MNIST",
+            "plots/awake.csv",
             "plots/revival.csv",
             "plots/initialization.png",
             "ResNet under other normalizations",

@@ -155,6 +155,10 @@ def test_downloaded_network_in_the_first_table_is_that_of_the_metrics() -> None:
         ("region", "In the search, {sweep[dead]} of {sweep[trials]} trials learn nothing."),
         ("revival", "{learned} of {evaluations} trials that died learn"),
         (
+            "awake",
+            "of the {evaluations} nearest to the data, trained for 14 epochs (1 seed), {learned} learns.",
+        ),
+        (
             "sweep",
             "The best of {completed} trials** ([map](plots/contour.png)), mean {best[mean]:.2f} and std "
             "{best[std]:.2f}, has {best[accuracy]:.4f}",
@@ -198,7 +202,7 @@ def test_processors_are_those_that_the_results_come_from() -> None:
     listed = subprocess.run(["git", "ls-files", "data/machine"], cwd=ROOT, capture_output=True, text=True, check=True)
     devices = {Path(path).stem: json.loads(committed(path))["device"] for path in listed.stdout.split()}
     others = {name for name, device in devices.items() if device != "cpu AMD EPYC AVX512"}
-    assert others == {"epochs", "epochs_sgd", "init", "plateau", "plateau_sgd"}
+    assert others == {"awake", "epochs", "epochs_sgd", "init", "plateau", "plateau_sgd"}
     assert all(devices[name].startswith("cpu Intel(R) Xeon(R)") for name in others)
     said = "those of the first picture's cells, of 14 epochs and of other initial weights from an Intel Xeon (AVX-512)."
     assert said in README
