@@ -22,6 +22,7 @@ test: setup
 bench: setup
 	python tests/bench.py
 
+# Four minutes on an H100; needs a GPU.
 gpu: setup
 	python tests/gpu.py
 

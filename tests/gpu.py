@@ -36,7 +36,6 @@ SEEDS = (SEED, SEED + 1)
 COMPARED = 40  # steps, on the GPU and on the processor
 WORKERS = (1, 4)  # that share the GPU
 REPETITIONS = 3  # of all steps of an epoch
-PROFILED = 50  # steps
 
 
 @dataclass
@@ -159,8 +158,6 @@ def print_steps(run: Training, data: mnist.Data) -> None:
     print(f"| as it is | {milliseconds(eager, steps)} |")
     if data.train_images.device.type != "cuda":
         return
-    busy, kernels = profiled(eager, steps[:PROFILED])
-    print(f"| of it, the time of its {kernels:.0f} kernels, as the profiler has it | {busy:.2f} |")
     once = made(run, data, training._optimizer, constant(data.train_images.device))
     print(f"| with mean and std copied to the GPU once, not in every step | {milliseconds(once, steps)} |", flush=True)
     graph = captured(made(run, data, capturable, constant(data.train_images.device)), steps[0])
@@ -214,22 +211,6 @@ def captured(step: Step, first: tuple[torch.Tensor, Masks]) -> Callable[[torch.T
     return replay
 
 
-def profiled(step: Step, steps: list[tuple[torch.Tensor, Masks]]) -> tuple[float, float]:
-    """Of a step: milliseconds in which the GPU computes, and how many kernels."""
-    from torch.autograd import DeviceType
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as measured:
-        for each in steps:
-            step(*each)
-        torch.cuda.synchronize()
-    kernels = [event for event in measured.key_averages() if event.device_type == DeviceType.CUDA]
-    return (
-        sum(event.self_device_time_total for event in kernels) / 1000 / len(steps),
-        sum(event.count for event in kernels) / len(steps),
-    )
-
-
 def milliseconds(step: Callable, steps: list[tuple[torch.Tensor, Masks]]) -> str:
     for each in steps[:10]:
         step(*each)
@@ -275,8 +256,8 @@ def timed(function: Callable[..., Any], *arguments: object) -> tuple[float, Any]
 
 
 def synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dvc.utils.serialize import modify_yaml
 from stages import __main__
 from stages.settings import params
 
+SEEDS = yaml.safe_load((ROOT / "params.yaml").read_text())["comparisons"]["one_epoch"]["seeds"]
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 # They need no device, or first the results of others.
 NO_DEVICE = ("download", "statistics", "contour", "curves", "map", "region", "fold", "follow_up", "report")
@@ -75,7 +76,11 @@ BAD = [
     ("comparisons.one_epoch.points", {"zero_one": {"mean": 0, "std": 1}}, "must have another name"),
     ("comparisons.one_epoch.points", {"bad": {"mean": 0}}, "a normalization by name, or mean and std"),
     ("comparisons.one_epoch.points", {"bad": {"normalization": "none", "epoch": 2}}, "accepted here: train_images"),
-    ("comparisons.one_epoch.points", {"more": {"normalization": "none", "seeds": 65}}, "must be at most seeds (32)"),
+    (
+        "comparisons.one_epoch.points",
+        {"more": {"normalization": "none", "seeds": 65}},
+        f"must be at most seeds ({SEEDS})",
+    ),
     ("comparisons.one_epoch.grid", {"normalization": ["nothing"]}, "none of normalizations: bytes, extreme, far"),
     ("comparisons.one_epoch.grid", {"mean": [0, 1]}, "a normalization by name, or mean and std"),
     ("comparisons.plateau.grid.std", [1, 0], "greater than 0"),
