@@ -35,7 +35,7 @@ def main(settings: Params) -> None:
         },
     }
     metrics = describe(trials, rules, pixels, settings.rule.confidence)
-    metrics |= {"learned_above": threshold, "full_size": agreement(trials, full), "sweep": of_sweep}
+    metrics |= {"full_size": agreement(trials, full), "sweep": of_sweep}
     metrics["init"] = by_init(tables.read_compared("init"), pixels, threshold, settings.rule.confidence)
     files.write_json(Path("metrics/region.json"), metrics)
 

@@ -1,6 +1,5 @@
 """README.md says what the committed results say."""
 
-import csv
 import json
 import subprocess
 from pathlib import Path
@@ -79,20 +78,13 @@ def answered(of: dict) -> str:
     return ANSWERS[of["difference"]["differs"], of["difference"]["exceeds"]]
 
 
-def learned(entry: str, point: str) -> tuple[int, int]:
-    """With how many seeds it learned, and of how many."""
-    rows = [row for row in csv.DictReader(committed(f"plots/{entry}.csv").splitlines()) if row["point"] == point]
-    last = {row["seed"]: float(row["accuracy"]) for row in rows}  # of its epochs
-    return sum(accuracy > metrics("region")["learned_above"] for accuracy in last.values()), len(last)
-
-
 def cell(entry: str, point: str) -> str:
     """The reference's accuracy; of others the difference from it, bold if beyond the margin, or how many seeds learned
     where not all did."""
     of = metrics(entry)
     if point not in of:
         return ""
-    count, n = learned(entry, point)
+    count, n = of[point]["learned"], of[point]["accuracy"]["n"]
     if count < n:
         return f"**learns with {count} of {n} seeds**"
     if "difference" not in of[point]:
@@ -185,7 +177,7 @@ def test_caption_of_the_map_is_that_of_the_metrics() -> None:
     for entry in ("plateau", "plateau_sgd"):
         cells = [of for of in metrics(entry).values() if isinstance(of, dict) and "difference" in of]
         costs = [-of["difference"]["mean"] for of in cells]
-        dead = sum(of["accuracy"]["max"] <= metrics("region")["learned_above"] for of in cells)
+        dead = sum(not of["learned"] for of in cells)
         counts.append((sum(cost < MARGIN for cost in costs), sum(cost < 0.01 for cost in costs), dead))
         assert metrics(entry)["seeds"] == 1
         assert len(cells) == 55
@@ -265,8 +257,7 @@ def test_sentences_on_comparisons_are_those_of_the_metrics(name: str, said: str)
     for point, of in metrics(name).items():
         told[point] = of
         if point != "seeds":
-            told[point] = dict(zip(("learned", "n"), learned(name, point), strict=True))
-            told[point] |= {"points": points(of)} if "difference" in of else {}
+            told[point] = of | {"n": of["accuracy"]["n"]} | ({"points": points(of)} if "difference" in of else {})
             by_epoch = [f"{100 * each['difference']:+.2f}" for each in of.get("by_epoch", {}).values()]
             told[point] |= {"first": by_epoch[0], "last": by_epoch[-1]} if by_epoch else {}
     assert said.format(**told) in README

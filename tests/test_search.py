@@ -60,7 +60,7 @@ def test_point_with_fewer_seeds_is_compared_at_those_that_it_has() -> None:
     curves = CURVES | {"short": seeds.read_curves([result(0.4)])}
     rows = [row[:2] for row in seeds.rows(POINTS, curves, "standard") if row[1] == "short"]
     assert rows == [(5, "short")]
-    metrics = seeds.summary(POINTS, curves, "standard", SETTINGS.rule)
+    metrics = seeds.summary(POINTS, curves, "standard", SETTINGS)
     assert metrics["short"]["difference"]["n"] == 1
     assert metrics["short"]["difference"]["mean"] == pytest.approx(0.4 - 0.8)
     assert metrics["longer"]["difference"]["n"] == 2
@@ -70,11 +70,11 @@ def test_without_a_reference_nothing_is_compared() -> None:
     rows = list(seeds.rows(POINTS, CURVES, None))
     assert len(rows) == 12
     assert all(np.isnan(row[5]) for row in rows)
-    assert not any("difference" in point for point in seeds.summary(POINTS, CURVES, None, SETTINGS.rule).values())
+    assert not any("difference" in point for point in seeds.summary(POINTS, CURVES, None, SETTINGS).values())
 
 
 def test_metrics_compare_the_ends_and_follow_the_epochs() -> None:
-    metrics = seeds.summary(POINTS, CURVES, "standard", SETTINGS.rule)
+    metrics = seeds.summary(POINTS, CURVES, "standard", SETTINGS)
     assert metrics["standard"]["parameters"] == POINTS["standard"]
     assert "difference" not in metrics["standard"]
     assert "by_epoch" not in metrics["short"]
@@ -82,6 +82,7 @@ def test_metrics_compare_the_ends_and_follow_the_epochs() -> None:
     assert metrics["longer"]["difference"]["mean"] == pytest.approx(0.095)  # each after its own last epoch
     assert metrics["longer"]["difference"]["margin"] == SETTINGS.rule.margin
     assert metrics["short"]["difference"]["n"] == 2
+    assert {name: of["learned"] for name, of in metrics.items()} == {"standard": 2, "longer": 2, "short": 0}
     assert metrics["longer"]["loss_difference"]["mean"] == 0
     assert "loss_difference" not in metrics["short"]  # one of its losses is no number
     by_epoch = metrics["longer"]["by_epoch"]
@@ -90,7 +91,7 @@ def test_metrics_compare_the_ends_and_follow_the_epochs() -> None:
     assert np.isnan(by_epoch[3]["difference"])
     even = {name: seeds.read_curves([result(0.9), result(0.8)]) for name in ("standard", "short")}
     even["short"] = seeds.read_curves([result(0.7), result(0.6)])
-    assert seeds.summary(POINTS, even, "standard", SETTINGS.rule)["short"]["difference"]["differs"] == YES
+    assert seeds.summary(POINTS, even, "standard", SETTINGS)["short"]["difference"]["differs"] == YES
 
 
 def test_columns_are_by_epoch_only_where_there_are_several_and_never_tell_time() -> None:

@@ -20,7 +20,7 @@ REACH = 5.0  # of the axis of means: the boundary is on it
 
 
 def draw(entries: Sequence[Mapping[str, Any]], settings: Params, pixels: Pixels, rules: Mapping[int, Rule]) -> Figure:
-    """A panel for each entry, whose cells are coloured by the mean difference from standard.
+    """A panel for each entry, whose cells are coloured by the mean difference from standard where all seeds learn.
 
     entries: the metrics of comparisons on one grid
     rules:   the boundary by seed, drawn where the trials were told the same as those at the boundary
@@ -40,8 +40,8 @@ def draw(entries: Sequence[Mapping[str, Any]], settings: Params, pixels: Pixels,
     panels[0].set_ylabel(figures.LABELS["std"])
     colors = ScalarMappable(COLORS, settings.contour.colormap)
     figure.colorbar(colors, ax=panels, extend="both", label="test accuracy: difference from standard, points")
-    small = f"bold: it costs less than {100 * settings.rule.margin:g} points"
-    figure.suptitle(f"What a normalization costs ({small}; ×: nothing is learned)")
+    small = f"bold: less than {100 * settings.rule.margin:g} points"
+    figure.suptitle(f"What a normalization costs ({small}; grey: so many seeds learn, ×: none)")
     return figure
 
 
@@ -51,15 +51,16 @@ def _cells(ax: Axes, cells: Sequence[Mapping[str, Any]], settings: Params) -> No
     x, y = _edges(means), np.exp(_edges(np.log(stds)))
     ax.set_xscale("asinh", linear_width=LINEAR)
     ax.set(yscale="log", xlim=(-REACH, REACH), ylim=(y[0], y[-1]))
-    colors = colormaps[settings.contour.colormap].with_extremes(bad="0.88")  # where nothing was learned
+    colors = colormaps[settings.contour.colormap].with_extremes(bad="0.88")  # where not all seeds learn
     centres = LINEAR * np.sinh((np.arcsinh(x[1:] / LINEAR) + np.arcsinh(x[:-1] / LINEAR)) / 2)  # as they are seen
     costs = np.full((len(stds), len(means)), np.nan)
     for (mean, std), each in at.items():
         row, column = np.searchsorted(stds, std), np.searchsorted(means, mean)
         difference = 100 * each["difference"]["mean"] if "difference" in each else 0.0
-        learned = each["accuracy"]["max"] > settings.region.threshold
+        count, n = each["learned"], each["accuracy"]["n"]
+        learned = count == n  # otherwise a mean says little
         costs[row, column] = difference if learned else np.nan
-        text = f"{difference:+.2f}" if learned else "×"
+        text = f"{difference:+.2f}" if learned else f"{count} of {n}" if count else "×"
         small = learned and difference > -100 * settings.rule.margin
         light = learned and COLORS(difference) < 0.6
         style: dict[str, Any] = {"ha": "center", "va": "center", "textcoords": "offset points", "fontsize": 8}

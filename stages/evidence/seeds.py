@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.common import files
 from stages.evidence.paired import answers, compare
-from stages.settings.params import Parameters, Params, Rule
+from stages.settings.params import Parameters, Params
 from stages.study import runner, store
 from stages.study.fingerprint import Trial
 from stages.study.proposals import Points
@@ -46,8 +46,9 @@ def compare_over_seeds(
 ) -> None:
     """Runs a trial at each point with each seed, and writes
 
-    metrics/{name}.json: of each point its parameters, accuracy and loss over the seeds, and their means after each
-                         epoch; of all but the reference the comparison with it, seed by seed, by the rule
+    metrics/{name}.json: of each point its parameters, how many seeds learned, accuracy and loss over the seeds, and
+                         their means after each epoch; of all but the reference the comparison with it, seed by seed,
+                         by the rule
     plots/{name}.csv:    a row for each trial and epoch, with the difference from the reference at the same seed
 
     A seed gives every point the same initial weights, order and dropout.
@@ -65,7 +66,7 @@ def compare_over_seeds(
         of[point].append(result)
     curves = {point: read_curves(results) for point, results in of.items()}
     files.write_csv(Path(f"plots/{name}.csv"), COLUMNS, rows(points, curves, reference))
-    files.write_json(Path(f"metrics/{name}.json"), summary(points, curves, reference, settings.rule) | {"seeds": count})
+    files.write_json(Path(f"metrics/{name}.json"), summary(points, curves, reference, settings) | {"seeds": count})
 
 
 def read_curves(results: Sequence[Mapping[str, Any]]) -> Curves:
@@ -91,17 +92,20 @@ def rows(points: Mapping[str, Parameters], curves: Mapping[str, Curves], referen
 
 
 def summary(
-    points: Mapping[str, Parameters], curves: Mapping[str, Curves], reference: str | None, rule: Rule
+    points: Mapping[str, Parameters], curves: Mapping[str, Curves], reference: str | None, settings: Params
 ) -> dict[str, dict[str, Any]]:
     """The metrics of each point, by name. What is compared is the end of the trials: accuracy, and loss as a declared
     second outcome, which has no margin. The planned comparisons are those of all other points with the reference."""
     metrics: dict[str, dict[str, Any]] = {}
     for point, curve in curves.items():
         accuracy, loss = curve.accuracy[:, -1], curve.loss[:, -1]
-        metrics[point] = {"parameters": points[point], "accuracy": over_seeds(accuracy), "loss": over_seeds(loss)}
+        learned = int((accuracy > settings.region.threshold).sum())
+        metrics[point] = {"parameters": points[point], "learned": learned}
+        metrics[point] |= {"accuracy": over_seeds(accuracy), "loss": over_seeds(loss)}
         if curve.accuracy.shape[1] > 1:
             metrics[point]["by_epoch"] = means_by_epoch(curve, curves[reference] if reference else NOTHING)
     if reference:
+        rule = settings.rule
         for outcome, margin in (("accuracy", rule.margin), ("loss", math.nan)):
             ends = {point: getattr(curve, outcome)[:, -1] for point, curve in curves.items()}
             standard = ends.pop(reference)
