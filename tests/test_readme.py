@@ -194,12 +194,14 @@ def test_processors_are_those_that_the_results_come_from() -> None:
     listed = subprocess.run(["git", "ls-files", "data/machine"], cwd=ROOT, capture_output=True, text=True, check=True)
     devices = {Path(path).stem: json.loads(committed(path))["device"] for path in listed.stdout.split()}
     others = {name for name, device in devices.items() if not device.startswith("cpu AMD EPYC AVX512")}
-    assert others == {"awake", "epochs", "epochs_sgd", "init", "plateau", "plateau_sgd"}
+    studies = {"awake", "epochs", "epochs_sgd", "init", "plateau", "plateau_sgd"}
+    assert others == studies | {"baseline", "zero_one", "resnet", "resnet_treatments"}
     assert all(devices[name].startswith("cpu Intel(R) Xeon(R)") for name in others)
     assert devices["one_epoch"].startswith("cpu AMD EPYC AVX512, cpu Intel(R) Xeon(R)")
     said = (
-        "those of the first picture's cells, of 14 epochs, of other initial weights, and of all but the first twelve "
-        "seeds with Adadelta after 1 epoch from an Intel Xeon (AVX-512)."
+        "those of the first picture's cells, of 14 epochs, of other initial weights, of all but the first twelve "
+        "seeds with Adadelta after 1 epoch, and of what every clone trains again (single training runs, the ResNet-18 "
+        "of the table) from an Intel Xeon (AVX-512)."
     )
     assert said in README
 
