@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from conftest import ROOT
 from scipy import integrate, stats
 
@@ -200,6 +201,7 @@ def test_detectable_difference_is_a_number_at_every_n(n: int, comparisons: int) 
 
 # The committed results, recomputed from the tables
 
+LEARNED = yaml.safe_load((ROOT / "params.yaml").read_text())["region"]["threshold"]  # an accuracy above this
 COMPARED = {
     path.stem: json.loads(path.read_text())
     for path in sorted((ROOT / "metrics").glob("*.json"))
@@ -221,6 +223,8 @@ def test_committed_comparisons_are_those_of_the_tables(entry: str, outcome: str,
         if np.isnan(values).any():  # a loss that overflowed, which has no mean, nor a difference
             assert (point[outcome]["mean"], point.get(key)) == (None, None)
             continue
+        if outcome == "accuracy":
+            assert point["learned"] == sum(value > LEARNED for value in values)
         assert point[outcome]["mean"] == pytest.approx(np.mean(values), abs=2e-6)
         if len(values) > 1:
             assert point[outcome]["std"] == pytest.approx(np.std(values, ddof=1), abs=2e-6)
@@ -235,7 +239,7 @@ def test_committed_comparisons_are_those_of_the_tables(entry: str, outcome: str,
             test = stats.ttest_rel(*pairs.T)
             low, high = test.confidence_interval(0.95)
             # The table has six digits: enough for accuracies, which are counts, not for the p of losses; nor for their
-            # interval, that of three seeds being two and a half standard deviations wide on each side.
+            # interval, which for three seeds reaches two and a half standard deviations to each side.
             of_interval, of_p = {"accuracy": (2e-6, 2e-6), "loss": (5e-6, 5e-4)}[outcome]
             interval = [difference["interval"][end] for end in ("low", "high")]
             assert interval == pytest.approx([low, high], abs=of_interval)

@@ -78,7 +78,7 @@ BAD = [
     ("comparisons.one_epoch.points", {"bad": {"normalization": "none", "epoch": 2}}, "accepted here: train_images"),
     (
         "comparisons.one_epoch.points",
-        {"more": {"normalization": "none", "seeds": 65}},
+        {"more": {"normalization": "none", "seeds": SEEDS + 1}},
         f"must be at most seeds ({SEEDS})",
     ),
     ("comparisons.one_epoch.grid", {"normalization": ["nothing"]}, "none of normalizations: bytes, extreme, far"),
