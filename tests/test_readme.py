@@ -342,7 +342,7 @@ def test_figures_of_a_gpu_are_those_measured() -> None:
     )
     eager, graph = (rows[name].partition(" ")[0] for name in ("as it is", "that as a CUDA graph"))
     one, four = (int(rows[count].partition(" ")[0]) for count in ("1", "4"))
-    assert f"It does {one:,} trials an hour, and {four:,} with `-S run.workers=4`" in README
+    assert f"they do {four:,} trials an hour, and one at a time {one:,}, where all have one seed" in README
     assert f"The first run with a seed takes {epoch} s, of which {drawing} go to its random numbers" in README
     assert f"A step takes {eager} ms, most of it to launch its kernels: as a CUDA graph it takes {graph}." in README
     assert all(row.rpartition(" | ")[2] == "yes" for name, row in rows.items() if name in ("adadelta", "sgd", "adam"))

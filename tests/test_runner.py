@@ -43,6 +43,29 @@ def test_no_more_workers_start_than_fit_into_free_memory(
     assert runner.worker_count(settings, trial, torch.device("cpu")) == min(4, count)
 
 
+@pytest.mark.parametrize(
+    ("trial", "gibibytes", "cores", "count"),
+    [
+        (LenetTrial, 80, 16, 4),
+        (LenetTrial, 80, 2, 2),
+        (LenetTrial, 7.8, 16, 3),
+        (LenetTrial, 1, 16, 1),
+        (ImagenetTrial, 80, 16, 4),
+        (ImagenetTrial, 7.8, 16, 1),
+    ],
+)
+def test_few_workers_share_a_gpu(
+    trial: type[Trial], gibibytes: float, cores: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = params.load(ROOT / "params.yaml")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=64 * 2**30))
+    gpu = SimpleNamespace(total_memory=int(gibibytes * 2**30))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
+    assert runner.worker_count(settings, trial, torch.device("cuda")) == count
+    assert runner.worker_count(settings, trial, torch.device("mps")) == 1
+
+
 class Device:
     """Workers on a device of that name."""
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 FROM_SCRATCH = "FROM_SCRATCH"  # the environment variable that asks for all trials to be evaluated again
 # Bytes that a worker needs, and some: it peaks at 0.8 GiB on LeNet (metrics/speed.md), at 1.5 GiB on photographs.
 WORKER_MEMORY = {"stages.lenet.trial": 2**30, "stages.vision.trial": 2**31}
+# That share a GPU: a step leaves it idle most of the time, and each takes a core to feed it (metrics/gpu.md). One takes
+# 1.1 GiB of an H200's own memory on LeNet: twice WORKER_MEMORY leaves room.
+GPU_WORKERS = 4
 
 Plan = Search | Points
 
@@ -115,14 +118,16 @@ def executor(settings: Params, count: int, trial: type[Trial]) -> "Workers | Clu
 
 
 def worker_count(settings: Params, trial: type[Trial], runs_on: torch.device) -> int:
-    """How many trials run at a time: one on a GPU, else as many as there are cores and free memory for."""
+    """How many trials run at a time: as many as there are cores and memory for, on a GPU no more than GPU_WORKERS."""
     if settings.run.workers != "auto":
         return int(settings.run.workers)
-    if runs_on.type != "cpu":
+    if runs_on.type == "mps":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     needed = WORKER_MEMORY.get(trial.__module__, min(WORKER_MEMORY.values()))
     count, free = max(1, cores // trial.threads(settings)), psutil.virtual_memory().available
+    if runs_on.type == "cuda":
+        count = max(1, min(count, GPU_WORKERS, torch.cuda.get_device_properties(runs_on).total_memory // (2 * needed)))
     if count > (fit := max(1, free // needed)):
         print(
             f"run.workers: {fit} instead of {count}, as {free / 2**30:.1f} GiB of memory are free"
