@@ -36,6 +36,15 @@ def test_stages_are_files_of_their_name() -> None:
     assert {path.stem for path in (ROOT / "stages").glob("[!_]*.py")} == set(STAGES)
 
 
+def test_lock_has_all_stages_and_none_that_is_gone() -> None:
+    settings, locked = (yaml.safe_load((ROOT / name).read_text()) for name in ("params.yaml", "dvc.lock"))
+    names: set[str] = set()
+    for name, stage in PIPELINE["stages"].items():
+        entries = settings[stage["foreach"].strip("${}")] if "foreach" in stage else []
+        names |= {f"{name}@{entry}" for entry in entries} or {name}
+    assert set(locked["stages"]) == names
+
+
 def test_stages_declare_all_the_code_that_they_run() -> None:
     @functools.cache  # what many import is read once
     def imported(path: str) -> set[str]:
@@ -154,7 +163,7 @@ def test_look_of_a_plot_reruns_no_training(project: Clone) -> None:
 
 
 def test_way_of_running_invalidates_nothing(project: Clone) -> None:
-    project.set(run__workers=1, run__device="cpu", run__mnist=None)
+    project.set(run__workers="auto", run__device="cpu", run__mnist=None)
     assert ran(project.dvc("repro")) == []
 
 
@@ -164,13 +173,14 @@ def test_more_trials_are_added_and_fewer_are_shown(project: Clone) -> None:
     assert sorted(ran(output)) == OF_TRIALS
     assert trials(project)[:6] == six
     assert len(trials(project)) == json.loads(project.read("metrics/sweep.json"))["completed"] == 7
-    output = project.dvc("exp", "run", "-S", "sweep.n_trials=6")
+    output = project.dvc("exp", "run", "-S", "sweep.n_trials=6", "sweep")
     assert "6 of 6 trials are there" in output
     assert trials(project) == six
 
 
 def test_sweep_killed_in_the_middle_of_a_trial_loses_and_repeats_nothing(project: Clone, digits: Path) -> None:
     straight = project.read("plots/sweep.csv")
+    project.set(run__workers=2)
     for path in ("data/studies/sweep.sqlite3", "plots/sweep.csv"):
         (project.folder / path).unlink()
     told = []
@@ -197,7 +207,7 @@ def test_sweep_killed_in_the_middle_of_a_trial_loses_and_repeats_nothing(project
 
 
 def test_interrupted_sweep_says_so_and_goes_on(project: Clone) -> None:
-    project.set(sweep__n_trials=14)
+    project.set(sweep__n_trials=14, run__workers=2)
     for sent, status in ((signal.SIGINT, 1), (signal.SIGTERM, 1)):
         sweep = subprocess.Popen(
             [sys.executable, "-m", "stages", "sweep"],
@@ -219,7 +229,7 @@ def test_interrupted_sweep_says_so_and_goes_on(project: Clone) -> None:
         assert "interrupted; what is finished is in data/studies/sweep.sqlite3" in rest
         assert "Traceback" not in rest
     assert len(trials(project)) == 6
-    assert sorted(ran(project.dvc("repro"))) == OF_TRIALS
+    assert ran(project.dvc("repro", "sweep")) == ["sweep"]
     assert len(trials(project)) == 14
 
 
@@ -258,7 +268,8 @@ def test_damaged_data_stops_a_training_in_one_line(project: Clone) -> None:
 
 
 def test_page_of_plots_has_all_of_them_and_each_renders(project: Clone) -> None:
-    project.dvc("exp", "run", "-S", "norm.mean=0", "-S", "contour.width=8")
+    project.set(norm__mean=0, contour__width=8)
+    project.dvc("repro", "baseline", "contour")
     for command in (("show",), ("diff", "HEAD", "workspace")):
         shown = json.loads(project.dvc("plots", *command, "--json"))
         assert not shown.get("errors")
