@@ -221,7 +221,7 @@ SENTENCES = (  # of comparisons over seeds
     ("epochs", "seeds), {none[points]} after 14 ({seeds} seeds)."),
     (
         "epochs",
-        "14 epochs, {seeds} seeds). With Adadelta the difference of pixels from 0 to 1 goes from {zero_one[first]} "
+        "14 epochs). With Adadelta ({seeds} seeds) the difference of pixels from 0 to 1 goes from {zero_one[first]} "
         "points after the first epoch to {zero_one[last]} after the last, where it is not shown, but shown to be "
         "within 0.2 points; that of pixels from 0 to 255 from {none[first]} to {none[last]}, which is more "
         "than chance.",
@@ -239,8 +239,8 @@ SENTENCES = (  # of comparisons over seeds
     ("epochs_sgd", "seeds learn, and {none[learned]} of {seeds} in 14 epochs;"),
     (
         "epochs_sgd",
-        "With SGD at 0.01 that of pixels from 0 to 1 goes from {zero_one[first]} to {zero_one[last]}, more than "
-        "chance: it becomes small, but is still there.",
+        "With SGD at 0.01 ({seeds} seeds) that of pixels from 0 to 1 goes from {zero_one[first]} to {zero_one[last]}, "
+        "more than chance: it becomes small, but is still there.",
     ),
     (
         "optimizer_sgd",
