@@ -62,6 +62,12 @@ COMMITTER = {f"GIT_{who}_{what}": f"{what}@test" for who in ("AUTHOR", "COMMITTE
 ENV = os.environ | COMMITTER | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
+def committed(path: str) -> str:
+    """The file in the last commit: the one in the folder may be an experiment's."""
+    shown = subprocess.run(["git", "show", f"HEAD:{path}"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return shown.stdout
+
+
 class Clone:
     """A copy of the project in a folder of its own."""
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 import vl_convert
 import yaml
-from conftest import COMPARISONS, ENV, ROOT, Clone
+from conftest import COMPARISONS, ENV, ROOT, Clone, committed
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE["stages"].items()}
@@ -37,9 +37,9 @@ def test_stages_are_files_of_their_name() -> None:
 
 
 def test_lock_has_all_stages_and_none_that_is_gone() -> None:
-    settings, locked = (yaml.safe_load((ROOT / name).read_text()) for name in ("params.yaml", "dvc.lock"))
     names: set[str] = set()
-    for name, stage in PIPELINE["stages"].items():
+    settings, pipeline, locked = (yaml.safe_load(committed(path)) for path in ("params.yaml", "dvc.yaml", "dvc.lock"))
+    for name, stage in pipeline["stages"].items():
         entries = settings[stage["foreach"].strip("${}")] if "foreach" in stage else []
         names |= {f"{name}@{entry}" for entry in entries} or {name}
     assert set(locked["stages"]) == names
