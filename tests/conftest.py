@@ -36,7 +36,7 @@ COMPARISONS = {  # those that other stages rest on
 }
 SLICE = {
     "norm.mean": 0.1307,
-    "data.train_images": 1280,
+    "data.train_images": 640,
     "data.test_images": 400,
     "sweep.n_trials": 6,
     "sweep.batch": 4,
@@ -47,8 +47,8 @@ SLICE = {
     "searches.initialization.n_trials": 3,
     "resnet.train_images": 128,
     "resnet.test_images": 100,
-    "resnet.scratch.train_images": 128,
-    "resnet.scratch.test_images": 100,
+    "resnet.scratch.train_images": 64,
+    "resnet.scratch.test_images": 50,
     "resnet.scratch.seeds": 2,
     "imagenet.data": "photographs",
     "imagenet.test_images": 8,

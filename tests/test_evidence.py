@@ -194,8 +194,9 @@ def test_comparison_is_paired_and_begins_with_the_stages_of_its_own(finished: Cl
 
 def test_more_seeds_are_added_to_those_that_are_there(project: Clone) -> None:
     two = table(project, "one_epoch")
-    output = project.dvc("exp", "run", "-S", "comparisons.one_epoch.seeds=3", "compare@one_epoch")
-    assert "one_epoch: 5 of 7 trials are there" in output
+    project.set(comparisons__one_epoch__seeds=3)
+    ran = project.run(sys.executable, "-m", "stages", "compare", "one_epoch")
+    assert "one_epoch: 5 of 7 trials are there" in ran.stdout
     assert table(project, "one_epoch")[:5] == two
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import shutil
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -547,13 +548,14 @@ def test_clone_without_photographs_keeps_its_results(project: Clone) -> None:
     assert "up to date" in project.dvc("status")
     assert "Running stage" not in project.dvc("repro")
     for changed, said in (
-        ("imagenet.test_images=6", "imagenet.data = 'photographs': no such folder; accepted: samples, or a folder"),
-        ("imagenet.arch=resnet_18", "imagenet.arch = 'resnet_18': unknown; accepted: a network of torchvision or timm"),
-        ("run.imagenet=nowhere", "run.imagenet = 'nowhere': no such folder; accepted as run.imagenet: a folder with"),
+        ({"test_images": 6}, "imagenet.data = 'photographs': no such folder; accepted: samples, or a folder"),
+        ({"arch": "resnet_18"}, "imagenet.arch = 'resnet_18': unknown; accepted: a network of torchvision or timm"),
+        ({"data": "samples"}, "run.imagenet = 'nowhere': no such folder; accepted as run.imagenet: a folder with"),
     ):
-        data = ["-S", "imagenet.data=samples"] if changed.startswith("run") else []
-        failed = project.dvc("exp", "run", *data, "-S", changed, "imagenet_treatments", check=False)
-        assert said in failed
-        assert "Traceback" not in failed
+        project.set(run__imagenet="nowhere", **{f"imagenet__{name}": value for name, value in changed.items()})
+        failed = project.run(sys.executable, "-m", "stages", "imagenet_treatments", check=False)
+        assert failed.returncode == 1
+        assert said in failed.stdout
+        assert "Traceback" not in failed.stdout
         assert project.results() == before
         project.run("git", "checkout", "--quiet", "params.yaml")

@@ -19,13 +19,16 @@ from conftest import COMPARISONS, ENV, ROOT, Clone, committed
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE["stages"].items()}
-# That more trials are news to.
-OF_TRIALS = ["contour", "follow_up@awake", "follow_up@revival", "map", "region", "report", "sweep"]
 NO_DEPENDENCY = "stages/settings/"  # it reads the settings and draws progress bars: no result depends on it
 
 
 def ran(output: str) -> list[str]:
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def stale(project: Clone) -> list[str]:
+    """The stages that `dvc repro` would run first: what it then changes may call for others."""
+    return sorted(json.loads(project.dvc("status", "--json")))
 
 
 def trials(project: Clone) -> list[dict[str, str]]:
@@ -92,7 +95,7 @@ def test_results_are_where_they_belong(finished: Clone) -> None:
         right = sum(row["actual"] == row["predicted"] for row in predictions)
         assert right / len(predictions) == pytest.approx(metrics["accuracy"], abs=1e-6)
         curve = list(csv.DictReader(finished.read(f"plots/{name}/learning_curve.csv").splitlines()))
-        assert int(curve[-1]["images"]) == 1280
+        assert int(curve[-1]["images"]) == 640
         assert float(curve[-1]["loss"]) < float(curve[0]["loss"])
         weights = torch.load(finished.folder / f"data/models/{name}.pt", weights_only=True)
         assert weights["fc1.weight"].shape == (128, 9216)
@@ -153,13 +156,10 @@ def test_forced_sweep_evaluates_all_trials_again(project: Clone) -> None:
 
 def test_look_of_a_plot_reruns_no_training(project: Clone) -> None:
     project.set(contour__width=6)
-    assert sorted(ran(project.dvc("repro"))) == [
-        "contour",
-        "imagenet_channels",
-        "imagenet_sweep",
-        "map",
-        "search@initialization",
-    ]
+    drawn = ["contour", "imagenet_channels", "imagenet_sweep", "map", "search@initialization"]
+    assert stale(project) == drawn
+    assert sorted(ran(project.dvc("repro", "map", "imagenet_channels"))) == ["imagenet_channels", "map"]
+    assert stale(project) == ["contour", "imagenet_sweep", "search@initialization"]  # not the report: no figure is new
 
 
 def test_way_of_running_invalidates_nothing(project: Clone) -> None:
@@ -169,12 +169,13 @@ def test_way_of_running_invalidates_nothing(project: Clone) -> None:
 
 def test_more_trials_are_added_and_fewer_are_shown(project: Clone) -> None:
     six = trials(project)
-    output = project.dvc("exp", "run", "-S", "sweep.n_trials=7")
-    assert sorted(ran(output)) == OF_TRIALS
+    output = project.dvc("exp", "run", "-S", "sweep.n_trials=7", "contour")
+    assert ran(output) == ["sweep", "region", "contour"]
+    assert stale(project) == ["follow_up@awake", "follow_up@revival", "map", "report"]
     assert trials(project)[:6] == six
     assert len(trials(project)) == json.loads(project.read("metrics/sweep.json"))["completed"] == 7
-    output = project.dvc("exp", "run", "-S", "sweep.n_trials=6", "sweep")
-    assert "6 of 6 trials are there" in output
+    project.set(sweep__n_trials=6)
+    assert "6 of 6 trials are there" in project.run(sys.executable, "-m", "stages", "sweep").stdout
     assert trials(project) == six
 
 
@@ -243,7 +244,7 @@ def test_damaged_study_is_one_line(project: Clone) -> None:
 
 
 def test_full_disk_is_one_line_and_loses_nothing(project: Clone) -> None:
-    project.set(sweep__n_trials=8)
+    project.set(sweep__n_trials=7)
     # No file may grow beyond 8 KiB: what writing to a full disk is like.
     full = "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)); "
     full += "runpy.run_module('stages', run_name='__main__')"
@@ -251,7 +252,7 @@ def test_full_disk_is_one_line_and_loses_nothing(project: Clone) -> None:
     assert failed.returncode == 1
     assert "data/studies/sweep.sqlite3: " in failed.stdout
     assert "Traceback" not in failed.stdout
-    assert "6 of 8 trials are there" in project.run(sys.executable, "-m", "stages", "sweep").stdout
+    assert "6 of 7 trials are there" in project.run(sys.executable, "-m", "stages", "sweep").stdout
 
 
 def test_damaged_data_stops_a_training_in_one_line(project: Clone) -> None:
@@ -319,7 +320,7 @@ def test_queue_of_experiments(project: Clone) -> None:
     while (status := project.dvc("queue", "status")).count("Success") < 2:
         assert "Failed" not in status
         assert time.monotonic() < end, status
-        time.sleep(1)
+        time.sleep(5)  # asking takes a core from the one that trains
     rows = list(csv.DictReader(project.dvc("exp", "show", "--csv").splitlines()))
     queued = {row["norm.mean"]: row for row in rows if row["Experiment"]}
     assert {"0", "0.5"} <= set(queued) or {"0.0", "0.5"} <= set(queued)
