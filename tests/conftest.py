@@ -47,6 +47,7 @@ SLICE = {
     "searches.initialization.n_trials": 3,
     "resnet.train_images": 128,
     "resnet.test_images": 100,
+    "resnet.scratch.normalizations": ["standard", "extreme"],
     "resnet.scratch.train_images": 64,
     "resnet.scratch.test_images": 50,
     "resnet.scratch.seeds": 2,
@@ -164,9 +165,12 @@ def bare_clone(folder: Path) -> Clone:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Each process starts with its half, then takes of the other's: so one makes the clone that many tests need, while
-    # the other has tests that don't wait for it.
-    items.sort(key=lambda item: "finished" not in getattr(item, "fixturenames", ()))
+    # Each process starts with its half, then takes from the end of the other's: so one makes the clones that many tests
+    # need, while the other has tests that don't wait for them.
+    def waits(item: pytest.Item) -> int:
+        return sum(name in getattr(item, "fixturenames", ()) for name in ("after_sweep", "finished"))
+
+    items.sort(key=waits, reverse=True)
 
 
 @pytest.fixture(scope="session")
@@ -185,17 +189,33 @@ def digits(bare: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(bare: Clone, digits: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Clone:
-    """A clone after `dvc repro`, everything committed, one for all test processes. Not to be changed: see `project`."""
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder of all test processes."""
     folder = tmp_path_factory.getbasetemp()
-    folder = (folder if worker_id == "master" else folder.parent) / "finished"
+    return folder if worker_id == "master" else folder.parent
+
+
+@pytest.fixture(scope="session")
+def after_sweep(bare: Clone, digits: Path, shared: Path) -> Clone:
+    """A clone after `dvc repro sweep`, one for all test processes. Not to be changed: see `swept`."""
+    return reproduced(bare, shared / "after_sweep", "sweep", run__mnist=str(digits))
+
+
+@pytest.fixture(scope="session")
+def finished(after_sweep: Clone, shared: Path) -> Clone:
+    """A clone after `dvc repro`, one for all test processes. Not to be changed: see `project`."""
+    return reproduced(after_sweep, shared / "finished")
+
+
+def reproduced(clone: Clone, folder: Path, *stages: str, **settings: object) -> Clone:
+    """A copy of the clone in that folder, in which the stages have run, all or some; everything is committed."""
     with FileLock(folder.with_suffix(".lock")):
         if folder.exists():
             return Clone(folder)
-        clone = bare.copy(folder.with_suffix(".part"))
-        clone.set(run__mnist=str(digits), run__workers=1)  # the other core has other tests
+        clone = clone.copy(folder.with_suffix(".part"))
+        clone.set(run__workers=1, **settings)  # the other core has other tests
         clone.dvc("config", "cache.type", "reflink,hardlink,copy")
-        clone.dvc("repro")
+        clone.dvc("repro", *stages)
         clone.run("git", "add", ".")
         clone.run("git", "commit", "--quiet", "--message=The results")
         clone.folder.rename(folder)
@@ -209,6 +229,12 @@ def unfinished(bare: Clone, digits: Path, tmp_path: Path) -> Clone:
     (clone.folder / "data").mkdir(exist_ok=True)
     (clone.folder / mnist.FOLDER).symlink_to(digits)
     return clone
+
+
+@pytest.fixture
+def swept(after_sweep: Clone, tmp_path: Path) -> Clone:
+    """A clone of one's own in which the sweep has run, and nothing else."""
+    return after_sweep.copy(tmp_path / "swept")
 
 
 @pytest.fixture

@@ -87,18 +87,18 @@ def forget(project: Clone) -> None:
         (project.folder / path).unlink()
 
 
-def test_cluster_gives_the_same_study_also_when_a_worker_dies(project: Clone, scheduler: str) -> None:
-    local = project.read("plots/sweep.csv")
-    forget(project)
-    project.set(run__scheduler=scheduler)
-    sweep = Sweep(project)
+def test_cluster_gives_the_same_study_also_when_a_worker_dies(swept: Clone, scheduler: str) -> None:
+    local = swept.read("plots/sweep.csv")
+    forget(swept)
+    swept.set(run__scheduler=scheduler)
+    sweep = Sweep(swept)
     sweep.said("sweep: 1/6")
     time.sleep(1)  # the next trials are running
     with distributed.Client(scheduler) as client:
         pids = list(client.run(os.getpid).values())
     os.kill(pids[0], signal.SIGKILL)
     sweep.ended(0)
-    assert project.read("plots/sweep.csv") == local
+    assert swept.read("plots/sweep.csv") == local
 
 
 def states(log: Path) -> list[str]:
@@ -107,31 +107,31 @@ def states(log: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_study_of_24_trials_is_the_same_whoever_runs_it(project: Clone, scheduler: str) -> None:
+def test_study_of_24_trials_is_the_same_whoever_runs_it(swept: Clone, scheduler: str) -> None:
     """One worker, two, a cluster, and a run that is killed at ten random instants."""
-    project.set(sweep__n_trials=24, sweep__batch=8)
+    swept.set(sweep__n_trials=24, sweep__batch=8)
 
     def table(**settings: object) -> str:
-        forget(project)
-        project.set(**settings)
-        project.run(sys.executable, "-m", "stages", "sweep")
-        return project.read("plots/sweep.csv")
+        forget(swept)
+        swept.set(**settings)
+        swept.run(sys.executable, "-m", "stages", "sweep")
+        return swept.read("plots/sweep.csv")
 
-    (project.folder / "data/studies/sweep.sqlite3").unlink()
-    project.run(sys.executable, "-m", "stages", "sweep")
+    (swept.folder / "data/studies/sweep.sqlite3").unlink()
+    swept.run(sys.executable, "-m", "stages", "sweep")
     one = table(run__workers=1)
     assert table(run__workers=2) == one
     assert table(run__workers=3) == one
     assert table(run__scheduler=scheduler) == one
 
-    forget(project)
-    project.set(run__scheduler=None, run__workers=2)
+    forget(swept)
+    swept.set(run__scheduler=None, run__workers=2)
     instants = random.Random(3)
     for kill in range(10):
-        log = project.folder / f"log-{kill}"
+        log = swept.folder / f"log-{kill}"
         with log.open("w") as file:
             sweep = subprocess.Popen(
-                [sys.executable, "-m", "stages", "sweep"], cwd=project.folder, env=ENV, stdout=file, stderr=file
+                [sys.executable, "-m", "stages", "sweep"], cwd=swept.folder, env=ENV, stdout=file, stderr=file
             )
         # Every other one after its first new trial, so that each of them gets on, however fast the machine is.
         wait_for(partial(states, log), 1 + kill % 2)
@@ -139,8 +139,8 @@ def test_study_of_24_trials_is_the_same_whoever_runs_it(project: Clone, schedule
         assert sweep.poll() is None, f"kill {kill}: the study ended before: {log.read_text()}"
         sweep.kill()
         sweep.wait()
-    project.run(sys.executable, "-m", "stages", "sweep")
-    assert project.read("plots/sweep.csv") == one
+    swept.run(sys.executable, "-m", "stages", "sweep")
+    assert swept.read("plots/sweep.csv") == one
 
 
 def test_sweep_waits_for_a_worker_says_so_and_passes_over_one_that_is_unfit(unfinished: Clone, dask: Dask) -> None:

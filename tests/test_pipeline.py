@@ -144,14 +144,14 @@ def test_forced_run_writes_the_same_bytes(project: Clone) -> None:
     assert project.run("git", "status", "--porcelain").stdout == ""
 
 
-def test_forced_sweep_evaluates_all_trials_again(project: Clone) -> None:
-    before = project.results()
-    assert "6 of 6 trials are there" in project.dvc("repro", "-fs", "sweep")
-    asked = project.run("dvc", "repro", "-fs", "sweep", FROM_SCRATCH="1").stdout
+def test_forced_sweep_evaluates_all_trials_again(swept: Clone) -> None:
+    before = swept.results()
+    assert "6 of 6 trials are there" in swept.dvc("repro", "-fs", "sweep")
+    asked = swept.run("dvc", "repro", "-fs", "sweep", FROM_SCRATCH="1").stdout
     assert "0 of 6 trials are there" in asked
     assert "starts from scratch: as asked. The old one becomes data/studies/sweep-replaced.sqlite3." in asked
-    assert project.results() == before
-    assert "up to date" in project.dvc("status")
+    assert swept.results() == before
+    assert "up to date" in swept.dvc("status", "sweep")
 
 
 def test_look_of_a_plot_reruns_no_training(project: Clone) -> None:
@@ -179,17 +179,17 @@ def test_more_trials_are_added_and_fewer_are_shown(project: Clone) -> None:
     assert trials(project) == six
 
 
-def test_sweep_killed_in_the_middle_of_a_trial_loses_and_repeats_nothing(project: Clone, digits: Path) -> None:
-    straight = project.read("plots/sweep.csv")
-    project.set(run__workers=2)
+def test_sweep_killed_in_the_middle_of_a_trial_loses_and_repeats_nothing(swept: Clone) -> None:
+    straight = swept.read("plots/sweep.csv")
+    swept.set(run__workers=2)
     for path in ("data/studies/sweep.sqlite3", "plots/sweep.csv"):
-        (project.folder / path).unlink()
+        (swept.folder / path).unlink()
     told = []
     for finished_trials in (1, 3):
-        log = project.folder / "log"
+        log = swept.folder / "log"
         with log.open("w") as file:
             sweep = subprocess.Popen(
-                [sys.executable, "-m", "stages", "sweep"], cwd=project.folder, env=ENV, stdout=file, stderr=file
+                [sys.executable, "-m", "stages", "sweep"], cwd=swept.folder, env=ENV, stdout=file, stderr=file
             )
             end = time.monotonic() + 300
             while f"sweep: {finished_trials}/6" not in log.read_text():
@@ -199,20 +199,20 @@ def test_sweep_killed_in_the_middle_of_a_trial_loses_and_repeats_nothing(project
             sweep.kill()
             sweep.wait()
         told.append(log.read_text().split("\n")[0])
-    output = project.run(sys.executable, "-m", "stages", "sweep").stdout
+    output = swept.run(sys.executable, "-m", "stages", "sweep").stdout
     assert "0 of 6" in told[0]
     assert any(f"{count} of 6" in told[1] for count in (1, 2))
     assert any(f"{count} of 6" in output for count in (3, 4))
-    assert project.read("plots/sweep.csv") == straight
-    assert json.loads(project.read("metrics/sweep.json"))["completed"] == 6
+    assert swept.read("plots/sweep.csv") == straight
+    assert json.loads(swept.read("metrics/sweep.json"))["completed"] == 6
 
 
-def test_interrupted_sweep_says_so_and_goes_on(project: Clone) -> None:
-    project.set(sweep__n_trials=14, run__workers=2)
+def test_interrupted_sweep_says_so_and_goes_on(swept: Clone) -> None:
+    swept.set(sweep__n_trials=14, run__workers=2)
     for sent, status in ((signal.SIGINT, 1), (signal.SIGTERM, 1)):
         sweep = subprocess.Popen(
             [sys.executable, "-m", "stages", "sweep"],
-            cwd=project.folder,
+            cwd=swept.folder,
             env=ENV,
             text=True,
             stdout=subprocess.PIPE,
@@ -229,30 +229,30 @@ def test_interrupted_sweep_says_so_and_goes_on(project: Clone) -> None:
         assert sweep.wait(60) == status
         assert "interrupted; what is finished is in data/studies/sweep.sqlite3" in rest
         assert "Traceback" not in rest
-    assert len(trials(project)) == 6
-    assert ran(project.dvc("repro", "sweep")) == ["sweep"]
-    assert len(trials(project)) == 14
+    assert len(trials(swept)) == 6
+    assert ran(swept.dvc("repro", "sweep")) == ["sweep"]
+    assert len(trials(swept)) == 14
 
 
-def test_damaged_study_is_one_line(project: Clone) -> None:
-    (project.folder / "data/studies/sweep.sqlite3").write_bytes(b"no database" * 1000)
-    project.set(sweep__n_trials=8)
-    failed = project.run(sys.executable, "-m", "stages", "sweep", check=False)
+def test_damaged_study_is_one_line(swept: Clone) -> None:
+    (swept.folder / "data/studies/sweep.sqlite3").write_bytes(b"no database" * 1000)
+    swept.set(sweep__n_trials=8)
+    failed = swept.run(sys.executable, "-m", "stages", "sweep", check=False)
     assert failed.returncode == 1
     assert "data/studies/sweep.sqlite3: the file is damaged: file is not a database; `git restore " in failed.stdout
     assert "Traceback" not in failed.stdout
 
 
-def test_full_disk_is_one_line_and_loses_nothing(project: Clone) -> None:
-    project.set(sweep__n_trials=7)
+def test_full_disk_is_one_line_and_loses_nothing(swept: Clone) -> None:
+    swept.set(sweep__n_trials=7)
     # No file may grow beyond 8 KiB: what writing to a full disk is like.
     full = "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)); "
     full += "runpy.run_module('stages', run_name='__main__')"
-    failed = project.run(sys.executable, "-c", full, "sweep", check=False)
+    failed = swept.run(sys.executable, "-c", full, "sweep", check=False)
     assert failed.returncode == 1
     assert "data/studies/sweep.sqlite3: " in failed.stdout
     assert "Traceback" not in failed.stdout
-    assert "6 of 7 trials are there" in project.run(sys.executable, "-m", "stages", "sweep").stdout
+    assert "6 of 7 trials are there" in swept.run(sys.executable, "-m", "stages", "sweep").stdout
 
 
 def test_damaged_data_stops_a_training_in_one_line(project: Clone) -> None:
