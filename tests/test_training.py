@@ -32,7 +32,7 @@ SETTINGS = Training(seed=1998, epochs=1, batch_size=64, shuffle=False, optimizer
 
 @pytest.fixture(scope="module")
 def data(digits: Path) -> mnist.Data:
-    return mnist.load(1280, 400, digits)
+    return mnist.load(640, 400, digits)
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -54,11 +54,11 @@ def test_training_is_the_notebooks_loop_step_by_step(norm: Normalization, shuffl
 def test_other_optimizers_are_those_of_a_plain_loop_step_by_step(
     optimizer, kind, options: dict[str, Any], digits: Path
 ) -> None:
-    images = torch.utils.data.Subset(notebook.load(digits, 0.1307, 0.3081, train=True), range(1280))
+    images = torch.utils.data.Subset(notebook.load(digits, 0.1307, 0.3081, train=True), range(640))
     _, theirs = notebook.train(images, epochs=2, optimizer_of=lambda parameters: kind(parameters, **options))
     settings = SETTINGS._replace(epochs=2, optimizer=optimizer, **options)
-    ours = train_and_test(STANDARD, settings, mnist.load(1280, 10, digits)).losses
-    assert len(ours) == len(theirs) == 40
+    ours = train_and_test(STANDARD, settings, mnist.load(640, 10, digits)).losses
+    assert len(ours) == len(theirs) == 20
     np.testing.assert_allclose(ours[:5], theirs[:5], rtol=1e-5)
     np.testing.assert_allclose(ours, theirs, rtol=2e-2)
 
@@ -142,7 +142,7 @@ def test_training_depends_on_its_arguments_alone(data: mnist.Data) -> None:
 
 
 def test_standard_normalization_learns_and_a_distant_one_is_dead(digits: Path) -> None:
-    data = mnist.load(6400, 1000, digits)
+    data = mnist.load(3200, 400, digits)
     assert train_and_test(STANDARD, SETTINGS, data).tests[-1].accuracy > 0.9
     assert train_and_test(DEAD, SETTINGS, data).tests[-1].accuracy < 0.2
 
@@ -154,11 +154,11 @@ def test_diverged_training_is_a_result(data: mnist.Data) -> None:
 
 
 def test_long_run_is_also_the_shorter_ones(data: mnist.Data) -> None:
-    settings = SETTINGS._replace(epochs=3, batch_size=640)
+    settings = SETTINGS._replace(epochs=3, batch_size=320)
     seen: list[int] = []
     _, losses, tests = train_and_test(STANDARD, settings, data, progress=seen.append)
     assert len(losses) == 3 * 2
-    assert seen[-1] == 3 * 1280
+    assert seen[-1] == 3 * 640
     for epochs in (1, 2):
         shorter = train_and_test(STANDARD, settings._replace(epochs=epochs), data)
         assert torch.equal(shorter.losses, losses[: 2 * epochs])
@@ -166,7 +166,7 @@ def test_long_run_is_also_the_shorter_ones(data: mnist.Data) -> None:
 
 
 def test_learning_rate_falls_after_every_epoch(data: mnist.Data) -> None:
-    settings = SETTINGS._replace(epochs=2, batch_size=640)
+    settings = SETTINGS._replace(epochs=2, batch_size=320)
     same, fallen = (train_and_test(STANDARD, settings._replace(gamma=gamma), data).losses for gamma in (1.0, 0.1))
     assert torch.equal(same[:3], fallen[:3])  # the third step's loss is computed before its update
     assert not torch.equal(same[3:], fallen[3:])
@@ -184,9 +184,9 @@ def test_held_out_images_are_the_last_of_training(digits: Path) -> None:
 def test_trial_tells_its_tests_after_every_epoch(data: mnist.Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mnist, "load", lambda *_: data)
     settings = params.load(ROOT / "params.yaml")
-    told: dict[str, Any] = settings.told(params.Change(epochs=2, train_images=640))
+    told: dict[str, Any] = settings.told(params.Change(epochs=2, train_images=320))
     result = LenetTrial(settings)(0.1307, 0.3081, **told)
-    tests = train_and_test(STANDARD, SETTINGS._replace(epochs=2), data.part(640, 0)).tests
+    tests = train_and_test(STANDARD, SETTINGS._replace(epochs=2), data.part(320, 0)).tests
     assert result["accuracy_by_epoch"] == [test.accuracy for test in tests]
     assert result["loss_by_epoch"] == [test.loss for test in tests]
     assert (result["accuracy"], result["loss"]) == tests[-1][:2]
