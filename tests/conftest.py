@@ -233,7 +233,7 @@ def unfinished(bare: Clone, digits: Path, tmp_path: Path) -> Clone:
 
 @pytest.fixture
 def swept(after_sweep: Clone, tmp_path: Path) -> Clone:
-    """A clone of one's own in which the sweep has run, and nothing else."""
+    """A clone of one's own in which the sweep has run, and nothing that rests on it."""
     return after_sweep.copy(tmp_path / "swept")
 
 

@@ -2,9 +2,9 @@
 
 A study is printed with the number of its trials that the settings ask for, the minutes that they took (of one core
 each), whether its fingerprint is that of the code, the settings and the data, and whether a trial drawn by chance has
-the same result again, bit for bit. A trial of another kind of processor rounds differently: its accuracy there and here
-is printed, which are close where it learns. No result is written. Status 1 unless every study holds. A trial whose data
-is not there (photographs, without internet) is left out, and said so.
+the same result again, bit for bit. Another kind of processor rounds differently: where a study has no trial of this
+one, the accuracies there and here are printed, to be judged by the reader. No result is written. Status 1 unless every
+study holds. A trial whose data is not there (photographs, without internet) is left out, and said so.
 """
 
 import argparse
