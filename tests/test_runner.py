@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +9,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, Device
 
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
@@ -64,18 +63,6 @@ def test_few_workers_share_a_gpu(
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
     assert runner.worker_count(settings, trial, torch.device("cuda")) == count
     assert runner.worker_count(settings, trial, torch.device("mps")) == 1
-
-
-class Device:
-    """Workers on a device of that name."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def run(self, tasks: Mapping[int, dict], start: Callable[[int], None]) -> Iterator[tuple[int, dict]]:
-        for number in tasks:
-            start(number)
-            yield number, {"accuracy": 0.9, "loss": 0.1, "device": self.name, "seconds": 1.0}
 
 
 def test_study_that_went_on_elsewhere_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
