@@ -48,7 +48,6 @@ def test_trial_evaluated_again(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    capsys.readouterr()
     monkeypatch.setattr(verify, "planned", lambda *_: ("one", Points(POINTS[:points]), LenetTrial))
     monkeypatch.setattr(verify, "describe", lambda _: here)
     monkeypatch.setattr(runner, "executor", lambda *_: nullcontext(Device(here, accuracy)))
@@ -66,9 +65,23 @@ def test_study_of_other_settings(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "| one | 0 of 2 | OTHER |" in capsys.readouterr().out
 
 
-def test_every_committed_study_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("study")
+@pytest.mark.parametrize(("points", "holds"), [(2, True), (3, False)])
+def test_trial_whose_data_is_not_there_is_left_out(
+    points: int, holds: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def check(_: params.Params) -> None:
+        raise params.InputError("no photographs")
+
+    monkeypatch.setattr(verify, "planned", lambda *_: ("one", Points(POINTS[:points]), LenetTrial))
+    monkeypatch.setattr(LenetTrial, "check", check)
+    assert verify.verified("compare", ["one"], SETTINGS, Random(0)) == holds
+    assert "not here: no photographs |" in capsys.readouterr().out
+
+
+def test_every_committed_study_is_gone_through(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     listed = subprocess.run(["git", "ls-files", "data/studies"], capture_output=True, text=True, check=True).stdout
     committed = {Path(file).stem for file in listed.split()}
     assert committed
-    assert committed <= {(entry or [stage])[0] for stage, entry in verify.with_study(SETTINGS)}
+    assert committed <= {verify.planned(*each, SETTINGS)[0] for each in verify.with_study(SETTINGS)}
