@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-SECTIONS = {"compare": "comparisons", "follow_up": "follow_ups", "search": "searches"}  # whose entries are stages
+SECTIONS = {"trials": "studies", "figures": "figures"}  # whose entries are stages
 STAGES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
 
@@ -31,7 +31,7 @@ def main() -> None:
         names = sorted(getattr(settings, section))
         if entry not in ([each] for each in names):
             given = " ".join(entry)
-            accepted = ", ".join(names) or "none is there"
+            accepted = ", ".join(names) or "none defined"
             raise InputError(f"{params.PATH}: {section} has no entry {given!r}; accepted: {accepted}")
     elif entry:
         raise InputError(f"python -m stages {name}: takes no further argument, is given {' '.join(entry)!r}")
@@ -50,11 +50,11 @@ def main() -> None:
     except (KeyboardInterrupt, Exception) as error:
         # In the middle of a commit, the database makes an error of its own of an interrupt.
         if interrupted or isinstance(error, KeyboardInterrupt):
-            raise InputError(f"{name}: interrupted; the results of before are as they were") from None
+            raise InputError(f"{name}: interrupted; existing results unchanged") from None
         if not isinstance(error, OSError):
             raise
         where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        raise InputError(f"{name}: {where}; the results of before are as they were") from None
+        raise InputError(f"{name}: {where}; existing results unchanged") from None
 
 
 def _on_interrupt(handler: Any) -> None:

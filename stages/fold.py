@@ -18,7 +18,6 @@ from stages.settings.params import InputError, Params
 
 MODEL = Path("data/models/baseline.pt")
 RAW = Normalization.of(0.0, 1.0)
-COLUMNS = ("normalization", "mean", "std", "moved", "folded to raw pixels", "from the original")
 
 
 def main(settings: Params) -> None:
@@ -28,7 +27,7 @@ def main(settings: Params) -> None:
     files.check_model(MODEL)
     model = load(MODEL)
     original = log_probabilities(model, images, own)
-    metrics, rows, most = {}, [], 0.0
+    metrics, most = {}, 0.0
     for name in settings.fold.normalizations:
         numbers = settings.normalizations[name]
         norm = Normalization(numbers.mean, numbers.std)
@@ -38,14 +37,12 @@ def main(settings: Params) -> None:
         differences = [largest(under - original), largest(back - under), largest(back - original)]
         other = int(((under.argmax(1) != original.argmax(1)) | (back.argmax(1) != original.argmax(1))).sum())
         most = max(most, *differences)
-        rows.append((name, *norm.mean, *norm.std, *differences))
         metrics[name] = {
             "normalization": numbers.parameters(),
             "difference": max(differences),
-            "other_predictions": other,
+            "changed_predictions": other,
         }
-        print(f"fold: {name}: differs by at most {max(differences):.1e}, {other} other predictions")
-    files.write_csv(Path("plots/fold.csv"), COLUMNS, rows)
+        print(f"fold: {name}: differs by at most {max(differences):.1e}, {other} predictions change")
     files.write_json(Path("metrics/fold.json"), {"normalizations": metrics, "largest": most, "images": len(images)})
 
 

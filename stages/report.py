@@ -1,6 +1,6 @@
-"""Stage `report`: the results on one page, report.md, and those that one compares, summary.json.
+"""Stage `report`: the results on one page, report.md, and the headline figures, summary.json.
 
-Both are made of the metrics files alone.
+Both are made of the metrics files alone. No study is named here: params.yaml says what is shown where.
 """
 
 from pathlib import Path
@@ -9,63 +9,52 @@ from typing import Any
 import jinja2
 
 from stages.common import files
-from stages.settings.params import Params
+from stages.settings.params import SWEEP, Params, Study
 
-METRICS = Path("metrics")
 TEMPLATE = Path("stages/report.md.jinja")
 REPORT = Path("report.md")
 SUMMARY = Path("summary.json")
 FEW = 10  # points of a comparison that a table can show; a grid has more, and is a picture
+SINGLE = ("baseline", "fold", "resnet", "statistics", "zero_one")  # stages whose metrics it reads
 
 
 def main(settings: Params) -> None:
-    metrics = {path.stem: files.read_json(path) for path in sorted(METRICS.glob("*.json"))}
-    comparisons = {name: metrics[name] for name in settings.comparisons if name in metrics and told(metrics[name])}
+    metrics = {name: files.read_json(Path(f"metrics/{name}.json")) for name in SINGLE}
+    judged = {path.stem: files.read_json(path) for path in sorted(Path("metrics/studies").glob("*.json"))}
+    studies = {name: judged[name] for name in (SWEEP, *settings.studies) if name in judged}
+    kinds: dict[str, dict[str, Any]] = {
+        kind: {} for kind in ("comparison", "grid", "search", "again", "treated", "pixels")
+    }
+    for name, of in studies.items():
+        kinds[_kind(settings.studies.get(name), of)][name] = of
     # A number that a metrics file lacks is an error, not an empty place on the page.
     page = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    page.filters |= {function.__name__: function for function in (compared, number, numbers, points)}
-    text = page.from_string(TEMPLATE.read_text()).render(metrics | {"comparisons": comparisons})
+    page.filters |= {function.__name__: function for function in (described, number, numbers, points, protocol)}
+    text = page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        metrics | kinds | {"rules": {name: settings.rule.of(name) for name in studies}, "settings": settings}
+    )
     files.write_bytes(REPORT, (text.strip() + "\n").encode())
-    files.write_json(SUMMARY, summary(metrics, comparisons))
-    print(f"{REPORT}, {SUMMARY}: from {len(metrics)} files in {METRICS}")
+    files.write_json(SUMMARY, summary(settings, kinds["comparison"]))
+    print(f"{REPORT}, {SUMMARY}: from {len(metrics) + len(studies)} files in metrics")
 
 
-def told(comparison: dict[str, Any]) -> bool:
-    """Whether something is compared in it, and few points are."""
-    points = [of for of in comparison.values() if isinstance(of, dict)]
-    return len(points) <= FEW and any("difference" in of for of in points)
+def _kind(study: Study | None, metrics: dict[str, Any]) -> str:
+    if study is None or study.search:
+        return "search"
+    if study.sweep_trials:
+        return "again"
+    if study.seeds is not None:
+        return "comparison" if len(metrics) <= FEW else "grid"
+    return "treated" if "normalizations" in metrics else "pixels"
 
 
-def summary(metrics: dict[str, Any], comparisons: dict[str, Any]) -> dict[str, Any]:
-    """The figures that tell experiments apart, few enough for one line: `dvc exp show` has a column for each.
-
-    Accuracies, and of each comparison the mean differences in percentage points; rounded, so that `dvc metrics diff`
-    shows no noise.
-    """
-    differences = {
-        name: {
-            point: round(100 * of["difference"]["mean"], 2)
-            for point, of in comparison.items()
-            if point != "seeds" and "difference" in of
-        }
-        for name, comparison in comparisons.items()
-    }
-    return {
-        "baseline": metrics["baseline"]["accuracy"],
-        "zero_one": metrics["zero_one"]["accuracy"],
-        "sweep": metrics["sweep"]["best"]["accuracy"],
-        **differences,
-        "resnet": treated(metrics["resnet_treatments"]["normalizations"]),
-        "imagenet": treated(metrics["imagenet_treatments"]["normalizations"]),
-    }
-
-
-def treated(normalizations: dict[str, Any]) -> dict[str, float]:
-    """A trained network's accuracy under its own normalization, and the mean of those under the others."""
-    others = [each for name, each in normalizations.items() if name != "own"]
-    means = {name: sum(each[name]["accuracy"] for each in others) / len(others) for name in ("as_is", "recalibrated")}
-    own = normalizations["own"]["as_is"]["accuracy"]
-    return {name: round(value, 4) for name, value in ({"own": own} | means).items()}
+def summary(settings: Params, comparisons: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """The differences that params.yaml names, in percentage points: those that tell experiments apart at a glance."""
+    headline: dict[str, dict[str, float]] = {}
+    for study, point in (named.split(".") for named in settings.report.headline):
+        if "difference" in (of := comparisons.get(study, {}).get(point, {})):
+            headline.setdefault(study, {})[point] = round(100 * of["difference"]["mean"], 2)
+    return headline
 
 
 def points(difference: dict) -> str:
@@ -83,18 +72,29 @@ def number(value: float | None) -> str:
 def numbers(parameters: dict[str, Any]) -> str:
     """Parameters by name, such as: mean 0.1307, std 0.3081."""
     return ", ".join(
-        f"{name} {value if isinstance(value, str) else f'{value:.4g}'}" for name, value in parameters.items()
+        f"{name} {f'{value:.4g}' if isinstance(value, float) else value}" for name, value in parameters.items()
     )
 
 
-def compared(comparison: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The points of a comparison, the reference first, each with `told`, the parameters that not all of them share."""
-    points = {
-        name: {"difference": None, "loss_difference": None, "by_epoch": None} | comparison[name]
-        for name in comparison
-        if name != "seeds"
+def described(comparison: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The points of a comparison, each with `differing`, the parameters that not all of them share."""
+    shared = set.intersection(*(set(of["parameters"].items()) for of in comparison.values()))
+    return {
+        name: of | {"differing": {key: value for key, value in of["parameters"].items() if (key, value) not in shared}}
+        for name, of in comparison.items()
     }
-    shared = set.intersection(*(set(point["parameters"].items()) for point in points.values()))
-    for point in points.values():
-        point["told"] = {key: value for key, value in point["parameters"].items() if (key, value) not in shared}
-    return dict(sorted(points.items(), key=lambda item: item[1]["difference"] is not None))
+
+
+def protocol(comparison: dict[str, Any]) -> str:
+    """How the training runs of a comparison were trained: what their parameters say that all of them share."""
+    shared = dict(set.intersection(*(set(of["parameters"].items()) for of in comparison.values())))
+    if "optimizer" not in shared:
+        return "training runs"
+    words = [str(shared["optimizer"])]
+    words += [f"learning rate {shared['lr']:g}"] if "lr" in shared else []
+    words += [f"{shared['epochs']} epoch{'s' if shared['epochs'] != 1 else ''}"] if "epochs" in shared else []
+    words += [f"{shared['train_images']:,} images"] if "train_images" in shared else []
+    words += [f"batches of {shared['batch_size']}"] if "batch_size" in shared else []
+    words += ["in a new order every epoch"] if shared.get("shuffle") else []
+    words += [f"tested on the last {shared['held_out']:,} training images"] if "held_out" in shared else []
+    return ", ".join(words)

@@ -1,9 +1,11 @@
 """Stage `sweep`: the Optuna study of test accuracy over (mean, std)."""
 
-from stages.evidence.search import run_search
 from stages.lenet.trial import LenetTrial
-from stages.settings.params import Params
+from stages.settings.params import SWEEP, Params
+from stages.study import design, runner
+from stages.study.proposals import Search
 
 
 def main(settings: Params) -> None:
-    run_search("sweep", settings, settings.sweep, LenetTrial, settings.fixed(settings.sweep))
+    search = Search(settings.sweep, design.fixed(settings, None, settings.sweep, settings.sweep.train))
+    runner.run_search(SWEEP, settings, search, LenetTrial)

@@ -13,9 +13,13 @@ from typing import Any
 
 from stages.settings.params import InputError
 
-DIGITS = 6  # after the point, for every fraction, loss and statistic
+DIGITS = 6  # significant ones, of every outcome and statistic
 
 _waiting: dict[Path, Path] | None = None  # within `together`: what is written, and where it belongs
+
+
+class Exact(float):
+    """A number that is written with all its digits: a parameter, from which a trial can be repeated."""
 
 
 @contextmanager
@@ -53,7 +57,7 @@ def check_model(path: Path) -> None:
 
 
 def write_json(path: Path, values: Mapping) -> None:
-    """Nested mappings of numbers and text, with sorted keys and floats rounded to DIGITS."""
+    """Nested mappings of numbers and text, with sorted keys and floats rounded to DIGITS, except `Exact` ones."""
     write_bytes(path, (json.dumps(_rounded(values), indent=2, sort_keys=True) + "\n").encode())
 
 
@@ -112,9 +116,9 @@ def write_machine(path: Path, device: str) -> None:
 
 
 def _rounded(value):
-    if isinstance(value, float):
+    if isinstance(value, float) and not isinstance(value, Exact):
         # Adding 0.0 turns -0.0 into 0.0; what is no finite number has no place in JSON and is left empty.
-        return round(value, DIGITS) + 0.0 if abs(value) < float("inf") else None
+        return float(f"{value:.{DIGITS}g}") + 0.0 if abs(value) < float("inf") else None
     if isinstance(value, Mapping):
         return {key: _rounded(item) for key, item in value.items()}
     return value

@@ -86,8 +86,8 @@ def answers(compared: Mapping[str, dict[str, Any]], confidence: float) -> dict[s
     exceeds: the difference is beyond the margin (yes), within it (no), or neither is shown (open)
 
     The p of each test are corrected for the number of comparisons (Holm 1979): with probability `confidence`, none of
-    the answers of a kind is wrong. `detectable` are the smallest true differences that n pairs of this spread find with
-    a power of 80% and 90%, at the level that the strictest step of the correction asks for.
+    the answers of a kind is wrong. `minimum_detectable_difference`: the smallest true differences that n pairs of this
+    spread find with a power of 80% and 90%, at the level that the strictest step of the correction asks for.
     """
     alpha, answered = 1 - confidence, {name: each | {"p_holm": each["p"]} for name, each in compared.items()}
     pairs = [each for each in answered.values() if each["n"] > 1]
@@ -102,8 +102,13 @@ def answers(compared: Mapping[str, dict[str, Any]], confidence: float) -> dict[s
                 OPEN if not tested else YES if p["beyond"] < alpha else NO if p["within"] < alpha else OPEN
             )
         if each["std"]:
-            found = {power: detectable(each["n"], each["std"], power, alpha / len(pairs)) for power in POWERS}
-            each["detectable"] = {f"power_{100 * power:.0f}": difference for power, difference in found.items()}
+            found = {
+                power: minimum_detectable_difference(each["n"], each["std"], power, alpha / len(pairs))
+                for power in POWERS
+            }
+            each["minimum_detectable_difference"] = {
+                f"power_{100 * power:.0f}": difference for power, difference in found.items()
+            }
     return answered
 
 
@@ -116,7 +121,7 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     return np.take_along_axis(np.minimum(stepped, 1), np.argsort(order, axis=-1), axis=-1)
 
 
-def detectable(n: int, spread: float, power: float, level: float) -> float:
+def minimum_detectable_difference(n: int, spread: float, power: float, level: float) -> float:
     """The true mean difference at which the paired t-test of n pairs at this level rejects with that power.
 
     spread: standard deviation of the differences

@@ -25,12 +25,14 @@ def train_once(name: str, norm: Normalization, settings: Params) -> None:
     data/machine/{name}.json:        what it ran on
     """
     runs_on = device.prepare(settings.run.device)
-    told = settings.told()
-    images = told.pop("train_images")
-    training = Training(**told)  # type: ignore[arg-type]
+    train = settings.train
+    training = Training(lr=train.lr[train.optimizer], **train.model_dump(exclude={"lr", "threads"}))
     data = mnist.load(settings.data.train_images, settings.data.test_images).to(runs_on)
     mean, std = norm.mean[0], norm.std[0]
-    print(f"{name}: mean {mean:g}, std {std:g}, {images:,} images on {device.describe(runs_on)}", flush=True)
+    print(
+        f"{name}: mean {mean:g}, std {std:g}, {settings.data.train_images:,} images on {device.describe(runs_on)}",
+        flush=True,
+    )
     with progress.bar(name, settings.data.train_images * training.epochs, "images", log_seconds=10) as bar:
         threads, update = settings.train.threads, lambda seen: bar.update(seen - bar.n)
         outcome = train_and_test(norm, training, data, threads, update)

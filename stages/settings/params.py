@@ -1,53 +1,52 @@
-"""params.yaml, read once and checked whole: the only place that knows its keys."""
+"""params.yaml, read once and checked whole: its keys as types. What they mean for trials is said in `study.design`.
 
-import itertools
+No field has a default but None and empty: what a key that is not given means is decided where it is used, in code that
+DVC knows as a dependency.
+"""
+
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from reprlib import Repr
-from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, get_args
 
+import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     ValidationError,
-    field_validator,
     model_validator,
 )
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 PATH = Path("params.yaml")
-# Entries that other stages read the results of.
-RESTED_ON = (
-    *(("comparisons", name) for name in ("one_epoch", "boundary", "boundary_wide", "boundary_full")),
-    *(("comparisons", name) for name in ("epochs", "epochs_sgd", "init", "plateau", "plateau_sgd")),
-    ("follow_ups", "revival"),
-    ("searches", "initialization"),
-)
-DRAWN = ("epochs", "epochs_sgd", "plateau", "plateau_sgd")  # comparisons that pictures are made of
+SWEEP = "sweep"  # the study that is a section of its own
+OWN = "own"  # a trained network's own normalization, where a study names normalizations
+SWEEP_TABLE = "plots/trials/sweep.csv"  # what follow-ups read
 
 # Bounds that no real use meets: beyond them, a slip of the keyboard would run for ever, or take all memory.
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Few = Annotated[int, Field(ge=1, le=10_000)]  # of epochs, seeds, trials at once
 Threads = Annotated[int, Field(ge=1, le=1_024)]
-BatchSize = Annotated[int, Field(ge=1, le=60_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Number = Annotated[float, Field(ge=-1e6, le=1e6)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
+NotNegative = Annotated[float, Field(ge=0, le=1e6)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Decay = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
 ALL_IMAGES = 60_000  # of MNIST's training part
+BatchSize = Annotated[int, Field(ge=1, le=ALL_IMAGES)]
+Pair = Annotated[int, Field(ge=2, le=ALL_IMAGES)]  # of images: batch statistics need two
 TrainImages = Annotated[int, Field(ge=1, le=ALL_IMAGES)]
-HeldOut = Annotated[int, Field(ge=1, lt=ALL_IMAGES)]
 TestImages = Annotated[int, Field(ge=1, le=10_000)]
 Optimizer = Literal["adadelta", "sgd", "adam"]
 Init = Literal["default", "he_normal", "zero_bias"]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # of an entry, and so of its stage and of its files
-Parameters = dict[str, float | int | str]  # what a trial is told, by name
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # of an entry: also that of stages, files and columns
+Parameters = dict[str, float | int | str]  # of a trial, by name
 
 
 class InputError(SystemExit):
@@ -88,7 +87,7 @@ class Norm(_Section):
     std: Annotated[tuple[float, ...], BeforeValidator(_positive_channels)]
 
     def parameters(self) -> Parameters:
-        """As a trial is told: mean and std, or mean_r, mean_g, mean_b and std_r, std_g, std_b."""
+        """As parameters of a trial: mean and std, or mean_r, mean_g, mean_b and std_r, std_g, std_b."""
         named: Parameters = {}
         for kind, numbers in self:
             names = [kind] if len(set(numbers)) == 1 else [f"{kind}_{channel}" for channel in "rgb"]
@@ -97,17 +96,30 @@ class Norm(_Section):
 
 
 def _grey(norm: Norm) -> Norm:
-    if len(norm.mean) > 1 or len(norm.std) > 1:
+    if len(norm.parameters()) > 2:
         raise ValueError("must be one number for mean and one for std: digits are grey")
     return norm
 
 
-# Training runs of LeNet
+Grey = Annotated[Norm, AfterValidator(_grey)]
+
+
+# Training
+
+
+def _for_each_optimizer(value: object) -> object:
+    if isinstance(value, dict):
+        if missing := [name for name in get_args(Optimizer) if name not in value]:
+            raise ValueError(f"must be a number, or one for each of {', '.join(get_args(Optimizer))}: no {missing[0]}")
+        return value
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1e6:
+        raise ValueError("must be greater than 0 and at most 1e6, or a number for each optimizer")
+    return dict.fromkeys(get_args(Optimizer), value)
 
 
 class Train(_Section):
     optimizer: Optimizer
-    lr: Annotated[dict[Optimizer, Positive], BeforeValidator(lambda value: _for_each_optimizer(value))]
+    lr: Annotated[dict[Optimizer, Positive], BeforeValidator(_for_each_optimizer)]
     momentum: Momentum
     epochs: Few
     batch_size: BatchSize
@@ -117,27 +129,12 @@ class Train(_Section):
     shuffle: bool
     threads: Threads
 
-    @field_validator("lr")
-    @classmethod
-    def _complete(cls, value: dict[str, float]) -> dict[str, float]:
-        if missing := [name for name in get_args(Optimizer) if name not in value]:
-            raise ValueError(f"must be a number, or one for each of {', '.join(get_args(Optimizer))}: no {missing[0]}")
-        return value
 
-
-def _for_each_optimizer(value: object) -> object:
-    if isinstance(value, dict):
-        return value
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1e6:
-        raise ValueError("must be greater than 0 and at most 1e6, or a number for each optimizer")
-    return dict.fromkeys(get_args(Optimizer), value)
-
-
-class Change(_Section):
-    """What a trial of LeNet is told otherwise than `train` and `data` say."""
+class Overrides(_Section):
+    """What a trial of LeNet has otherwise than `train` and `data` say."""
 
     train_images: TrainImages | None = None
-    held_out: HeldOut | None = None
+    held_out: Annotated[int, Field(ge=1, lt=ALL_IMAGES)] | None = None
     optimizer: Optimizer | None = None
     lr: Positive | None = None
     momentum: Momentum | None = None
@@ -152,125 +149,53 @@ class Change(_Section):
     start: str | None = None
 
 
-def _of_one_normalization(point: "PointOrGrid") -> "PointOrGrid":
-    named, numbers = point.normalization is not None, [point.mean, point.std]
-    if named == any(number is not None for number in numbers) or (not named and None in numbers):
-        raise ValueError("must have a normalization by name, or mean and std")
-    return point
+class Sgd(_Section):
+    epochs: Few
+    lr: Positive
+    momentum: Momentum
+    weight_decay: NotNegative
+    schedule: Literal["constant", "linear"]
 
 
-class Point(Change):
-    normalization: str | None = None
-    mean: Number | None = None
-    std: Positive | None = None
-    seeds: Few | None = None
-
-    _checked = model_validator(mode="after")(_of_one_normalization)
+class Scratch(_Section):
+    train_images: Pair
+    test_images: TestImages
 
 
-class Rule(_Section):
-    margin: float = Field(gt=0, lt=1)
-    confidence: float = Field(gt=0.5, lt=1)
+class Resnet(_Section):
+    arch: str
+    train_images: Pair
+    test_images: Annotated[int, Field(ge=4, le=10_000)]
+    batch_size: Pair
+    seed: Seed
+    threads: Threads
+    norm: Grey
+    train: Sgd
+    fine_tune: Sgd
+    scratch: Scratch
 
 
-class Grid(_Section):
-    """Points with all combinations of these values."""
-
-    normalization: list[str] | None = None
-    mean: list[Number] | None = None
-    std: list[Positive] | None = None
-    init: list[Init] | None = None
-    lr: list[Positive] | None = None
-
-    _checked = model_validator(mode="after")(_of_one_normalization)
-
-    def points(self) -> dict[str, Point]:
-        """By a name that is made of their values."""
-        axes = {name: values for name, values in self if values is not None}
-        cells = (dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
-        return {_named(cell): Point.model_validate(cell) for cell in cells}
+class Imagenet(_Section):
+    arch: str
+    weights: str | None
+    data: str
+    train_images: Count
+    test_images: Annotated[int, Field(ge=4, le=1_000_000)]
+    batch_size: Pair
+    seed: Seed
+    threads: Threads
+    fine_tune: Sgd
 
 
-PointOrGrid = TypeVar("PointOrGrid", Point, Grid)
-
-
-class Sides(_Section):
-    """Points on both sides of a mean, at factors of the distance between it and the means at which training fails."""
-
-    mean: Number
-    factors: list[Positive]
-    std: list[Positive]
-    below: list[Number]  # for each std
-    above: list[Number]
-
-    @model_validator(mode="after")
-    def _complete(self) -> "Sides":
-        if not len(self.std) == len(self.below) == len(self.above):
-            raise ValueError("below and above must have a mean for each std")
-        return self
-
-    def points(self) -> dict[str, Point]:
-        """By a name that is made of their values."""
-        points = {}
-        for failing in (self.below, self.above):
-            for (end, std), factor in itertools.product(zip(failing, self.std, strict=True), self.factors):
-                cell = {"mean": round(self.mean + factor * (end - self.mean), 4), "std": std}
-                points[_named(cell)] = Point.model_validate(cell)
-        return points
-
-
-def _named(cell: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value if isinstance(value, str) else f'{value:.4g}'}" for name, value in cell.items())
-
-
-class Comparison(_Section):
-    normalizations: list[str] = []
-    points: dict[str, Point] = {}
-    grid: Grid | None = None
-    sides: Sides | None = None
-    reference: str | None = "standard"
-    seeds: Few
-    train: Change = Change()
-
-    def cells(self) -> dict[str, Point]:
-        """The points of `grid` and of `sides`."""
-        return {name: point for made in (self.grid, self.sides) if made for name, point in made.points().items()}
-
-    def seeds_of(self, point: str) -> int:
-        """How many seeds a point has."""
-        return (point in self.points and self.points[point].seeds) or self.seeds
-
-    @model_validator(mode="after")
-    def _has_a_reference(self) -> "Comparison":
-        for name, point in self.points.items():
-            if name in self.normalizations or name == "seeds":
-                raise ValueError(f"points.{name} must have another name: it is taken")
-            if point.seeds and (point.seeds > self.seeds or name == self.reference):
-                raise ValueError(f"points.{name}.seeds must be at most seeds ({self.seeds}), those of the reference")
-        names = [*self.normalizations, *self.points, *self.cells()]
-        if len(names) < 2 or self.reference not in (None, *names):
-            raise ValueError(f"normalizations and points must have {self.reference}, its reference, and another")
-        return self
-
-
-class Selection(_Section):
-    kind: Literal["died", "nearest_died", "learned", "best"]
-    first: Few
-
-
-class FollowUp(_Section):
-    trials: Selection
-    change: Change
-    seeds: Few
-
-
-# Searches
+# Studies
 
 
 class Interval(_Section):
+    """What a search varies; a number stays fixed."""
+
     low: Number
     high: Number
-    log: bool = False
+    log: bool | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -293,32 +218,11 @@ def _above_0(interval: Interval) -> Interval:
 
 
 Above0 = Annotated[Interval, AfterValidator(_above_0)]
+Axis = Interval | list[str]
 
 
-class _Space(_Section):
-    def axes(self) -> dict[str, Interval | list[str]]:
-        """What is named: intervals of numbers, lists of choices."""
-        return {name: axis for name, axis in self if axis is not None}
-
-    def free(self) -> list[str]:
-        """The names of those that have more than one value."""
-        return [name for name, axis in self.axes().items() if isinstance(axis, list) or axis.low < axis.high]
-
-
-class LenetSpace(_Space):
-    """What a trial of LeNet is told by a search; what is not named is as `train` says."""
-
-    mean: Interval
-    std: Above0
-    weight_factor: Above0 | None = None
-    bias_factor: Above0 | None = None
-    lr: Above0 | None = None
-    optimizer: Annotated[list[Optimizer], Field(min_length=1)] | None = None
-    init: Annotated[list[Init], Field(min_length=1)] | None = None
-
-
-class ColorSpace(_Space):
-    """What a trial of a network for colour images is told: mean and std of all channels, or of each."""
+class Space(_Section):
+    """What a search proposes: intervals of numbers and lists of choices; mean_r and so on are for colour images."""
 
     mean: Interval | None = None
     std: Above0 | None = None
@@ -328,9 +232,22 @@ class ColorSpace(_Space):
     std_r: Above0 | None = None
     std_g: Above0 | None = None
     std_b: Above0 | None = None
+    weight_factor: Above0 | None = None
+    bias_factor: Above0 | None = None
+    lr: Above0 | None = None
+    optimizer: Annotated[list[Optimizer], Field(min_length=1)] | None = None
+    init: Annotated[list[Init], Field(min_length=1)] | None = None
+
+    def axes(self) -> dict[str, Axis]:
+        """All that is named."""
+        return {name: axis for name, axis in self if axis is not None}
+
+    def free(self) -> list[str]:
+        """The names of those that have more than one value."""
+        return [name for name, axis in self.axes().items() if isinstance(axis, list) or axis.low < axis.high]
 
     @model_validator(mode="after")
-    def _complete(self) -> "ColorSpace":
+    def _complete(self) -> "Space":
         for kind in ("mean", "std"):
             of_channels = [f"{kind}_{channel}" for channel in "rgb"]
             named = [name for name in (kind, *of_channels) if name in self.axes()]
@@ -339,26 +256,13 @@ class ColorSpace(_Space):
         return self
 
 
-SpaceOf = TypeVar("SpaceOf", bound=_Space)
-
-
-class Search(_Section, Generic[SpaceOf]):
+class Search(_Section):
     n_trials: Count
     sampler: Literal["tpe", "random", "qmc", "grid", "gp"]
     seed: Seed
     batch: Few
-    grid: int = Field(ge=2, le=1_000)
-    tolerance: float = Field(ge=0, le=1)
-    space: SpaceOf
-
-    @field_validator("sampler", mode="before")
-    @classmethod
-    def _resumable(cls, value: object) -> object:
-        if value == "cmaes":
-            raise ValueError(
-                "cannot go on from kept trials alone, as a resumed study must; accepted: tpe, gp, random, qmc"
-            )
-        return value
+    grid: Annotated[int, Field(ge=2, le=1_000)]
+    space: Space
 
     @model_validator(mode="after")
     def _within_grid(self) -> "Search":
@@ -371,136 +275,168 @@ class Search(_Section, Generic[SpaceOf]):
         return self
 
 
-class LenetSearch(Search[LenetSpace]):
-    train: Change = Change()
+class Sweep(Search):
+    """The search over LeNet's normalization."""
+
+    train: Overrides = Overrides()
+
+
+def _one_normalization(point: "Point | Grid") -> "Point | Grid":
+    named, numbers = point.normalization is not None, [point.mean, point.std]
+    if named == any(number is not None for number in numbers) or (not named and None in numbers):
+        raise ValueError("must have a normalization by name, or mean and std")
+    return point
+
+
+class Point(Overrides):
+    normalization: str | None = None
+    mean: Number | None = None
+    std: Positive | None = None
+    seeds: Few | None = None
+    border: Number | None = None
+    recalibrated: Pair | None = None
+
+    _checked = model_validator(mode="after")(_one_normalization)
+
+
+class Grid(_Section):
+    """Points with all combinations of these values."""
+
+    normalization: list[str] | None = None
+    mean: list[Number] | None = None
+    std: list[Positive] | None = None
+    init: list[Init] | None = None
+    lr: list[Positive] | None = None
+
+    _checked = model_validator(mode="after")(_one_normalization)
+
+
+class Selection(_Section):
+    """Trials of the sweep."""
+
+    kind: Literal["died", "nearest_died", "learned", "best"]
+    threshold: Annotated[float, Field(ge=0, lt=1)]
+    first: Few
+
+
+class Trial(_Section):
+    """The class stages/{code}/trial.py:{name}, the section that it is set by, and the file that it reads."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")]
+    code: Annotated[str, Field(pattern=r"^[a-z]\w*$")]
+    settings: Literal["train", "resnet", "imagenet"]
+    reads: str
+
+
+class Study(_Section):
+    """Trials at given points over seeds, or of a search, or those of the sweep again."""
+
+    trial: Trial
+    normalizations: list[str] = []
+    points: dict[Name, Point] = {}
+    grid: Grid | None = None
+    seeds: Few | None = None
+    search: Search | None = None
+    sweep_trials: Selection | None = None
+    treatments: list[Literal["as_is", "recalibrated", "folded", "fine_tuned"]] | None = None
+    train: Overrides = Overrides()
+
+    @property
+    def of_lenet(self) -> bool:
+        return self.trial.settings == "train"
 
     @model_validator(mode="after")
-    def _has_rates(self) -> "LenetSearch":
-        if self.space.optimizer and not self.space.lr and self.train.lr is None:
-            raise ValueError("space.optimizer needs space.lr too, or a number as train.lr: rates differ by optimizer")
+    def _one_design(self) -> "Study":
+        given = [bool(self.normalizations or self.points or self.grid), bool(self.search), bool(self.sweep_trials)]
+        if sum(given) > 1:
+            raise ValueError("must have points (normalizations, points, grid), or search, or sweep_trials: one of them")
+        if not any(given) and self.trial.name != "ImagesTrial":
+            raise ValueError("must have normalizations, points or a grid, or search, or sweep_trials")
+        if self.of_lenet and not self.search and self.seeds is None:
+            raise ValueError("must have seeds: training runs of each point, 1 or more")
+        if bool(self.sweep_trials) != (self.trial.reads == SWEEP_TABLE):
+            raise ValueError(f"must have sweep_trials and a trial that reads {SWEEP_TABLE}, or neither")
+        if not self.of_lenet and (self.train != Overrides() or self.sweep_trials):
+            raise ValueError("train and sweep_trials are for LeNet alone")
+        for name, point in self.points.items():
+            if name in self.normalizations:
+                raise ValueError(f"points.{name} must have another name: it is one of normalizations")
+            if point.seeds and point.seeds > (self.seeds or 1):
+                raise ValueError(f"points.{name}.seeds = {point.seeds}: must be at most seeds, {self.seeds or 1}")
+        if self.search and (axes := self.search.space).optimizer and not axes.lr and self.train.lr is None:
+            raise ValueError("search.space.optimizer needs lr too, in space or train: rates differ by optimizer")
         return self
-
-
-class ColorSearch(Search[ColorSpace]):
-    pass
 
 
 # Evidence
 
 
+class StudyRule(_Section):
+    """How the results of a study are judged."""
+
+    reference: str | None = None
+    margin: Fraction | None = None
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] | None = None
+    threshold: Annotated[float, Field(ge=0, lt=1)] | None = None
+    tolerance: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class Rule(_Section):
+    reference: str
+    margin: Fraction
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    threshold: Annotated[float, Field(ge=0, lt=1)]
+    tolerance: Annotated[float, Field(ge=0, le=1)]
+    studies: dict[Name, StudyRule] = {}
+
+    def of(self, study: str) -> "Rule":
+        """With what is said of that study alone."""
+        own = self.studies.get(study, StudyRule()).model_dump(exclude_none=True)
+        return self.model_copy(update=own | {"studies": {}})
+
+
 class Fold(_Section):
-    normalizations: list[str] = Field(min_length=1)
+    normalizations: Annotated[list[str], Field(min_length=1)]
 
 
-class Contour(_Section):
-    width: float = Field(ge=2, le=30)
-    dpi: int = Field(ge=50, le=600)
-    colormap: str
+def _colormap(name: str) -> str:
+    from matplotlib import colormaps  # the workers of a study need none
 
-    @field_validator("colormap")
-    @classmethod
-    def _known_colormap(cls, value: str) -> str:
-        from matplotlib import colormaps  # the workers of a study need none
+    if name not in colormaps:
+        raise ValueError("must be a colormap of matplotlib, such as viridis, cividis or Blues")
+    return name
 
-        if value not in colormaps:
-            raise ValueError("must be a colormap of matplotlib, such as viridis, cividis or Blues")
+
+class Look(_Section):
+    width: Annotated[float, Field(ge=2, le=30)]
+    dpi: Annotated[int, Field(ge=50, le=600)]
+    colormap: Annotated[str, AfterValidator(_colormap)]
+
+
+class Figure(_Section):
+    kind: Literal["map", "cells", "epochs", "rates", "axes"]
+    studies: Annotated[list[Name], Field(min_length=1, max_length=9)]
+    title: str
+
+
+class Report(_Section):
+    answer: list[Name]
+    columns: list[Name]
+    headline: list[Annotated[str, Field(pattern=r"^[a-z0-9_]+\.[a-z0-9_]+$")]]
+
+
+def _workers(value: object) -> object:
+    if value == "auto" or (type(value) is int and 1 <= value <= 1_024):
         return value
-
-
-class Region(_Section):
-    threshold: float = Field(ge=0, lt=1)
-
-
-# Networks for colour images
-
-
-class Sgd(_Section):
-    epochs: Few
-    lr: Positive
-    momentum: Momentum
-    weight_decay: float = Field(ge=0, le=1e6)
-    schedule: Literal["constant", "linear"]
-
-
-class ScratchPoint(_Section):
-    normalization: str
-    border: Number | None = None
-    recalibrated: int | None = Field(default=None, ge=2, le=60_000)
-
-
-class Scratch(_Section):
-    normalizations: list[str]
-    points: dict[str, ScratchPoint] = {}
-    seeds: Few
-    train_images: int = Field(ge=2, le=60_000)
-    test_images: TestImages
-    margin: float = Field(gt=0, lt=1)
-
-    @field_validator("normalizations")
-    @classmethod
-    def _with_standard(cls, names: list[str]) -> list[str]:
-        if "standard" not in names:
-            raise ValueError("must have one named standard, which the others are compared with")
-        return names
-
-    @model_validator(mode="after")
-    def _distinct(self) -> "Scratch":
-        if taken := sorted(set(self.points) & {*self.normalizations, "seeds"}):
-            raise ValueError(f"points.{taken[0]} must have another name: it is taken")
-        if len(self.normalizations) + len(self.points) < 2:
-            raise ValueError("normalizations and points must have standard and another")
-        return self
-
-
-class Resnet(_Section):
-    arch: str
-    train_images: int = Field(ge=2, le=60_000)
-    test_images: int = Field(ge=4, le=10_000)
-    batch_size: int = Field(ge=2, le=60_000)
-    seed: Seed
-    threads: Threads
-    norm: Annotated[Norm, AfterValidator(_grey)]
-    others: list[str] = Field(min_length=1)
-    train: Sgd
-    fine_tune: Sgd
-    scratch: Scratch
-
-
-class Imagenet(_Section):
-    arch: str
-    weights: str | None
-    data: str
-    train_images: Count
-    test_images: int = Field(ge=4, le=1_000_000)
-    batch_size: int = Field(ge=2, le=60_000)
-    seed: Seed
-    threads: Threads
-    others: list[str] = Field(min_length=1)
-    fine_tune: Sgd
-    sweep: ColorSearch
-    channels: ColorSearch
+    raise ValueError("must be auto or a whole number, 1 to 1024")
 
 
 class Run(_Section):
-    device: str
-    workers: int | str
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")]
+    workers: Annotated[int | str, PlainValidator(_workers)]
     scheduler: str | None
     mnist: str | None
     imagenet: str | None
-
-    @field_validator("device")
-    @classmethod
-    def _known_device(cls, value: str) -> str:
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", value):
-            raise ValueError("must be auto, cpu, cuda, cuda:N (N a number) or mps")
-        return value
-
-    @field_validator("workers", mode="plain")
-    @classmethod
-    def _auto_or_count(cls, value: object) -> int | str:
-        if value == "auto" or (type(value) is int and 1 <= value <= 1_024):
-            return value
-        raise ValueError("must be auto or a whole number, 1 to 1024")
 
 
 # All of it
@@ -508,91 +444,33 @@ class Run(_Section):
 
 class Params(_Section):
     data: Data
-    normalizations: dict[str, Norm]
-    norm: Annotated[Norm, AfterValidator(_grey)]
+    normalizations: dict[Name, Norm]
+    norm: Grey
     train: Train
-    sweep: LenetSearch
-    comparisons: dict[Name, Comparison]
-    follow_ups: dict[Name, FollowUp]
-    searches: dict[Name, LenetSearch]
+    sweep: Sweep
+    trials: dict[Name, Trial]
+    studies: dict[Name, Study]
+    figures: dict[Name, Figure]
     rule: Rule
-    region: Region
     fold: Fold
-    contour: Contour
+    contour: Look
+    report: Report
     resnet: Resnet
     imagenet: Imagenet
     run: Run
 
-    def told(self, *changes: Change) -> Parameters:
-        """All that a trial of LeNet is told but its normalization: `train` and `data`, with the changes made in turn.
-
-        What has no effect is left out, so that trials that are the same are told the same.
-        """
-        told: dict[str, Any] = {"train_images": self.data.train_images}
-        told |= self.train.model_dump(exclude={"threads"})
-        for change in changes:
-            told |= change.model_dump(exclude_none=True, exclude={"normalization", "mean", "std", "seeds"})
-        if isinstance(told["lr"], dict):
-            told["lr"] = told["lr"][told["optimizer"]]
-        if told["optimizer"] != "sgd":
-            del told["momentum"]
-        if "held_out" in told:  # never among the images that train
-            told["train_images"] = min(told["train_images"], ALL_IMAGES - told["held_out"])
-        if (start := told.pop("start", None)) is not None:
-            told |= {f"start_{name}": number for name, number in self.normalizations[start].parameters().items()}
-        return told
-
-    def fixed(self, search: LenetSearch) -> Parameters:
-        """All that the trials of a search are told but what is searched."""
-        axes, told = search.space.axes(), self.told(search.train)
-        if "optimizer" in axes:  # of sgd, if it is proposed
-            told["momentum"] = self.told(search.train, Change(optimizer="sgd"))["momentum"]
-        return {name: value for name, value in told.items() if name not in axes}
-
-    def points(self, comparison: Comparison) -> dict[str, Parameters]:
-        """All that the trials of a comparison are told, by the name of the point; their seed is that of the first."""
-        points: dict[str, Parameters] = {}
-        for name in comparison.normalizations:
-            points[name] = self.normalizations[name].parameters() | self.told(comparison.train)
-        for name, point in (comparison.points | comparison.cells()).items():
-            own = {"mean": point.mean, "std": point.std}
-            norm = self.normalizations[point.normalization] if point.normalization else Norm.model_validate(own)
-            told = norm.parameters() | self.told(comparison.train, point)
-            if name in comparison.points or told not in points.values():  # a cell may have a name of its own already
-                points[name] = told
-        return points
-
     @model_validator(mode="after")
-    def _distinct_names(self) -> "Params":
-        taken = {path.stem: f"the stage {path.stem}" for path in Path(__file__).parents[1].glob("*.py")}
-        for section in ("comparisons", "follow_ups", "searches"):
-            for name in getattr(self, section):
-                if name in taken:
-                    raise ValueError(f"{section}.{name}: must have another name: it is that of {taken[name]}")
-                taken[name] = f"an entry of {section}"
-        return self
-
-    @model_validator(mode="after")
-    def _complete(self) -> "Params":
-        for section, name in RESTED_ON:
-            if name not in getattr(self, section):
-                raise ValueError(f"{section}.{name} is missing: curves, map, region or report rest on it")
-        for name in DRAWN:
-            if self.comparisons[name].reference != "standard":
-                raise ValueError(f"comparisons.{name}.reference must be standard: a picture shows differences from it")
-        return self
-
-    @model_validator(mode="after")
-    def _drawn(self) -> "Params":
-        maps = {"sweep": self.sweep.space, "imagenet.sweep": self.imagenet.sweep.space}
-        for section, space in maps.items():
-            for name in ("mean", "std"):
-                if name not in space.free():
-                    raise ValueError(f"{section}.space.{name} must have low and high: it is an axis of the picture")
-        for name, search in self.searches.items():
-            if len(search.space.free()) != 2:
-                names = ", ".join(search.space.axes())
-                raise ValueError(f"searches.{name}.space: two of {names} must have low and high, or be lists")
+    def _names(self) -> "Params":
+        stages = {path.stem for path in Path(__file__).parents[1].glob("*.py")}
+        for section in ("studies", "figures"):
+            if taken := sorted(stages & set(getattr(self, section))):
+                raise ValueError(f"{section}.{taken[0]}: must have another name: it is that of a stage")
+        if "standard" not in self.normalizations:
+            raise ValueError("normalizations.standard is missing: maps show it, and distances are from its mean")
+        if OWN in self.normalizations:
+            raise ValueError(f"normalizations.{OWN}: must have another name: it is a trained network's own")
+        if unknown := sorted(set(self.rule.studies) - {SWEEP, *self.studies}):
+            raise ValueError(f"rule.studies.{unknown[0]}: no such study; accepted: {', '.join([SWEEP, *self.studies])}")
         return self
 
     @model_validator(mode="after")
@@ -607,30 +485,23 @@ class Params(_Section):
 
     def _named(self) -> Iterator[tuple[str, str, bool]]:
         """Where a normalization is named, its name, and whether it must be that of digits."""
-        for key, comparison in self.comparisons.items():
-            yield from ((f"comparisons.{key}.normalizations", name, True) for name in comparison.normalizations)
-            for point, told in comparison.points.items():
-                if told.normalization:
-                    yield f"comparisons.{key}.points.{point}.normalization", told.normalization, True
-            for name in (comparison.grid and comparison.grid.normalization) or []:
-                yield f"comparisons.{key}.grid.normalization", name, True
-        for key, change in self._changes():
-            if change.start:
-                yield f"{key}.start", change.start, True
+        for name, study in self.studies.items():
+            key, grey = f"studies.{name}", study.trial.settings != "imagenet"
+            own = {OWN} if study.seeds is None else set()
+            yield from ((f"{key}.normalizations", norm, grey) for norm in study.normalizations if norm not in own)
+            yield from (
+                (f"{key}.grid.normalization", norm, grey) for norm in (study.grid and study.grid.normalization) or []
+            )
+            for point, of in study.points.items():
+                if of.normalization:
+                    yield f"{key}.points.{point}.normalization", of.normalization, grey
+                if of.start:
+                    yield f"{key}.points.{point}.start", of.start, True
+            if study.train.start:
+                yield f"{key}.train.start", study.train.start, True
+        if self.sweep.train.start:
+            yield "sweep.train.start", self.sweep.train.start, True
         yield from (("fold.normalizations", name, True) for name in self.fold.normalizations)
-        yield from (("resnet.others", name, True) for name in self.resnet.others)
-        yield from (("imagenet.others", name, False) for name in self.imagenet.others)
-        yield from (("resnet.scratch.normalizations", name, True) for name in self.resnet.scratch.normalizations)
-        points = self.resnet.scratch.points.items()
-        yield from ((f"resnet.scratch.points.{name}", point.normalization, True) for name, point in points)
-
-    def _changes(self) -> Iterator[tuple[str, Change]]:
-        for name, comparison in self.comparisons.items():
-            yield f"comparisons.{name}.train", comparison.train
-            yield from ((f"comparisons.{name}.points.{key}", point) for key, point in comparison.points.items())
-        yield from ((f"follow_ups.{name}.change", follow_up.change) for name, follow_up in self.follow_ups.items())
-        yield from ((f"searches.{name}.train", search.train) for name, search in self.searches.items())
-        yield "sweep.train", self.sweep.train
 
 
 def load(path: Path = PATH) -> Params:
@@ -639,34 +510,51 @@ def load(path: Path = PATH) -> Params:
     raises: InputError naming the key, its value and what is accepted, one line for each key that is wrong
     """
     try:
-        content = YAML(typ="safe", pure=True).load(path)  # YAML 1.2, as DVC writes it: 1e-05 is a number
-    except (OSError, ValueError, RecursionError, YAMLError) as error:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read: {short(' '.join(str(error).split()) or 'too deep')}") from None
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        lines = dict.fromkeys(_line(path, problem) for problem in error.errors())
-        raise InputError("\n".join(lines) + f" (`git restore {path}` brings back the committed settings)") from None
+        raise InputError("\n".join(dict.fromkeys(_line(path, problem) for problem in error.errors()))) from None
     except RecursionError:
         raise InputError(f"{path}: cannot be read: too deep, or a mapping that contains itself") from None
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads YAML 1.2, as DVC writes it: 1e-05 is a number, `on` and `no` are text; no key may occur twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} occurs twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    ("float", FLOAT, list("-+.0123456789")),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+
+
 def _line(path: Path, problem: Mapping[str, Any]) -> str:
-    keys = [str(key) for key in problem["loc"]]
+    keys, value = [str(key) for key in problem["loc"]], problem["input"]
     key = short(".".join(keys)) or "the file"
     if problem["type"] == "missing":
         return f"{path}: {key} is missing"
     if problem["type"] == "extra_forbidden":
         return f"{path}: {key} is no known key; accepted here: {', '.join(_fields(keys[:-1]))}"
-    value = _value(problem["input"])
     if problem["type"] == "model_type":
-        return f"{path}: {key} = {value}: must hold keys of its own"
+        return f"{path}: {key} = {_value(value)}: must hold keys of its own"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    if not keys and isinstance(problem["input"], dict):  # sections that contradict each other, which the message names
-        return f"{path}: {message}"
-    if isinstance(problem["input"], dict):  # keys that do
-        return f"{path}: {key}: {message}"
-    return f"{path}: {key} = {value}: {message}"
+    if isinstance(value, dict):  # keys that contradict each other, which the message names
+        return f"{path}: {key}: {message}" if keys else f"{path}: {message}"
+    return f"{path}: {key} = {_value(value)}: {message}"
 
 
 def _value(value: object) -> str:
@@ -686,8 +574,10 @@ def _fields(keys: list[str]) -> list[str]:
     """The keys that are known in the section at a path of keys."""
     annotation: Any = Params
     for key in keys:
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            annotation = annotation.model_fields[key].annotation
-        else:  # a list or a mapping of sections: what its items are
-            annotation = get_args(annotation)[-1]
-    return list(annotation.model_fields)
+        while not (isinstance(annotation, type) and issubclass(annotation, BaseModel)) and get_args(annotation):
+            annotation = next((part for part in get_args(annotation) if part not in (str, type(None))), None)
+        fields = getattr(annotation, "model_fields", {})
+        annotation = fields[key].annotation if key in fields else annotation
+    while not (isinstance(annotation, type) and issubclass(annotation, BaseModel)) and get_args(annotation):
+        annotation = next((part for part in get_args(annotation) if part not in (str, type(None))), None)
+    return list(getattr(annotation, "model_fields", {}))

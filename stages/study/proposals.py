@@ -15,7 +15,7 @@ often the study is killed. That takes all of the following:
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NoReturn, get_args
+from typing import Any, NoReturn, get_args
 
 import numpy as np
 import optuna
@@ -25,10 +25,10 @@ from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
 from stages.settings import params
-from stages.settings.params import Interval, Parameters
+from stages.settings.params import Axis, Interval, Parameters
 from stages.study import store
 
-Axes = Mapping[str, Interval | list[str]]
+Axes = Mapping[str, Axis]
 CHOICES = {"optimizer": get_args(params.Optimizer), "init": get_args(params.Init), "shuffle": (False, True)}
 
 
@@ -46,8 +46,11 @@ class Search:
 
     def determinants(self) -> dict[str, dict]:
         """The settings that determine which trials there are, and what they are told."""
-        named = {"sampler", "seed", "batch", "space"} | ({"grid"} if self.settings.sampler == "grid" else set())
-        search = self.settings.model_dump(include=named, exclude_none=True)
+        named = {"sampler", "seed", "batch"} | ({"grid"} if self.settings.sampler == "grid" else set())
+        space = {
+            name: axis if isinstance(axis, list) else _bounds(axis) for name, axis in self.settings.space.axes().items()
+        }
+        search = self.settings.model_dump(include=named) | {"space": space}
         return {"search": search} | ({"train": self.fixed} if self.fixed else {})
 
     def trials(self, study: optuna.Study) -> list[FrozenTrial]:
@@ -179,29 +182,33 @@ GIVEN = {"qmc": _sobol, "grid": _grid}  # the samplers that learn nothing: their
 def distributions(axes: Axes) -> dict[str, BaseDistribution]:
     """The search space as Optuna knows it."""
     return {
-        name: CategoricalDistribution(axis) if isinstance(axis, list) else FloatDistribution(**axis.model_dump())
+        name: CategoricalDistribution(axis) if isinstance(axis, list) else FloatDistribution(**_bounds(axis))
         for name, axis in axes.items()
     }
 
 
-def _zip(axes: Axes, point: Iterable[float]) -> Iterator[tuple[tuple[str, Interval | list[str]], float]]:
+def _bounds(axis: Interval) -> dict[str, Any]:
+    return {"low": axis.low, "high": axis.high, "log": bool(axis.log)}
+
+
+def _zip(axes: Axes, point: Iterable[float]) -> Iterator[tuple[tuple[str, Axis], float]]:
     return zip(axes.items(), point, strict=True)
 
 
-def _steps(axis: Interval | list[str], count: int) -> list:
+def _steps(axis: Axis, count: int) -> list:
     if isinstance(axis, list):
         return axis
     return [_at(axis, share) for share in (np.linspace(0, 1, count) if axis.low < axis.high else (0.0,))]
 
 
-def _at(axis: Interval | list[str], share: float) -> float | str:
+def _at(axis: Axis, share: float) -> float | str:
     """The value at a share, in [0, 1], of the way along an axis."""
     if isinstance(axis, list):
         return axis[min(int(share * len(axis)), len(axis) - 1)]
     return axis.low * (axis.high / axis.low) ** share if axis.log else axis.low + (axis.high - axis.low) * share
 
 
-def _rounded(value: float | int | str, axis: Interval | list[str]) -> float | str:
+def _rounded(value: float | int | str, axis: Axis) -> float | str:
     if isinstance(axis, list):
         return str(value)
     return min(max(float(f"{value:.6g}"), axis.low), axis.high)

@@ -1,7 +1,7 @@
 """The run of a study: its trials are evaluated side by side, kept as soon as they are there, and none twice."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +10,11 @@ import psutil
 import torch
 from optuna.trial import FrozenTrial
 
-from stages.common import device, files
+from stages.common import device, files, tables
 from stages.settings import progress
-from stages.settings.params import InputError, Params
+from stages.settings.params import InputError, Parameters, Params
 from stages.study import store
+from stages.study.design import Planned
 from stages.study.fingerprint import Trial, fingerprint
 from stages.study.local import WorkerDied, Workers
 from stages.study.proposals import Points, Search
@@ -29,6 +30,27 @@ WORKER_MEMORY = {"stages.lenet.trial": 2**30, "stages.vision.trial": 2**31}
 GPU_WORKERS = 4
 
 Plan = Search | Points
+
+
+def run_search(name: str, settings: Params, search: Search, trial: type[Trial]) -> None:
+    """Brings a search to its number of trials and writes its table."""
+    trials = run(name, settings, search, trial)
+    axes = search.settings.space.axes()
+    parameters = [{axis: trial.params[axis] for axis in axes} | search.fixed for trial in trials]
+    _write(name, [""] * len(trials), parameters, trials)
+
+
+def run_points(name: str, settings: Params, planned: Sequence[Planned], trial: type[Trial]) -> None:
+    """Evaluates the planned trials and writes their table."""
+    parameters = [each.parameters for each in planned]
+    _write(name, [each.point for each in planned], parameters, run(name, settings, Points(parameters), trial))
+
+
+def _write(name: str, points: list[str], parameters: list[Parameters], trials: list[FrozenTrial]) -> None:
+    results = store.results(trials)
+    tables.write(name, points, parameters, results)
+    best = max(result["accuracy"] for result in results)
+    print(f"{name}: {len(trials)} trials in {tables.path(name)}, best accuracy {best:.4f}", flush=True)
 
 
 def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> list[FrozenTrial]:

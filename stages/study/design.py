@@ -1,0 +1,169 @@
+"""Which trials a study has: points over seeds, a search, or trials of the sweep again.
+
+All that is decided about them is decided here, from what params.yaml says: what a key means that is not given, which
+override counts, how a grid is expanded. So a change of it is a change of the stages that run trials.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stages.common.tables import Row, numbers
+from stages.settings.params import (
+    ALL_IMAGES,
+    OWN,
+    Grid,
+    InputError,
+    Norm,
+    Overrides,
+    Parameters,
+    Params,
+    Point,
+    Search,
+    Selection,
+    Study,
+)
+
+
+class Planned(NamedTuple):
+    """A trial: the name of the point that it is at, and its parameters."""
+
+    point: str
+    parameters: Parameters
+
+
+def trial_parameters(settings: Params, *overrides: Overrides) -> Parameters:
+    """All parameters of a trial of LeNet but its normalization: `train` and `data`, with overrides in turn.
+
+    What has no effect is left out, so that trials that are the same have the same parameters.
+    """
+    parameters: dict[str, Any] = {"train_images": settings.data.train_images}
+    parameters |= settings.train.model_dump(exclude={"threads"})
+    for each in overrides:
+        parameters |= each.model_dump(exclude_none=True, include=set(Overrides.model_fields))
+    if isinstance(parameters["lr"], dict):
+        parameters["lr"] = parameters["lr"][parameters["optimizer"]]
+    if parameters["optimizer"] != "sgd":
+        del parameters["momentum"]
+    if "held_out" in parameters:  # never among the images that train
+        parameters["train_images"] = min(parameters["train_images"], ALL_IMAGES - parameters["held_out"])
+    if (start := parameters.pop("start", None)) is not None:
+        of_start = settings.normalizations[start].parameters()
+        parameters |= {f"start_{name}": number for name, number in of_start.items()}
+    return parameters
+
+
+def fixed(settings: Params, study: Study | None, search: Search, overrides: Overrides) -> Parameters:
+    """The parameters that all trials of a search share."""
+    if study and not study.of_lenet:
+        return {"treated": len(study.treatments)} if study.treatments else {}
+    axes, parameters = search.space.axes(), trial_parameters(settings, overrides)
+    if "optimizer" in axes:  # of sgd, if it is proposed
+        parameters["momentum"] = trial_parameters(settings, overrides, Overrides(optimizer="sgd"))["momentum"]
+    return {name: value for name, value in parameters.items() if name not in axes}
+
+
+def points(settings: Params, study: Study, own: Norm | None = None, treatments: int = 0) -> dict[str, Parameters]:
+    """The parameters of the trials at each point, by its name; `seed`, where there are any, is the first one.
+
+    own:        the normalization of the network that is treated
+    treatments: how many are tried where the study does not say
+    raises:     InputError if two points have one name
+    """
+    if not (study.normalizations or study.points or study.grid):
+        return {OWN: {OWN: 1}}  # a network under its own normalization, which the trial knows
+
+    def parameters(point: Point) -> Parameters:
+        if study.of_lenet:
+            return trial_parameters(settings, study.train, point)
+        if study.seeds is None:
+            return {"treated": len(study.treatments) if study.treatments else treatments}
+        extra = point.model_dump(exclude_none=True, include={"border", "recalibrated"})
+        return extra | {"seed": settings.resnet.seed}
+
+    of: dict[str, Parameters] = {}
+    for name in study.normalizations:
+        norm = own if name == OWN and own else settings.normalizations[name]
+        of[name] = norm.parameters() | parameters(Point(normalization=name))
+    for name, point in study.points.items():
+        of[name] = _norm(settings, point).parameters() | parameters(point)
+    for name, point in cells(study.grid).items() if study.grid else ():
+        cell = _norm(settings, point).parameters() | parameters(point)
+        if cell in of.values():  # it has a name of its own already
+            continue
+        if name in of:
+            raise InputError(f"params.yaml: two points are named {name!r}: the grid has a value twice")
+        of[name] = cell
+    return of
+
+
+def cells(grid: Grid) -> dict[str, Point]:
+    """The points of a grid, by a name that is made of their values."""
+    axes = {name: values for name, values in grid if values is not None}
+    combined = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    return {_named(cell): Point.model_validate(cell) for cell in combined}
+
+
+def over_seeds(settings: Params, study: Study, of: Mapping[str, Parameters]) -> list[Planned]:
+    """The trials at points: seed by seed, in each the points that have so many."""
+    count = study.seeds
+    if count is None:
+        return [Planned(name, parameters) for name, parameters in of.items()]
+    seeds = {name: (name in study.points and study.points[name].seeds) or count for name in of}
+    return [
+        Planned(name, parameters | {"seed": int(parameters["seed"]) + index})
+        for index in range(count)
+        for name, parameters in of.items()
+        if index < seeds[name]
+    ]
+
+
+def again(settings: Params, study: Study, sweep: Sequence[Row]) -> list[Planned]:
+    """Trials of the sweep, evaluated again with the overrides of the study: one after the other, each over its seeds.
+
+    sweep: the rows of its table
+    """
+    assert study.sweep_trials
+    space = settings.sweep.space.axes()
+    given = study.train.model_dump(exclude_none=True)
+    before = trial_parameters(settings, settings.sweep.train)
+    after = trial_parameters(settings, settings.sweep.train, study.train)
+    # What an override brings along, such as the learning rate of another optimizer, is changed as well.
+    changed = {name: value for name, value in after.items() if name in given or before.get(name) != value}
+    planned = []
+    for row in select(sweep, study.sweep_trials, settings.normalizations["standard"].mean[0]):
+        proposed = {name: row[name] if isinstance(axis, list) else float(row[name]) for name, axis in space.items()}
+        parameters = fixed(settings, None, settings.sweep, settings.sweep.train) | proposed | changed
+        seeds = range(int(after["seed"]), int(after["seed"]) + (study.seeds or 1))
+        planned += [Planned(f"trial {row['trial']}", parameters | {"seed": seed}) for seed in seeds]
+    return planned
+
+
+def select(sweep: Sequence[Row], selection: Selection, standard: float) -> list[Row]:
+    """The first trials that died or learned, those that died the nearest to the standard mean, or the best ones."""
+    accuracy = numbers(sweep, "accuracy")
+    died = np.flatnonzero(accuracy <= selection.threshold)
+    chosen = {
+        "died": died,
+        "nearest_died": died[np.argsort(np.abs(numbers(sweep, "mean")[died] - standard), kind="stable")],
+        "learned": np.flatnonzero(accuracy > selection.threshold),
+        "best": np.argsort(-accuracy, kind="stable"),
+    }
+    return [sweep[number] for number in chosen[selection.kind][: selection.first]]
+
+
+def _norm(settings: Params, point: Point) -> Norm:
+    if point.normalization:
+        return settings.normalizations[point.normalization]
+    return Norm.model_validate({"mean": point.mean, "std": point.std})
+
+
+def _named(cell: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value if isinstance(value, str) else _exact(value)}" for name, value in cell.items())
+
+
+def _exact(value: float) -> str:
+    """With as few digits as tell it exactly: two values never have one name."""
+    return short if float(short := f"{value:g}") == value else repr(value)

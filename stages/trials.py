@@ -1,0 +1,40 @@
+"""Stage `trials`: the study of that name in params.yaml, as `python -m stages trials NAME`: its table, nothing else."""
+
+from importlib import import_module
+
+from stages.common import tables
+from stages.settings.params import PATH, SWEEP, InputError, Norm, Params, Study
+from stages.study import design, runner
+from stages.study.proposals import Search
+
+
+def main(settings: Params, name: str) -> None:
+    study = settings.studies[name]
+    trial = _class(study)
+    if study.search:
+        search = Search(study.search, design.fixed(settings, study, study.search, study.train))
+        runner.run_search(name, settings, search, trial)
+    else:
+        runner.run_points(name, settings, _planned(settings, study), trial)
+
+
+def _class(study: Study) -> type:
+    """The class of its trials, imported only now: another network's need not be there."""
+    module = f"stages.{study.trial.code}.trial"
+    try:
+        return getattr(import_module(module), study.trial.name)
+    except (ModuleNotFoundError, AttributeError):
+        raise InputError(f"{PATH}: trial {study.trial.name!r}: no such class in {module}") from None
+
+
+def _planned(settings: Params, study: Study) -> list[design.Planned]:
+    if study.sweep_trials:
+        return design.again(settings, study, tables.last_epochs(tables.read(SWEEP)))
+    own, treatments = None, 0
+    if study.seeds is None and study.trial.settings == "resnet":
+        own, treatments = settings.resnet.norm, 4
+    elif study.seeds is None and study.trial.settings == "imagenet":
+        images, model = import_module("stages.vision.images"), import_module("stages.vision.model")
+        published = model.published(settings.imagenet.arch, settings.imagenet.weights).norm
+        own, treatments = Norm(mean=published.mean, std=published.std), 4 if images.trains(settings.imagenet) else 3
+    return design.over_seeds(settings, study, design.points(settings, study, own, treatments))
