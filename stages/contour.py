@@ -10,6 +10,7 @@ from stages.settings.params import SWEEP, Params
 
 def main(settings: Params) -> None:
     rows = tables.last_epochs(tables.read(SWEEP))
-    sweep = Shown(SWEEP, rows, {}, settings.rule.of(SWEEP), settings.sweep.space)
+    space = settings.sweep.space
+    sweep = Shown(SWEEP, rows, {}, settings.rule.of(SWEEP), space, marked=space.free() == ["mean", "std"])
     title = "LeNet on MNIST: test accuracy by the normalization of the input"
     figures.save(drawings.draw("map", title, {SWEEP: sweep}, settings), Path("plots/contour.png"), settings.contour.dpi)

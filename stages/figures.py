@@ -21,4 +21,5 @@ def _shown(name: str, settings: Params) -> Shown | None:
         return None
     study = settings.studies[name]
     space = study.search.space if study.search else None
-    return Shown(name, tables.read(name), files.read_json(metrics), settings.rule.of(name), space)
+    marked = study.of_lenet and space is not None and space.free() == ["mean", "std"]
+    return Shown(name, tables.read(name), files.read_json(metrics), settings.rule.of(name), space, marked)

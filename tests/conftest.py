@@ -17,22 +17,64 @@ from stages.common import mnist
 
 ROOT = Path(__file__).parents[1]
 PAIR = ["standard", "zero_one"]
-SIDES = {"mean": 0.1307, "factors": [0.5, 3], "std": [1], "below": [-3.6], "above": [3.2]}
 GRID = {"mean": [0, 0.1307], "std": [0.3081, 1]}
-COMPARISONS = {  # those that other stages rest on
-    "one_epoch": {"normalizations": PAIR, "points": {"none": {"normalization": "none", "seeds": 1}}, "seeds": 2},
-    "epochs": {"normalizations": PAIR, "seeds": 2, "train": {"epochs": 2}},
-    "epochs_sgd": {"normalizations": PAIR, "seeds": 1, "train": {"epochs": 2, "optimizer": "sgd", "lr": 0.01}},
-    "boundary": {"sides": SIDES, "reference": None, "seeds": 2},
-    "boundary_wide": {"sides": SIDES | {"factors": [0.25]}, "reference": None, "seeds": 2},
-    "boundary_full": {"sides": SIDES | {"factors": [3]}, "reference": None, "seeds": 1},
-    "init": {
-        "grid": {"mean": [0.1307, 3], "std": [1], "init": ["default", "zero_bias"]},
-        "reference": None,
+KINDS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["trials"]
+SEARCH = {"seed": 1998, "batch": 4, "grid": 3}
+SPACE = {"mean": {"low": -0.5, "high": 1.5}, "std": {"low": 0.2, "high": 0.6, "log": True}}
+AGAIN = {"trial": KINDS["lenet_again"], "seeds": 1}
+STUDIES = {  # of every kind one
+    "one_epoch": {
+        "trial": KINDS["lenet"],
+        "normalizations": PAIR,
+        "points": {"none": {"normalization": "none", "seeds": 1}},
         "seeds": 2,
     },
-    "plateau": {"normalizations": PAIR, "grid": GRID, "seeds": 1},
-    "plateau_sgd": {"normalizations": PAIR, "grid": GRID, "seeds": 1, "train": {"optimizer": "sgd"}},
+    "epochs": {"trial": KINDS["lenet"], "normalizations": PAIR, "seeds": 2, "train": {"epochs": 2}},
+    "rates": {
+        "trial": KINDS["lenet"],
+        "grid": {"lr": [0.01, 0.1], "normalization": PAIR},
+        "seeds": 1,
+        "train": {"optimizer": "sgd", "held_out": 100},
+    },
+    "plateau": {"trial": KINDS["lenet"], "normalizations": PAIR, "grid": GRID, "seeds": 1},
+    "factors": {
+        "trial": KINDS["lenet"],
+        "search": SEARCH
+        | {"n_trials": 3, "sampler": "tpe"}
+        | {"space": {"mean": 5, "std": 0.5, "weight_factor": {"low": 0.1, "high": 10}, "lr": {"low": 0.1, "high": 1}}},
+    },
+    "revival": AGAIN | {"sweep_trials": {"kind": "died", "threshold": 0.5, "first": 2}, "train": {"start": "standard"}},
+    "awake": AGAIN | {"sweep_trials": {"kind": "nearest_died", "threshold": 0.5, "first": 2}, "train": {"epochs": 2}},
+    "resnet_scratch": {
+        "trial": KINDS["resnet"],
+        "normalizations": ["standard", "extreme"],
+        "points": {
+            "extreme_border": {"normalization": "extreme", "border": 0.1307},
+            "extreme_recalibrated": {"normalization": "extreme", "recalibrated": 64},
+        },
+        "seeds": 2,
+    },
+    "resnet_treatments": {"trial": KINDS["resnet_trained"], "normalizations": ["own", "zero_one", "half"]},
+    "imagenet": {"trial": KINDS["photographs"]},
+    "imagenet_treatments": {"trial": KINDS["imagenet"], "normalizations": ["own", "torchvision", "none"]},
+    "imagenet_sweep": {
+        "trial": KINDS["imagenet"],
+        "search": SEARCH | {"n_trials": 4, "sampler": "qmc", "space": SPACE},
+    },
+    "imagenet_channels": {
+        "trial": KINDS["imagenet"],
+        "treatments": ["as_is"],
+        "search": SEARCH
+        | {"n_trials": 2, "sampler": "tpe"}
+        | {"space": {f"{axis}_{color}": interval for axis, interval in SPACE.items() for color in "rgb"}},
+    },
+}
+FIGURES = {
+    "rates_figure": {"kind": "rates", "studies": ["rates"], "title": "Rates"},
+    "cells": {"kind": "cells", "studies": ["plateau"], "title": "Cells"},
+    "curves": {"kind": "epochs", "studies": ["epochs"], "title": "Curves"},
+    "maps": {"kind": "map", "studies": ["imagenet_sweep", "factors"], "title": "Maps"},
+    "channels": {"kind": "axes", "studies": ["imagenet_channels"], "title": "Axes"},
 }
 SLICE = {
     "norm.mean": 0.1307,
@@ -40,22 +82,16 @@ SLICE = {
     "data.test_images": 400,
     "sweep.n_trials": 6,
     "sweep.batch": 4,
-    "comparisons": COMPARISONS,
-    "follow_ups.revival.trials.first": 2,
-    "follow_ups.awake.trials.first": 2,
-    "follow_ups.awake.change.epochs": 2,
-    "searches.initialization.n_trials": 3,
+    "studies": STUDIES,
+    "figures": FIGURES,
+    "rule.studies": {"resnet_scratch": {"margin": 0.005}, "imagenet_sweep": {"threshold": 0}},
+    "report": {"answer": ["one_epoch", "epochs"], "columns": ["zero_one", "none"], "headline": ["one_epoch.zero_one"]},
     "resnet.train_images": 128,
     "resnet.test_images": 100,
-    "resnet.scratch.normalizations": ["standard", "extreme"],
     "resnet.scratch.train_images": 64,
     "resnet.scratch.test_images": 50,
-    "resnet.scratch.seeds": 2,
     "imagenet.data": "photographs",
     "imagenet.test_images": 8,
-    "imagenet.others": ["torchvision", "bytes"],
-    "imagenet.sweep.n_trials": 4,
-    "imagenet.channels.n_trials": 2,
 }
 NO_RESULTS = ("data/.gitignore", "data/imagenet.sha256")  # though they lie among them
 CLASSES = ("n01440764", "n01531178", "n01843383")  # of ImageNet, by WordNet's names: fish, finch and toucan

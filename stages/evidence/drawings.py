@@ -27,6 +27,7 @@ class Shown(NamedTuple):
 
     rows:    of its table; metrics: what the judge made of them
     space:   of a search
+    marked:  whether a map shows the normalizations of LeNet
     """
 
     name: str
@@ -34,6 +35,7 @@ class Shown(NamedTuple):
     metrics: Mapping[str, Any]
     rule: Rule
     space: Space | None = None
+    marked: bool = False
 
 
 def draw(kind: str, title: str, shown: Mapping[str, Shown | None], settings: Params) -> Figure:
@@ -56,7 +58,7 @@ def accuracy_maps(studies: Sequence[Shown | None], settings: Params) -> Figure:
             xs, ys = (_column(study.rows, axis) for axis in (x, y))
             accuracy = numbers(study.rows, "accuracy")
             figures.accuracy_map(figure, ax, xs, ys, accuracy, look, study.rule.threshold, within)
-            if (x, y) == ("mean", "std"):
+            if study.marked:
                 figures.mark(ax, settings.normalizations, size=130)
             figures.legend(ax, columns=3)
             ax.set(title=f"{len(study.rows)} trials", xlabel=figures.LABELS.get(x, x), ylabel=figures.LABELS.get(y, y))
@@ -115,9 +117,8 @@ def rates(studies: Sequence[Shown | None], settings: Params) -> Figure:
             for lr, accuracy in whole:
                 ax.plot([lr, lr], [accuracy.min(), accuracy.max()], color=f"C{number}", linewidth=0.8)
             some = [(lr, accuracy.mean()) for lr, accuracy, seeds in learned if 0 < len(accuracy) < seeds]
-            ax.scatter(
-                *(zip(*some, strict=True) if some else ((), ())), s=30, facecolors="none", edgecolors=f"C{number}"
-            )
+            xs, ys = [lr for lr, _ in some], [mean for _, mean in some]
+            ax.scatter(xs, ys, s=30, facecolors="none", edgecolors=f"C{number}")
         first = tables.parameters(study.rows[0])
         ax.set(title=figures.protocol({key: value for key, value in first.items() if key != "lr"}))
         ax.set(xlabel=figures.LABELS["lr"], xscale="log")
@@ -164,9 +165,13 @@ def _cells(ax: Axes, points: Sequence[Mapping[str, Any]], colormap: str) -> None
         difference = 100 * each["difference"]["mean"] if "difference" in each else 0.0
         costs[row, column] = difference if whole else np.nan
         text = f"{difference:+.1f}" if whole else f"{each['learned']} of {each['n']}\nlearn" if each["learned"] else "×"
-        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "textcoords": "offset points"}
         ax.annotate(
-            text, (centres[column], std), color="white" if whole and COSTS(difference) < 0.6 else "black", **style
+            text,
+            (centres[column], std),
+            (0, -13),
+            color="white" if whole and COSTS(difference) < 0.6 else "black",
+            **style,
         )
     grey = colormaps[colormap].with_extremes(bad="0.88")  # where not all seeds learn
     ax.pcolormesh(x, y, costs, norm=COSTS, cmap=grey, edgecolors="white", linewidth=0.5)

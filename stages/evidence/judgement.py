@@ -107,7 +107,7 @@ def _add_differences(metrics: Metrics, pairs: Mapping[str, tuple[Curves, Curves]
             for point, (end, reference) in ends.items()
             if np.isfinite(end - reference).all()  # a training run that diverged has no loss
         }
-        for point, each in answers(compared, rule.confidence).items():
+        for point, each in answers(compared, rule.confidence, planned=len(metrics) - 1).items():
             metrics[point][DIFFERENCES[outcome]] = each
     for point, (own, reference) in pairs.items():
         if mixed := sum(one != other for one, other in zip(own.devices, reference.devices, strict=True)):

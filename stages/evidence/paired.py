@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import stats
 
 YES, NO, OPEN = "yes", "no", "open"
-POWERS = (0.8, 0.9)  # with which the smallest difference that n pairs find is told
 
 
 def compare(values: np.ndarray, reference: np.ndarray, confidence: float, margin: float = math.nan) -> dict[str, Any]:
@@ -79,20 +78,19 @@ def p_values(differences: np.ndarray, margin: float) -> dict[str, np.ndarray]:
     }
 
 
-def answers(compared: Mapping[str, dict[str, Any]], confidence: float) -> dict[str, dict[str, Any]]:
+def answers(compared: Mapping[str, dict[str, Any]], confidence: float, planned: int) -> dict[str, dict[str, Any]]:
     """What `compare` gave for each of the planned comparisons of one reference, with two answers to each.
 
-    differs: yes, or no: none was found
+    differs: yes, no (no difference was found), or open (one pair)
     exceeds: the difference is beyond the margin (yes), within it (no), or neither is shown (open)
 
-    The p of each test are corrected for the number of comparisons (Holm 1979): with probability `confidence`, none of
-    the answers of a kind is wrong. `minimum_detectable_difference`: the smallest true differences that n pairs of this
-    spread find with a power of 80% and 90%, at the level that the strictest step of the correction asks for.
+    The p of each test are corrected for the number of planned comparisons (Holm 1979), also of those that could not be
+    made: with probability `confidence`, none of the answers of a kind is wrong.
     """
     alpha, answered = 1 - confidence, {name: each | {"p_holm": each["p"]} for name, each in compared.items()}
     pairs = [each for each in answered.values() if each["n"] > 1]
     for test in pairs[0]["p"] if pairs else ():
-        for each, p in zip(pairs, holm([each["p"][test] for each in pairs]), strict=True):
+        for each, p in zip(pairs, holm([each["p"][test] for each in pairs], planned), strict=True):
             each["p_holm"] = each["p_holm"] | {test: float(p)}
     for each in answered.values():
         p, tested = each["p_holm"], each["n"] > 1
@@ -101,33 +99,13 @@ def answers(compared: Mapping[str, dict[str, Any]], confidence: float) -> dict[s
             each["exceeds"] = (
                 OPEN if not tested else YES if p["beyond"] < alpha else NO if p["within"] < alpha else OPEN
             )
-        if each["std"]:
-            found = {
-                power: minimum_detectable_difference(each["n"], each["std"], power, alpha / len(pairs))
-                for power in POWERS
-            }
-            each["minimum_detectable_difference"] = {
-                f"power_{100 * power:.0f}": difference for power, difference in found.items()
-            }
     return answered
 
 
-def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Holm's corrected p along the last axis: those of a family of tests, in their order."""
+def holm(p: Sequence[float] | np.ndarray, planned: int) -> np.ndarray:
+    """Holm's corrected p along the last axis, in their order: of a family of `planned` tests, the others' p being 1."""
     p = np.asarray(p, float)
     order = np.argsort(p, axis=-1)
-    factors = np.arange(p.shape[-1], 0, -1)
+    factors = planned - np.arange(p.shape[-1])
     stepped = np.maximum.accumulate(np.take_along_axis(p, order, axis=-1) * factors, axis=-1)
     return np.take_along_axis(np.minimum(stepped, 1), np.argsort(order, axis=-1), axis=-1)
-
-
-def minimum_detectable_difference(n: int, spread: float, power: float, level: float) -> float:
-    """The true mean difference at which the paired t-test of n pairs at this level rejects with that power.
-
-    spread: standard deviation of the differences
-    """
-    critical = stats.t.ppf(1 - level / 2, n - 1)
-
-    # Rejections on the wrong side are left out: at such a power, they are none.
-    shift = optimize.brentq(lambda shift: stats.nct.sf(critical, n - 1, shift) - power, 0, 2 * (critical + 3))
-    return spread * float(shift) / math.sqrt(n)
