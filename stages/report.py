@@ -76,12 +76,12 @@ def numbers(parameters: dict[str, Any]) -> str:
     )
 
 
-def described(comparison: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The points of a comparison, each with `differing`, the parameters that not all of them share."""
+def described(comparison: dict[str, Any], reference: str) -> dict[str, dict[str, Any]]:
+    """The points of a comparison, the reference first, each with `differing`: the parameters that not all share."""
     shared = set.intersection(*(set(of["parameters"].items()) for of in comparison.values()))
     return {
         name: of | {"differing": {key: value for key, value in of["parameters"].items() if (key, value) not in shared}}
-        for name, of in comparison.items()
+        for name, of in sorted(comparison.items(), key=lambda item: item[0] != reference)
     }
 
 

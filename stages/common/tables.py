@@ -28,11 +28,11 @@ def write(study: str, points: Sequence[str], parameters: Sequence[Parameters], r
     results:    as `fingerprint.Trial` gives them; those by epoch become rows, the others are in the last epoch's
     """
     rows = []
-    for number, (point, told, result) in enumerate(zip(points, parameters, results, strict=True)):
+    for number, (point, of_trial, result) in enumerate(zip(points, parameters, results, strict=True)):
         last = {name: value for name, value in result.items() if not name.endswith("_by_epoch")}
         accuracies = result.get("accuracy_by_epoch") or [result["accuracy"]]
         losses = result.get("loss_by_epoch") or [result["loss"]]
-        first = {name: repr(value) if isinstance(value, float) else value for name, value in told.items()}
+        first = {name: repr(value) if isinstance(value, float) else value for name, value in of_trial.items()}
         for epoch, (accuracy, loss) in enumerate(zip(accuracies, losses, strict=True), 1):
             outcomes = last if epoch == len(accuracies) else {"accuracy": accuracy, "loss": loss}
             rows.append({"trial": number, "point": point} | first | {"epoch": epoch} | outcomes)

@@ -105,7 +105,7 @@ class Cluster:
             with suppress(OSError):
                 waits = not self._client.scheduler_info()["workers"]
                 if waits and not said:
-                    print(f"{self._named}: no worker is there: the trials wait for one", flush=True)
+                    print(f"{self._named}: no workers yet; waiting", flush=True)
                 said = waits
 
     @contextmanager
@@ -115,13 +115,13 @@ class Cluster:
             yield
         except (CancelledError, distributed.comm.CommClosedError, ValueError):  # the last of a client that has given up
             raise InputError(
-                f"{self._named}: the scheduler is gone; what is finished is kept, the next run goes on from there"
+                f"{self._named}: the scheduler is gone; finished trials are kept, the next run continues from them"
             ) from None
 
     def _say(self, address: str, unfit: str) -> None:
         if address not in self._unfit:
             self._unfit.add(address)
-            print(f"{self._named}: {address}: {unfit}: it gets no trial", flush=True)
+            print(f"{self._named}: {address}: {unfit}; worker skipped", flush=True)
 
     def __enter__(self) -> "Cluster":
         return self
@@ -187,7 +187,7 @@ def _evaluate(project: str, task: dict) -> dict | tuple[str, str]:
 
 def _unfit(project: str, dask_worker: distributed.Worker) -> str | None:
     plugin: Any = dask_worker.plugins.get(project)
-    return plugin.unfit if plugin else "has not been set up"
+    return plugin.unfit if plugin else "not set up"
 
 
 # Neither the scheduler nor a worker can import this module: it is sent by value. Dask tries pickle first, which sends a

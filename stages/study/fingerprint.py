@@ -9,9 +9,11 @@ import torch
 from stages.settings.params import Params
 from stages.study import meaning
 
+CODE = "code of the trial"  # the key of its digest
+
 
 class Trial(Protocol):
-    """The evaluation of trials in a worker: called with what one is told, it gives the result.
+    """The evaluation of trials in a worker: called with the parameters of one, it gives the result.
 
     A result is a flat mapping that JSON can hold, with `accuracy`, which studies maximize, and `device`, its kind.
     """
@@ -33,7 +35,7 @@ class Trial(Protocol):
 
     @staticmethod
     def determinants(settings: Params) -> dict[str, dict]:
-        """The settings and the data that determine the result, besides what the trial is told."""
+        """The settings and the data that determine the result, besides its parameters."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]: ...
 
@@ -47,6 +49,6 @@ def fingerprint(settings: Params, proposing: dict[str, dict], trial: type[Trial]
     for section, values in proposing.items():
         determinants[section] = determinants.get(section, {}) | values
     return determinants | {
-        "code of the trial": meaning.digest(trial.__module__),
+        CODE: meaning.digest(trial.__module__),
         "versions": {"torch": torch.__version__.partition("+")[0], "optuna": optuna.__version__},
     }

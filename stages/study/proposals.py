@@ -7,9 +7,9 @@ often the study is killed. That takes all of the following:
   results happen to be in;
 - a batch is proposed by a fresh sampler from the seed, the batch's number and the completed trials before the batch, in
   the order of their numbers: a sampler that lives on carries a random state that no restart can bring back;
-- a result is kept as soon as it is there, so that a kill costs only what is running;
+- a result is kept as soon as it is done, so that a kill costs only what is running;
 - proposals are rounded before they are evaluated, so that the pair in the table is the pair that was evaluated;
-- a trial depends on what it is told, the settings and the data alone (see `lenet.training`);
+- a trial depends on its parameters, the settings and the data alone (see `lenet.training`);
 - trials of other settings, data or code have another fingerprint, and are another study (see `fingerprint`).
 """
 
@@ -36,7 +36,7 @@ class Search:
     """A sampler's trials.
 
     settings: how they are proposed, and how many
-    fixed:    what every trial is told besides
+    fixed:    the parameters that all trials share
     """
 
     def __init__(self, settings: params.Search, fixed: Parameters | None = None):
@@ -45,7 +45,7 @@ class Search:
         self.total = settings.n_trials
 
     def determinants(self) -> dict[str, dict]:
-        """The settings that determine which trials there are, and what they are told."""
+        """The settings that determine which trials there are, and their parameters."""
         named = {"sampler", "seed", "batch"} | ({"grid"} if self.settings.sampler == "grid" else set())
         space = {
             name: axis if isinstance(axis, list) else _bounds(axis) for name, axis in self.settings.space.axes().items()
@@ -93,15 +93,15 @@ class Search:
                 self._refuse(study, trials[number], str(trials[number].params), str(proposal))
 
     @staticmethod
-    def _refuse(study: optuna.Study, trial: FrozenTrial, there: str, proposed: str) -> NoReturn:
-        wrong = f"trial {trial.number} is {there}, but the settings propose {proposed}"
+    def _refuse(study: optuna.Study, trial: FrozenTrial, kept: str, proposed: str) -> NoReturn:
+        wrong = f"trial {trial.number} is {kept}, but the settings propose {proposed}"
         raise store.refusal(store.FOLDER / f"{study.study_name}.sqlite3", wrong)
 
 
 class Points:
     """Trials at given points.
 
-    points: all that each is told
+    points: the parameters of each
     """
 
     def __init__(self, points: Sequence[Parameters]):
@@ -110,7 +110,7 @@ class Points:
         self.total = len(points)
 
     def determinants(self) -> dict[str, dict]:
-        """None: a point says all that its trial is told, and trials of other points lie in the same study."""
+        """None: a point has all parameters of its trial, and trials of other points lie in the same study."""
         return {}
 
     def trials(self, study: optuna.Study) -> list[FrozenTrial]:

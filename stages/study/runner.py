@@ -1,4 +1,4 @@
-"""The run of a study: its trials are evaluated side by side, kept as soon as they are there, and none twice."""
+"""The run of a study: its trials are evaluated side by side, kept as soon as they are done, and none twice."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,11 +72,11 @@ def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> list[Fro
     except WorkerDied as death:
         number, parameters = death.args
         raise InputError(
-            f"{name}: trial {number} {parameters}: its worker died, also when repeated; is there enough memory?"
+            f"{name}: trial {number} {parameters}: its worker died, and again when repeated; is there enough memory?"
         ) from None
     except KeyboardInterrupt:
         raise InputError(
-            f"{name}: interrupted; what is finished is in {path}, the next run goes on from there"
+            f"{name}: interrupted; finished trials are in {path}, the next run continues from them"
         ) from None
 
 
@@ -91,9 +91,9 @@ def _run(
     if lacking:  # only then does it matter whether the data is there; nothing has been touched yet
         trial.check(settings)
     count = min(worker_count(settings, trial, runs_on), max(1, lacking))
-    where = settings.run.scheduler or f"{count} at a time on {device.describe(runs_on)}"
-    there = f"{name}: {len(done)} of {plan.total} trials are there"
-    print(there + (f"; the others: {where}" if lacking else ""), flush=True)
+    where = settings.run.scheduler or f"{count} at a time, on {device.describe(runs_on)}"
+    rest = f"; running the rest, {where}" if lacking else ""
+    print(f"{name}: {len(done)}/{plan.total} trials done{rest}", flush=True)
     if lacking:
         best = max((result["accuracy"] for result in done), default=0.0)
         with (

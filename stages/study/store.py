@@ -1,11 +1,11 @@
-"""An Optuna study on disk: trials and their results, kept as soon as they are there, and never lost.
+"""An Optuna study on disk: trials and their results, kept as soon as they are done, and never lost.
 
 Its SQLite file is never changed in place, but replaced, whole, with every result: the study is worked on in memory. So
 there is no journal that could outlive a kill and be rolled into a file that `git restore` has brought back since, and a
 study that cannot begin changes nothing.
 
 A study whose trials were determined by something else (see `fingerprint`) is another study: with the first result of
-the new one it is moved aside, whole, and comes back with its settings.
+the new one it is renamed, and comes back with its settings.
 """
 
 import gc
@@ -32,6 +32,7 @@ from stages.settings.params import InputError, Parameters, short
 
 FOLDER = Path("data/studies")
 DIGEST = "digest"  # the user attribute that says what was kept, of a trial and of the fingerprint
+CARRIED = "carried"  # that of a study whose fingerprint was changed by `carry`
 SECONDS = "seconds"  # that of the time which the evaluation took: no result
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -48,8 +49,8 @@ def hold(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        holder = Path(lock.lock_file).read_text() or "of a number that is not known yet"
-        raise InputError(f"{path}: another run is at it: process {holder}; wait for its end, or stop it") from None
+        holder = Path(lock.lock_file).read_text() or "(number not known yet)"
+        raise InputError(f"{path}: locked by process {holder}; wait for it, or stop it") from None
     try:
         Path(lock.lock_file).write_text(str(os.getpid()))
         yield
@@ -60,34 +61,34 @@ def hold(path: Path) -> Iterator[None]:
 class StudyFile:
     """The study of a fingerprint, with the trials that it has so far, and its file at `path`.
 
-    A study of another fingerprint that is there is moved aside as soon as this one is written; one of this fingerprint
-    that was moved aside goes on.
+    A study of another fingerprint at `path` is renamed as soon as this one is written; a renamed study of this
+    fingerprint is continued.
 
-    from_scratch: begins without trials all the same; what is there is moved aside
+    from_scratch: begins without trials all the same; the study at `path` is renamed
     raises:       InputError if a file is damaged, or a kept result is not what was kept
     """
 
     def __init__(self, fingerprint: dict, path: Path, from_scratch: bool = False):
         self.path = path
         self._old: Path | None = None  # the name that the study at `path` gets when this one is written
-        self._aside: Path | None = None  # where this one comes from
-        there = _load(path, path.stem) if path.exists() else None
-        if there and not from_scratch and _fingerprint(there.study) == fingerprint:
-            self.study, self._database = there
+        self._moved: Path | None = None  # where this one comes from
+        present = load(path, path.stem) if path.exists() else None
+        if present and not from_scratch and fingerprint_of(present.study) == fingerprint:
+            self.study, self._database = present
             return
-        same = [] if from_scratch else list(_kept_aside(path, fingerprint))
+        same = [] if from_scratch else list(_moved_studies(path, fingerprint))
         if same:
-            self._aside, (self.study, self._database) = max(same, key=lambda each: len(each[1].study.trials))
-            print(f"{path} was kept aside as {self._aside.name} with these settings: it goes on.", flush=True)
+            self._moved, (self.study, self._database) = max(same, key=lambda each: len(each[1].study.trials))
+            print(f"{path} continues {self._moved.name}, the study of these settings.", flush=True)
         else:
             self.study, self._database = _new(path.stem, fingerprint)
-        if there:
-            other = _fingerprint(there.study)
+        if present:
+            other = fingerprint_of(present.study)
             changed = ", ".join(key for key in fingerprint if fingerprint[key] != other.get(key))
             self._old = _free(path, "replaced" if from_scratch else _label(other))
             reason = "as asked" if from_scratch else f"{changed} changed"
             begins = "" if same else f"{path} starts from scratch: {reason}. "
-            print(f"{begins}The old one becomes {self._old}.", flush=True)
+            print(f"{begins}With its first result, the old one is renamed to {self._old}.", flush=True)
 
     def keep(self, trial: FrozenTrial, result: dict[str, Any]) -> None:
         """Completes a trial with its result, and writes the study."""
@@ -98,8 +99,8 @@ class StudyFile:
         self._write()
 
     def settle(self) -> None:
-        """Brings a study that was kept aside to its place, also where it needs no further result."""
-        if self._aside:
+        """Brings a renamed study back to its place, also where it needs no further result."""
+        if self._moved:
             self._write()
 
     def _write(self) -> None:
@@ -107,9 +108,9 @@ class StudyFile:
         if self._old and self.path.exists():
             os.replace(self.path, self._old)
         os.replace(part, self.path)
-        if self._aside:  # all that it holds is in its place now
-            self._aside.unlink(missing_ok=True)
-        self._old = self._aside = None
+        if self._moved:  # all that it holds is in its place now
+            self._moved.unlink(missing_ok=True)
+        self._old = self._moved = None
 
 
 def add(study: optuna.Study, parameters: Parameters, distributions: dict[str, BaseDistribution]) -> None:
@@ -121,6 +122,13 @@ def start(study: optuna.Study, trial: FrozenTrial) -> None:
     """Notes that the evaluation starts now; a trial that a kill has left running starts again."""
     for state in (TrialState.WAITING, TrialState.RUNNING):
         study._storage.set_trial_state_values(trial._trial_id, state)
+
+
+def carry(study: optuna.Study, fingerprint: dict, note: dict[str, Any]) -> None:
+    """Gives a study the fingerprint of other code that has been shown to give the same results; `note` says how."""
+    study.set_user_attr(CARRIED, [*study.user_attrs.get(CARRIED, []), note])
+    study.set_user_attr("fingerprint", fingerprint)
+    study.set_user_attr(DIGEST, _digest(fingerprint))
 
 
 def has_result(trial: FrozenTrial) -> bool:
@@ -145,22 +153,22 @@ def refusal(path: Path, wrong: str) -> InputError:
     return InputError(f"{path}: {short(' '.join(wrong.split()))}; {ways}")
 
 
-class _Loaded(NamedTuple):
+class Loaded(NamedTuple):
     study: optuna.Study
     database: sqlite3.Connection  # that it lives in
 
 
-def _new(name: str, fingerprint: dict) -> _Loaded:
+def _new(name: str, fingerprint: dict) -> Loaded:
     database = sqlite3.connect(":memory:", check_same_thread=False)
     study = optuna.create_study(storage=_storage(database), study_name=name, direction="maximize")
     with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
         study.set_metric_names(["accuracy"])  # "experimental" since 2023
     study.set_user_attr("fingerprint", fingerprint)
     study.set_user_attr(DIGEST, _digest(fingerprint))
-    return _Loaded(study, database)
+    return Loaded(study, database)
 
 
-def _load(path: Path, name: str) -> _Loaded:
+def load(path: Path, name: str) -> Loaded:
     """The study of that name in the file at `path`, checked.
 
     raises: InputError if the file is damaged, or a kept result is not what was kept
@@ -184,7 +192,7 @@ def _load(path: Path, name: str) -> _Loaded:
         raise refusal(path, wrong)
     for journal in path.parent.glob(f"{path.name}-*"):  # of another program, which would spoil a file that is whole
         journal.unlink()
-    return _Loaded(study, database)
+    return Loaded(study, database)
 
 
 def _storage(database: sqlite3.Connection, skip_table_creation: bool = False) -> RDBStorage:
@@ -195,34 +203,34 @@ def _storage(database: sqlite3.Connection, skip_table_creation: bool = False) ->
 def _fault(study: optuna.Study) -> str | None:
     """What does not hold together in a study, such as a result that was changed since it was kept."""
     trials = study.get_trials(deepcopy=False)
-    fingerprint = _fingerprint(study)
+    fingerprint = fingerprint_of(study)
     # The first studies have no digest of their fingerprint.
     if not fingerprint or study.user_attrs.get(DIGEST, _digest(fingerprint)) != _digest(fingerprint):
         return "the file is damaged: what determines its trials is not as it was kept"
     if study.direction != StudyDirection.MAXIMIZE:
         return "the file is damaged: it minimizes"
     for place, trial in enumerate(trials):
-        told = trial.state == TrialState.COMPLETE and trial.value == trial.user_attrs.get("accuracy")
-        whole = told and trial.user_attrs.get(DIGEST) == _digest([trial.params, _without_time(_result(trial))])
+        complete = trial.state == TrialState.COMPLETE and trial.value == trial.user_attrs.get("accuracy")
+        whole = complete and trial.user_attrs.get(DIGEST) == _digest([trial.params, _without_time(_result(trial))])
         if trial.number != place or ((trial.state.is_finished() or has_result(trial)) and not whole):
             return f"trial {place} is not as it was kept: the file was changed or is damaged"
     return None
 
 
-def _fingerprint(study: optuna.Study) -> dict:
+def fingerprint_of(study: optuna.Study) -> dict:
     return study.user_attrs.get("fingerprint", {})
 
 
-def _kept_aside(path: Path, fingerprint: dict) -> Iterator[tuple[Path, _Loaded]]:
-    """The studies of that fingerprint that were moved aside."""
-    for aside in path.parent.glob(f"{path.stem}-{_label(fingerprint)}*{path.suffix}"):
-        loaded = _load(aside, path.stem)
-        if _fingerprint(loaded.study) == fingerprint:
-            yield aside, loaded
+def _moved_studies(path: Path, fingerprint: dict) -> Iterator[tuple[Path, Loaded]]:
+    """The studies of that fingerprint that were moved."""
+    for moved in path.parent.glob(f"{path.stem}-{_label(fingerprint)}*{path.suffix}"):
+        loaded = load(moved, path.stem)
+        if fingerprint_of(loaded.study) == fingerprint:
+            yield moved, loaded
 
 
 def _free(path: Path, label: str) -> Path:
-    """A name that no file has: nothing that was moved aside before is overwritten."""
+    """A name that no file has: nothing that was moved before is overwritten."""
     number, name = 1, path.with_stem(f"{path.stem}-{label}")
     while name.exists():
         number += 1
