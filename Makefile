@@ -6,7 +6,7 @@ VENV := .venv
 WHEELS := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test attack bench gpu overhead batches rates touched verify setup lock
+.PHONY: repro test attack bench gpu overhead batches rates touched verify carry setup lock
 
 repro: setup
 	dvc repro
@@ -39,6 +39,10 @@ rates: setup
 # After `make repro`, whose data and models it reads: a minute or two for most studies, 15 to 20 for each of 14 epochs.
 verify: setup
 	python tests/verify.py
+
+# After a change of the code of trials that changes no result, committed or not: twice the minutes of `make verify`.
+carry: setup
+	python tools/carry.py
 
 # After `make repro`, whose digits it reads: a quarter of an hour.
 touched: setup

@@ -14,6 +14,8 @@ from stages.settings.params import SWEEP, Params, Study
 TEMPLATE = Path("stages/report.md.jinja")
 REPORT = Path("report.md")
 SUMMARY = Path("summary.json")
+README = Path("README.md")  # whose results, between two marks, are those of the report
+MARKS = "<!-- results -->", "<!-- /results -->"
 FEW = 10  # points of a comparison that a table can show; a grid has more, and is a picture
 SINGLE = ("baseline", "fold", "resnet", "statistics", "zero_one")  # stages whose metrics it reads
 
@@ -34,8 +36,19 @@ def main(settings: Params) -> None:
         metrics | kinds | {"rules": {name: settings.rule.of(name) for name in studies}, "settings": settings}
     )
     files.write_bytes(REPORT, (text.strip() + "\n").encode())
+    if README.exists():
+        files.write_bytes(README, with_results(README.read_text(encoding="utf-8"), text).encode())
     files.write_json(SUMMARY, summary(settings, kinds["comparison"]))
     print(f"{REPORT}, {SUMMARY}: from {len(metrics) + len(studies)} files in metrics")
+
+
+def with_results(readme: str, report: str) -> str:
+    """The README with the part of the report between the marks."""
+    begin, end = MARKS
+    if begin not in readme or end not in readme:
+        return readme
+    before, _, rest = readme.partition(begin)
+    return before + begin + report.partition(begin)[2].partition(end)[0] + end + rest.partition(end)[2]
 
 
 def _kind(study: Study | None, metrics: dict[str, Any]) -> str:
