@@ -31,7 +31,8 @@ def main(settings: Params) -> None:
         kinds[_kind(settings.studies.get(name), of)][name] = of
     # A number that a metrics file lacks is an error, not an empty place on the page.
     page = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    page.filters |= {function.__name__: function for function in (described, number, numbers, points, protocol)}
+    page.filters |= {function.__name__: function for function in (described, number, numbers, points)}
+    page.filters["protocol"] = lambda comparison: protocol(comparison, settings)
     text = page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         metrics | kinds | {"rules": {name: settings.rule.of(name) for name in studies}, "settings": settings}
     )
@@ -98,16 +99,25 @@ def described(comparison: dict[str, Any], reference: str) -> dict[str, dict[str,
     }
 
 
-def protocol(comparison: dict[str, Any]) -> str:
-    """How the training runs of a comparison were trained: what their parameters say that all of them share."""
+def protocol(comparison: dict[str, Any], settings: Params) -> str:
+    """How the training runs of a comparison were trained, where all points share it; what is usual is left out."""
     shared = dict(set.intersection(*(set(of["parameters"].items()) for of in comparison.values())))
-    if "optimizer" not in shared:
-        return "training runs"
-    words = [str(shared["optimizer"])]
-    words += [f"learning rate {shared['lr']:g}"] if "lr" in shared else []
-    words += [f"{shared['epochs']} epoch{'s' if shared['epochs'] != 1 else ''}"] if "epochs" in shared else []
-    words += [f"{shared['train_images']:,} images"] if "train_images" in shared else []
-    words += [f"batches of {shared['batch_size']}"] if "batch_size" in shared else []
-    words += ["in a new order every epoch"] if shared.get("shuffle") else []
-    words += [f"tested on the last {shared['held_out']:,} training images"] if "held_out" in shared else []
-    return ", ".join(words)
+    usual = settings.train.model_dump() | settings.data.model_dump()
+    said = {
+        "optimizer": "{}",
+        "lr": "learning rate {:g}",
+        "epochs": "{} epochs",
+        "train_images": "{:,} images",
+        "batch_size": "batches of {}",
+        "gamma": "rates times {:g} an epoch",
+        "init": "initial weights {}",
+        "shuffle": "a new order every epoch",
+        "held_out": "tested on the last {:,} training images",
+    }
+    always = ("optimizer", "lr", "epochs")
+    words = [
+        phrase.format(shared[key])
+        for key, phrase in said.items()
+        if key in shared and (key in always or shared[key] != usual.get(key))
+    ]
+    return ", ".join(words).replace("1 epochs", "1 epoch") if "optimizer" in shared else "training runs"
