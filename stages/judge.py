@@ -30,7 +30,8 @@ def judged(name: str, settings: Params) -> judgement.Metrics:
     if study.sweep_trials:
         return judgement.follow_up(rows, tables.last_epochs(tables.read(SWEEP)), rule)
     if study.seeds is not None:
-        return judgement.comparison(rows, rule)
+        images = settings.data.test_images if study.of_lenet else settings.resnet.scratch.test_images
+        return judgement.comparison(rows, rule, images)
     images = settings.imagenet.test_images if study.trial.settings == "imagenet" else settings.resnet.test_images
     if study.normalizations or study.points or study.grid:
         return judgement.treatments(rows, images, rule)

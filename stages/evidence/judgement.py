@@ -64,7 +64,7 @@ def by_point(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return of
 
 
-def comparison(rows: Sequence[Row], rule: Rule) -> Metrics:
+def comparison(rows: Sequence[Row], rule: Rule, images: int) -> Metrics:
     """The metrics of points over seeds, by the name of the point:
 
     parameters, n (seeds), learned (how many of them)
@@ -73,6 +73,8 @@ def comparison(rows: Sequence[Row], rule: Rule) -> Metrics:
                      second outcome, which has no margin. Only where all seeds of both learned: a mean over trials that
                      learned and trials that did not says nothing
     mixed_pairs:     how many of the pairs ran on two kinds of device
+
+    images: on which accuracies are measured, if not on `held_out` ones
 
     What is compared is the end of the trials. The planned comparisons are those of all other points with the reference.
     """
@@ -95,15 +97,18 @@ def comparison(rows: Sequence[Row], rule: Rule) -> Metrics:
             for point, each in of.items()
             if point != rule.reference and learned[point].all() and tested[point] == tested[rule.reference]
         }
-        _add_differences(metrics, {point: pair for point, pair in comparable.items() if len(pair[0].seeds)}, rule)
+        _add_differences(
+            metrics, {point: pair for point, pair in comparable.items() if len(pair[0].seeds)}, rule, images
+        )
     return metrics
 
 
-def _add_differences(metrics: Metrics, pairs: Mapping[str, tuple[Curves, Curves]], rule: Rule) -> None:
-    for outcome, margin in (("accuracy", rule.margin), ("loss", math.nan)):
+def _add_differences(metrics: Metrics, pairs: Mapping[str, tuple[Curves, Curves]], rule: Rule, images: int) -> None:
+    tested = metrics[rule.reference]["parameters"].get("held_out", images)
+    for outcome, margin, step in (("accuracy", rule.margin, 1 / tested), ("loss", math.nan, 0.0)):
         ends = {point: [getattr(each, outcome)[:, -1] for each in pair] for point, pair in pairs.items()}
         compared = {
-            point: compare(end, reference, rule.confidence, margin)
+            point: compare(end, reference, rule.confidence, margin, step)
             for point, (end, reference) in ends.items()
             if np.isfinite(end - reference).all()  # a training run that diverged has no loss
         }

@@ -10,7 +10,9 @@ from scipy import stats
 YES, NO, OPEN = "yes", "no", "open"
 
 
-def compare(values: np.ndarray, reference: np.ndarray, confidence: float, margin: float = math.nan) -> dict[str, Any]:
+def compare(
+    values: np.ndarray, reference: np.ndarray, confidence: float, margin: float = math.nan, step: float = 0.0
+) -> dict[str, Any]:
     """The differences of one outcome from those of a reference under the same seeds, and the p of three tests.
 
     differs: the paired t-test, that the mean difference is 0
@@ -23,6 +25,7 @@ def compare(values: np.ndarray, reference: np.ndarray, confidence: float, margin
     reference:  float array (n,)
     confidence: of the interval, between 0 and 1
     margin:     above 0, in the unit of the outcome; without it, only `differs` is tested
+    step:       the outcome's resolution, such as 1 / (number of test images) of an accuracy
     returns:    n; mean and std (of the differences, ddof 1); interval (low, high) of the mean; p by test. None where a
                 single pair leaves it undefined.
     raises:     ValueError if lengths differ, nothing is there, or anything is not finite
@@ -36,7 +39,7 @@ def compare(values: np.ndarray, reference: np.ndarray, confidence: float, margin
     if margin <= 0 or not 0 < confidence < 1:
         raise ValueError(f"margin ({margin:g}) must be above 0, confidence ({confidence:g}) between 0 and 1")
     n = len(differences)
-    (low, high), p = interval(differences, confidence), p_values(differences, margin)
+    (low, high), p = interval(differences, confidence, step), p_values(differences, margin, step)
     return {
         "n": n,
         "mean": float(differences.mean()),
@@ -48,25 +51,36 @@ def compare(values: np.ndarray, reference: np.ndarray, confidence: float, margin
     }
 
 
-def interval(differences: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+def interval(differences: np.ndarray, confidence: float, step: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Student's interval of the mean along the last axis; nan for a single one."""
     n = differences.shape[-1]
     if n == 1:
         return np.full(differences.shape[:-1], math.nan), np.full(differences.shape[:-1], math.nan)
-    mean, error = differences.mean(axis=-1), differences.std(axis=-1, ddof=1) / math.sqrt(n)
-    reach = stats.t.ppf((1 + confidence) / 2, n - 1) * error
+    mean, reach = (
+        differences.mean(axis=-1),
+        stats.t.ppf((1 + confidence) / 2, n - 1) * standard_error(differences, step),
+    )
     return mean - reach, mean + reach
 
 
-def p_values(differences: np.ndarray, margin: float) -> dict[str, np.ndarray]:
+def standard_error(differences: np.ndarray, step: float) -> np.ndarray:
+    """That of the mean along the last axis, of more than one.
+
+    The spread is at least that which rounding alone makes: the difference of two values, each rounded to a multiple of
+    `step`, has a variance of step^2 / 6. Without that floor, a few differences that happen to be equal would have no
+    spread, and p = 0.
+    """
+    spread = np.maximum(differences.std(axis=-1, ddof=1), max(step / math.sqrt(6), 1e-12))
+    return spread / math.sqrt(differences.shape[-1])
+
+
+def p_values(differences: np.ndarray, margin: float, step: float = 0.0) -> dict[str, np.ndarray]:
     """Those of the tests of `compare` along the last axis; nan for a single difference."""
     n = differences.shape[-1]
     if n == 1:
         tests = ("differs", "within", "beyond") if margin > 0 else ("differs",)
         return dict.fromkeys(tests, np.full(differences.shape[:-1], math.nan))
-    mean, error = differences.mean(axis=-1), differences.std(axis=-1, ddof=1) / math.sqrt(n)
-    # Without a spread, t is what it tends to as the spread goes to 0; at 0 itself, 0.
-    error = np.maximum(error, 1e-12)
+    mean, error = differences.mean(axis=-1), standard_error(differences, step)
     # Of the larger distance from the margin's far end, of the smaller one from its near end.
     differs = {"differs": 2 * stats.t.sf(np.abs(mean) / error, n - 1)}
     if not margin > 0:
