@@ -3,12 +3,13 @@
 PYTHON ?= python3.11
 VENV := .venv
 # `make setup TORCH=cpu`: PyTorch's own wheels, without CUDA. By default those of pip's index, which on Linux bring it.
-WHEELS := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
+WHEELS := $(if $(TORCH),--retries 1 --timeout 10 --extra-index-url https://download.pytorch.org/whl/$(TORCH))
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: repro test attack bench gpu overhead batches rates touched verify carry setup lock
 
 repro: setup
+	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "make: not a git repository, which DVC needs: git init, or clone it"; exit 1; }
 	dvc repro
 
 test: setup

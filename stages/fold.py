@@ -27,6 +27,11 @@ def main(settings: Params) -> None:
     files.check_model(MODEL)
     model = load(MODEL)
     original = log_probabilities(model, images, own)
+    if not original.isfinite().all():
+        print("fold: the baseline diverged, its outputs are not finite: nothing to compare")
+        diverged = {"diverged": True, "normalizations": {}, "largest": None, "images": len(images)}
+        files.write_json(Path("metrics/fold.json"), diverged)
+        return
     metrics, most = {}, 0.0
     for name in settings.fold.normalizations:
         numbers = settings.normalizations[name]
@@ -43,7 +48,8 @@ def main(settings: Params) -> None:
             "changed_predictions": other,
         }
         print(f"fold: {name}: differs by at most {max(differences):.1e}, {other} predictions change")
-    files.write_json(Path("metrics/fold.json"), {"normalizations": metrics, "largest": most, "images": len(images)})
+    values = {"diverged": False, "normalizations": metrics, "largest": most, "images": len(images)}
+    files.write_json(Path("metrics/fold.json"), values)
 
 
 def largest(difference: torch.Tensor) -> float:
@@ -61,6 +67,8 @@ def tool() -> None:
         raise InputError(f"--mean {given.mean:g} --std {given.std:g}: must be finite, and std above 0")
     model = load(given.model)
     out = given.out or given.model.with_stem(f"{given.model.stem}-folded")
+    if out.resolve() in (given.model.resolve(), MODEL.resolve()):
+        raise InputError(f"--out {out}: would replace the model; accepted: another file")
     weights = io.BytesIO()
     torch.save(folded(model, Normalization.of(given.mean, given.std), RAW).state_dict(), weights)
     files.write_bytes(out, weights.getvalue())

@@ -14,8 +14,10 @@ def main(settings: Params, name: str) -> None:
     if study.search:
         search = Search(study.search, design.fixed(settings, study, study.search, study.train))
         runner.run_search(name, settings, search, trial)
+    elif planned := _planned(settings, study):
+        runner.run_points(name, settings, planned, trial)
     else:
-        runner.run_points(name, settings, _planned(settings, study), trial)
+        raise InputError(f"{PATH}: studies.{name}.sweep_trials: the sweep has no such trial")
 
 
 def _class(study: Study) -> type:

@@ -1,5 +1,6 @@
 """The kinds of figures: each draws a panel for each study, from its table and its metrics."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -51,40 +52,47 @@ def draw(kind: str, title: str, shown: Mapping[str, Shown | None], settings: Par
 def accuracy_maps(studies: Sequence[Shown | None], settings: Params) -> Figure:
     """Trials of searches over two axes, in the colour of their accuracy."""
     look = settings.contour
-    figure, panels = _panels(look, len(studies), look.width / figures.GOLDEN_RATIO)
+    figure, panels = _panels(look, len(studies), look.width / figures.GOLDEN_RATIO, shared=False)
     for study, ax in zip(studies, panels, strict=True):
         if study and (axes := _two(study)):
             (x, y), within = axes
-            xs, ys = (_column(study.rows, axis) for axis in (x, y))
-            accuracy = numbers(study.rows, "accuracy")
+            rows = tables.last_epochs(study.rows)
+            xs, ys = (_column(rows, axis) for axis in (x, y))
+            accuracy = numbers(rows, "accuracy")
             figures.accuracy_map(figure, ax, xs, ys, accuracy, look, study.rule.threshold, within)
             if study.marked:
                 figures.mark(ax, settings.normalizations, size=130)
             figures.legend(ax, columns=3)
-            ax.set(title=f"{len(study.rows)} trials", xlabel=figures.LABELS.get(x, x), ylabel=figures.LABELS.get(y, y))
+            ax.set(title=f"{len(rows)} trials", xlabel=figures.LABELS.get(x, x), ylabel=figures.LABELS.get(y, y))
     return figure
 
 
 def axes(studies: Sequence[Shown | None], settings: Params) -> Figure:
     """Accuracy against each axis of a search, a small panel for each: what the others were, is left out."""
     (study,) = studies[:1]
-    names = study.space.free() if study and study.space else ["mean"]
+    names = (study.space.free() if study and study.space else []) or ["mean"]
     columns = min(3, len(names))
     height = settings.contour.width / columns * -(-len(names) // columns)
     figure = Figure(figsize=(settings.contour.width, height), layout="constrained")
     panels = figure.subplots(-(-len(names) // columns), columns, sharey=True, squeeze=False).flat
-    for ax, name in zip(panels, names, strict=False):
-        if study:
-            accuracy = numbers(study.rows, "accuracy")
+    for ax, name in itertools.zip_longest(panels, names):
+        if name is None:
+            ax.set_visible(False)
+            continue
+        if study and study.space:
+            rows = tables.last_epochs(study.rows)
+            accuracy = numbers(rows, "accuracy")
             best = accuracy >= accuracy.max() - study.rule.tolerance
-            x = np.array(_column(study.rows, name))
-            ax.scatter(x[~best], accuracy[~best], s=14, color="tab:gray")
+            x = np.array(_column(rows, name))
+            figures.limit(ax, {"x": study.space.axes()[name]})
+            ax.scatter(x[~best], accuracy[~best], s=14, color="tab:gray", clip_on=False)
             label = f"within {100 * study.rule.tolerance:g} points of the best"
-            ax.scatter(x[best], accuracy[best], s=24, color="tab:red", label=label)
+            ax.scatter(x[best], accuracy[best], s=24, color="tab:red", label=label, clip_on=False)
+            figures.label(ax.xaxis)
         ax.set(xlabel=figures.LABELS.get(name, name))
     figure.axes[0].set_ylabel("accuracy")
     if study:
-        figure.axes[0].legend(frameon=False, loc="lower right")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", frameon=False)
     return figure
 
 
@@ -121,24 +129,25 @@ def rates(studies: Sequence[Shown | None], settings: Params) -> Figure:
             ax.scatter(xs, ys, s=30, facecolors="none", edgecolors=f"C{number}")
         first = tables.parameters(study.rows[0])
         ax.set(title=figures.protocol({key: value for key, value in first.items() if key != "lr"}))
-        ax.set(xlabel=figures.LABELS["lr"], xscale="log")
+        tried_rates = [lr for tried in by_norm.values() for lr, _ in tried]  # also those at which nothing learns
+        ax.set(xlabel=figures.LABELS["lr"], xscale="log", xlim=(min(tried_rates) / 1.2, 1.2 * max(tried_rates)))
         figures.label(ax.xaxis)
+        figures.legend(ax, below=0.15)
     panels[0].set_ylabel("accuracy: mean and range over seeds")
     best = max((numbers(study.rows, "accuracy").max() for study in studies if study), default=1.0)
-    panels[0].set_ylim(0.95, best + 0.002)
-    panels[0].legend(frameon=False, loc="lower center")
+    panels[0].set_ylim(best - 0.05, best + 0.002)
     return figure
 
 
 def cells(studies: Sequence[Shown | None], settings: Params) -> Figure:
     """A cell for each normalization of a grid: its difference from the reference where all seeds learn."""
-    figure, panels = _panels(settings.contour, len(studies), 6)
+    stds = [{each["parameters"]["std"] for each in study.metrics.values()} for study in studies if study]
+    figure, panels = _panels(settings.contour, len(studies), 6, shared=all(each == stds[0] for each in stds))
     for study, ax in zip(studies, panels, strict=True):
         if not study:
             continue
         points = study.metrics
-        _cells(ax, list(points.values()), settings.contour.colormap)
-        figures.mark(ax, settings.normalizations, size=110)
+        _cells(ax, points, study.rule.reference, settings)
         first = next(iter(points.values()))
         n = first["n"]
         ax.set(title=f"{figures.protocol(first['parameters'])}, {n} seed{'s' if n > 1 else ''}")
@@ -146,34 +155,40 @@ def cells(studies: Sequence[Shown | None], settings: Params) -> Figure:
     panels[0].set_ylabel(figures.LABELS["std"])
     colors = ScalarMappable(COSTS, settings.contour.colormap)
     figure.colorbar(colors, ax=panels, extend="both", label="test accuracy: difference from the reference, points")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, [*labels], loc="outside lower center", ncols=5, frameon=False)
+    marks = {label: mark for ax in panels for mark, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=5, frameon=False)
     return figure
 
 
-def _cells(ax: Axes, points: Sequence[Mapping[str, Any]], colormap: str) -> None:
-    at = {(each["parameters"]["mean"], each["parameters"]["std"]): each for each in points}
+def _cells(ax: Axes, points: Mapping[str, Any], reference: str, settings: Params) -> None:
+    at = {(each["parameters"]["mean"], each["parameters"]["std"]): (name, each) for name, each in points.items()}
+    norms = {name: settings.normalizations[name] for name in figures.MARKED if name in settings.normalizations}
+    marked = {(*norm.mean, *norm.std): {name: norm} for name, norm in norms.items()}
     means, stds = (np.unique([point[axis] for point in at]) for axis in (0, 1))
     x, y = _edges(means), np.exp(_edges(np.log(stds)))
     ax.set_xscale("asinh", linear_width=LINEAR)
     ax.set(yscale="log", xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
     centres = LINEAR * np.sinh((np.arcsinh(x[1:] / LINEAR) + np.arcsinh(x[:-1] / LINEAR)) / 2)  # as they are seen
     costs = np.full((len(stds), len(means)), np.nan)
-    for (mean, std), each in at.items():
+    for (mean, std), (name, each) in at.items():
         row, column = np.searchsorted(stds, std), np.searchsorted(means, mean)
         whole = each["learned"] == each["n"]
-        difference = 100 * each["difference"]["mean"] if "difference" in each else 0.0
+        known = 0.0 if name == reference else np.nan  # nan: there is nothing to compare it with
+        difference = 100 * each["difference"]["mean"] if "difference" in each else known
         costs[row, column] = difference if whole else np.nan
-        text = f"{difference:+.1f}" if whole else f"{each['learned']} of {each['n']}\nlearn" if each["learned"] else "×"
+        text = f"{each['learned']} of {each['n']}\nlearn" if each["learned"] else "×"
+        if whole and np.isfinite(difference):
+            text = f"{difference:+.1f}"
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "textcoords": "offset points"}
         ax.annotate(
             text,
             (centres[column], std),
-            (0, -13),
+            (0, -13 if (mean, std) in marked else 0),
             color="white" if whole and COSTS(difference) < 0.6 else "black",
             **style,
         )
-    grey = colormaps[colormap].with_extremes(bad="0.88")  # where not all seeds learn
+        figures.mark(ax, marked.get((mean, std), {}), size=110)
+    grey = colormaps[settings.contour.colormap].with_extremes(bad="0.88")  # where not all seeds learn
     ax.pcolormesh(x, y, costs, norm=COSTS, cmap=grey, edgecolors="white", linewidth=0.5)
     ax.set_xticks(means, [f"{tick:g}" for tick in means], rotation=45)
     ax.set_xticks([], minor=True)
@@ -211,12 +226,16 @@ def epochs(studies: Sequence[Shown | None], settings: Params) -> Figure:
                 shown.mean(axis=0),
                 color=color,
                 marker=".",
-                label=f"{point} ({count} seed{'s' if learned.sum() > 1 else ''})",
+                label=f"{point} ({count} seed{'s' if len(learned) > 1 else ''})",
             )
             above.fill_between(steps, shown.min(axis=0), shown.max(axis=0), **band)
             lowest = min(lowest, shown.mean(axis=0).min())
             if point != rule.reference and rule.reference in of:
-                difference = _differences(curve.part(learned), of[rule.reference])
+                reference = of[rule.reference]
+                reference = reference.part(reference.accuracy[:, -1] > rule.threshold)
+                difference = _differences(curve.part(learned), reference)
+                if not len(difference):
+                    continue
                 steps = steps[: difference.shape[1]]
                 below.plot(steps, difference.mean(axis=0), color=color, marker=".")
                 if len(difference) > 1:
@@ -229,7 +248,8 @@ def epochs(studies: Sequence[Shown | None], settings: Params) -> Figure:
         below.set(xlabel="epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
         for ax in (above, below):
-            ax.legend(frameon=False, loc="lower right")
+            if ax.get_legend_handles_labels()[0]:
+                ax.legend(frameon=False, loc="lower right")
     panels[0, 0].set_ylabel("test accuracy:\nmean and range over seeds")
     panels[0, 0].set_ylim(bottom=max(panels[0, 0].get_ylim()[0], lowest - 0.02))
     panels[1, 0].set_yscale("symlog", linthresh=1)  # tenths of a point show, beside the wide interval of few seeds
@@ -245,9 +265,10 @@ def _differences(curve: Curves, reference: Curves) -> np.ndarray:
     return 100 * (own.accuracy[:, :both] - other.accuracy[:, :both])
 
 
-def _panels(look: Look, count: int, height: float) -> tuple[Figure, list[Axes]]:
+def _panels(look: Look, count: int, height: float, shared: bool = True) -> tuple[Figure, list[Axes]]:
+    """shared: whether they have one vertical axis"""
     figure = Figure(figsize=(look.width * (1 if count == 1 else 1.1), height), layout="constrained")
-    return figure, list(figure.subplots(1, count, sharey=count > 1, squeeze=False)[0])
+    return figure, list(figure.subplots(1, count, sharey=shared, squeeze=False)[0])
 
 
 def _two(study: Shown) -> tuple[tuple[str, str], tuple[Interval | list[str], Interval | list[str]]] | None:

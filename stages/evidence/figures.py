@@ -54,7 +54,7 @@ def accuracy_map(
     within:    where the parameters were searched: there the axes end, with scales as in the search
     """
     x, y, learned = np.array(x), np.array(y), accuracy > threshold
-    limit(ax, within)
+    limit(ax, dict(zip("xy", within, strict=True)))
     style: dict[str, Any] = {"clip_on": False, "zorder": 2}  # a trial at the edge is whole
     if not learned.all():
         label_died = f"accuracy up to {threshold:g} ({(~learned).sum()})"
@@ -63,7 +63,12 @@ def accuracy_map(
         shown = accuracy[learned]
         # A tenth of the trials may lie below the scale: else a few bad ones would take all of its colours.
         low, high = float(np.quantile(shown, 0.1)), float(shown.max())
-        style |= {"s": 30, "edgecolors": "black", "linewidths": 0.4, "label": f"learned ({learned.sum()})"}
+        style |= {
+            "s": 30,
+            "edgecolors": "black",
+            "linewidths": 0.4,
+            "label": f"{'learned' if threshold else 'trials'} ({learned.sum()})",
+        }
         points = ax.scatter(x[learned], y[learned], c=shown, cmap=look.colormap, norm=error_scale(low, high), **style)
         bar = figure.colorbar(points, ax=ax, label="test accuracy", extend="min" if shown.min() < low else "neither")
         ticks = [tick for tick in TICKS if low <= tick <= high]
@@ -81,9 +86,9 @@ def error_scale(low: float, high: float) -> FuncNorm:
     return FuncNorm(functions, min(low, high - least), high)
 
 
-def limit(ax: Axes, within: tuple[Searched, Searched]) -> None:
-    """Axes that are those of the search: they end where it ends, in its scale; or have its choices, in its order."""
-    for name, searched in zip("xy", within, strict=True):
+def limit(ax: Axes, within: Mapping[str, Searched]) -> None:
+    """Axes (x, y) that are those of the search: they end where it ends, in its scale; or have its choices, in order."""
+    for name, searched in within.items():
         if isinstance(searched, Interval):
             scale = "log" if searched.log else "linear"
             ax.set(**{f"{name}scale": scale, f"{name}lim": (searched.low, searched.high)})

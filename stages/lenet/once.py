@@ -1,6 +1,7 @@
 """One training run that is reported in full, for the stages `baseline` and `zero_one`."""
 
 import io
+import math
 from pathlib import Path
 
 import torch
@@ -47,7 +48,10 @@ def train_once(name: str, norm: Normalization, settings: Params) -> None:
     files.write_csv(plots / "epochs.csv", ("epoch", "accuracy", "loss"), by_epoch)
     files.write_machine(Path(f"data/machine/{name}.json"), device.describe(runs_on))
     files.write_json(Path(f"metrics/{name}.json"), {"accuracy": test.accuracy, "loss": test.loss})
-    print(f"{name}: accuracy {test.accuracy:.4f}, loss {test.loss:.4f} on {len(test.predicted):,} test images")
+    diverged = "" if math.isfinite(test.loss) else " (diverged: try a smaller learning rate)"
+    print(
+        f"{name}: accuracy {test.accuracy:.4f}, loss {test.loss:.4f} on {len(test.predicted):,} test images{diverged}"
+    )
 
 
 def _curve(losses: torch.Tensor, settings: Params) -> list[tuple[int, float]]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from reprlib import Repr
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -511,7 +511,7 @@ def load(path: Path = PATH) -> Params:
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except Exception as error:  # whatever a damaged file can raise
         raise InputError(f"{path}: cannot be read: {short(' '.join(str(error).split()) or 'too deep')}") from None
     try:
         return Params.model_validate(content)
@@ -532,6 +532,7 @@ class _Loader(yaml.SafeLoader):
 
 
 FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))  # 010 is 10
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -572,12 +573,15 @@ def short(text: str) -> str:
 
 def _fields(keys: list[str]) -> list[str]:
     """The keys that are known in the section at a path of keys."""
-    annotation: Any = Params
+    kind: Any = Params
     for key in keys:
-        while not (isinstance(annotation, type) and issubclass(annotation, BaseModel)) and get_args(annotation):
-            annotation = next((part for part in get_args(annotation) if part not in (str, type(None))), None)
-        fields = getattr(annotation, "model_fields", {})
-        annotation = fields[key].annotation if key in fields else annotation
-    while not (isinstance(annotation, type) and issubclass(annotation, BaseModel)) and get_args(annotation):
-        annotation = next((part for part in get_args(annotation) if part not in (str, type(None))), None)
-    return list(getattr(annotation, "model_fields", {}))
+        field = getattr(_section_of(kind), "model_fields", {}).get(key)
+        kind = get_args(kind)[1] if get_origin(kind) is dict else field and field.annotation
+    return list(getattr(_section_of(kind), "model_fields", {}))
+
+
+def _section_of(kind: Any) -> type[BaseModel] | None:
+    """The section that a type is made of."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind
+    return next(filter(None, map(_section_of, get_args(kind))), None)

@@ -49,10 +49,10 @@ def hold(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        holder = Path(lock.lock_file).read_text() or "(number not known yet)"
+        holder = Path(lock.lock_file).read_text(encoding="utf-8") or "(number not known yet)"
         raise InputError(f"{path}: locked by process {holder}; wait for it, or stop it") from None
     try:
-        Path(lock.lock_file).write_text(str(os.getpid()))
+        Path(lock.lock_file).write_text(str(os.getpid()), encoding="utf-8")
         yield
     finally:
         lock.release()
