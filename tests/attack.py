@@ -34,8 +34,8 @@ from stages.common import mnist
 IMPORTED = (baseline, contour, sweep)  # that forks run
 SWEEP = [sys.executable, "-m", "stages", "sweep"]
 REPRO = ["dvc", "repro", "--single-item", "sweep"]
-STUDY, TABLE = "data/studies/sweep.sqlite3", "plots/sweep.csv"
-LOCKED = "another run is at it"
+STUDY, TABLE = "data/studies/sweep.sqlite3", "plots/trials/sweep.csv"
+LOCKED = "locked by process"
 NASTY: list = [
     *(0, -1, 1, 2, 10**6, 10**12, 2**60, 10**400, 1e-5, 1e300, -1e300, float("nan"), float("inf"), True, None, "", "x"),
     *("1e-05", "cuda:99999999999", "\x1b[31m", "../..", "é" * 1000, [], [1], {}, {"low": 1, "high": 0}, [[]] * 9),
@@ -223,7 +223,7 @@ class Attack:
             cluster.worker(count=2)
             self.clone.set(run__scheduler=cluster.address)
             process, log = self.start(SWEEP)
-            while process.poll() is None and " trials are there" not in log.read_text():
+            while process.poll() is None and " trials done" not in log.read_text():
                 time.sleep(0.1)
             time.sleep(self.random.uniform(0, self.seconds))
             kill(cluster)

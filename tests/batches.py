@@ -1,10 +1,9 @@
 """`make batches`: what a sampler learns, by how many trials it proposes at once (`sweep.batch`).
 
-Real proposals, but no training runs: a pair has the accuracy of the nearest trial in plots/sweep.csv, with the noise of
-a training run. Twelve studies of 200 trials for each batch, of other seeds.
+Real proposals, but no training runs: a pair has the accuracy of the nearest trial in plots/trials/sweep.csv, with the
+noise of a training run. Twelve studies of 200 trials for each batch, of other seeds.
 """
 
-import csv
 import math
 import statistics
 import sys
@@ -15,7 +14,9 @@ import optuna
 from scipy.spatial import KDTree
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from stages.common import tables
 from stages.settings import params
+from stages.settings.params import SWEEP
 from stages.study import proposals
 
 TRIALS = 200
@@ -26,10 +27,10 @@ LEARNED = 0.5  # the accuracy above which a trial has learned
 
 
 def main() -> None:
-    sweep = params.load().sweep
-    rows = list(csv.DictReader(Path("plots/sweep.csv").read_text().splitlines()))
+    settings, rows = params.load(), tables.last_epochs(tables.read(SWEEP))
+    sweep, tolerance = settings.sweep, settings.rule.of(SWEEP).tolerance
     known = KDTree([as_seen(float(row["mean"]), float(row["std"])) for row in rows])
-    accuracies = np.array([float(row["accuracy"]) for row in rows])
+    accuracies = tables.numbers(rows, "accuracy")
     print("# How many trials to propose at once\n")
     print(f"`make batches`: {TRIALS} trials of `{sweep.sampler}`, with the accuracies of the nearest real trial.\n")
     print(f"Accuracies from {len(rows)} real trials; mean over {len(SEEDS)} seeds, with the standard error.\n")
@@ -38,14 +39,14 @@ def main() -> None:
         figures: list[tuple[float, float, float]] = []
         for seed in SEEDS:
             accuracy = simulated(sweep.model_copy(update={"batch": batch, "seed": seed}), known, accuracies)
-            good = accuracy >= accuracies.max() - sweep.tolerance
+            good = accuracy >= accuracies.max() - tolerance
             figures.append(((accuracy > LEARNED).mean(), good.mean(), accuracy.max()))
         columns = zip(*figures, strict=True)
         cells = [f"{statistics.mean(each):.4f} ± {statistics.stdev(each) / len(each) ** 0.5:.4f}" for each in columns]
         print(f"| {batch} | {' | '.join(cells)} |", flush=True)
 
 
-def simulated(sweep: params.LenetSearch, known: KDTree, accuracies: np.ndarray) -> np.ndarray:
+def simulated(sweep: params.Search, known: KDTree, accuracies: np.ndarray) -> np.ndarray:
     """The accuracies of a study's trials, float array (TRIALS,), without the noise that its sampler is told."""
     random = np.random.default_rng(sweep.seed)
     trials: list[optuna.trial.FrozenTrial] = []

@@ -28,6 +28,7 @@ from stages.lenet import training
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
 from stages.settings.params import Params
+from stages.study import design
 
 MEAN, STD = 0.1307, 0.3081
 NORM = Normalization.of(MEAN, STD)
@@ -88,7 +89,7 @@ def of_trial(settings: Params) -> Measured:
     training._drawn(run.seed, run.batch_size, run.shuffle, 0, 60_000, trial.device)
     begin()
     start = time.perf_counter()
-    result = trial(MEAN, STD, **settings.told())  # type: ignore[arg-type]
+    result = trial(MEAN, STD, **design.trial_parameters(settings))  # type: ignore[arg-type]
     return measured(start, time.perf_counter(), result["accuracy"])._replace(test=0.0)  # its test is part of it
 
 
@@ -146,7 +147,7 @@ def benched() -> Params:
 
 
 def told(settings: Params) -> training.Training:
-    run = settings.told()
+    run = design.trial_parameters(settings)
     del run["train_images"]
     return training.Training(**run)  # type: ignore[arg-type]
 

@@ -25,6 +25,7 @@ from stages.lenet.model import LeNet, Masks
 from stages.lenet.training import Training, train_and_test
 from stages.lenet.trial import LenetTrial
 from stages.settings.params import Params
+from stages.study import design
 from stages.study.local import Workers
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -239,7 +240,7 @@ def print_workers(settings: Params, images: int) -> None:
 
 def of_workers(workers: Workers, seeds: dict[int, int], settings: Params, images: int) -> dict[int, dict]:
     """The results of trials by number, each under a normalization of its own."""
-    common = settings.told() | {"train_images": images}
+    common = design.trial_parameters(settings) | {"train_images": images}
     tasks = {number: common | {"mean": number % 7 / 10, "std": 0.3, "seed": seed} for number, seed in seeds.items()}
     results = dict(workers.run(tasks, lambda _: None))
     for result in results.values():

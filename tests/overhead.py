@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
-from stages.study import runner
+from stages.study import design, runner
 from stages.study.fingerprint import fingerprint
 from stages.study.local import Workers
 from stages.study.proposals import Search
@@ -40,7 +40,7 @@ def main(lengths: Sequence[int] = LENGTHS) -> None:
 
     settings = params.load()
     sweep = settings.sweep.model_copy(update={"n_trials": max(lengths)})
-    plan = Search(sweep, settings.fixed(sweep))
+    plan = Search(sweep, design.fixed(settings, None, sweep, sweep.train))
     determinants = fingerprint(settings, plan.determinants(), LenetTrial)
     print("| trials | ms for a trial, since the line above | minutes in all | s to open and check the study |")
     print("|---|---|---|---|")

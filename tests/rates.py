@@ -1,4 +1,4 @@
-"""`make rates`: images a second of the ImageNet stages' network on one core (or a GPU), and what the stages cost."""
+"""`make rates`: images a second of the published network on one core (or a GPU), and what its studies cost."""
 
 import statistics
 import sys
@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from stages.common import device
 from stages.common.determinism import fix
 from stages.settings import params
-from stages.settings.params import Imagenet
+from stages.settings.params import Norm, Params
+from stages.study import design
 from stages.vision import model, treatments
 
 REPETITIONS = 3
@@ -49,23 +50,28 @@ def main() -> None:
         cells.append(f"{rates[way]:.0f} ({min(repeated):.0f} to {max(repeated):.0f})")
     print(f"| {' | '.join(cells)} |\n")
     minutes = {
-        stage: sum(count * imagenet.test_images / rates[way] for way, count in passes.items()) / CORES / 60
-        for stage, passes in passes_of_stages(imagenet).items()
+        study: sum(count * imagenet.test_images / rates[way] for way, count in passes.items()) / CORES / 60
+        for study, passes in passes_of_studies(settings, Norm(mean=norm.mean, std=norm.std)).items()
     }
-    print(f"At that rate, on {CORES} cores, the stages take from nothing:", end=" ")
-    print(", ".join(f"`{stage}` {cost:.1f}" for stage, cost in minutes.items()), end="; ")
+    print(f"At that rate, on {CORES} cores, the studies take from nothing:", end=" ")
+    print(", ".join(f"`{study}` {cost:.1f}" for study, cost in minutes.items()), end="; ")
     print(f"together {sum(minutes.values()):.0f} minutes, without starting and decoding.")
 
 
-def passes_of_stages(imagenet: Imagenet) -> dict[str, dict[str, int]]:
-    """How often a stage's trials see all samples, by way; each worker first tests the network under its own numbers."""
-    points, sweep, channels = 1 + len(imagenet.others), imagenet.sweep.n_trials, imagenet.channels.n_trials
-    return {
-        "imagenet": {"tested": CORES},  # one worker, the other core idle
-        "imagenet_treatments": {"tested": CORES + 3 * points, "recalibrated": points},
-        "imagenet_sweep": {"tested": CORES + 2 * sweep, "recalibrated": sweep},
-        "imagenet_channels": {"tested": CORES + channels},
-    }
+def passes_of_studies(settings: Params, own: Norm) -> dict[str, dict[str, int]]:
+    """How often a study's trials see all images, by way; each worker first tests the network under its own numbers."""
+    passes = {}
+    for name, study in settings.studies.items():
+        if study.trial.settings != "imagenet":
+            continue
+        if study.search:
+            fixed = design.fixed(settings, study, study.search, study.train)
+            treated = [int(fixed.get("treated", 2))] * study.search.n_trials
+        else:
+            points = design.points(settings, study, own, treatments=3).values()
+            treated = [int(point.get("treated", 0)) for point in points]
+        passes[name] = {"tested": CORES + sum(treated), "recalibrated": sum(count > 1 for count in treated)}
+    return passes
 
 
 def seconds(run: Callable[[], object]) -> float:

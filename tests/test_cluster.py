@@ -83,12 +83,12 @@ class Sweep:
 
 
 def forget(project: Clone) -> None:
-    for path in ("data/studies/sweep.sqlite3", "plots/sweep.csv"):
+    for path in ("data/studies/sweep.sqlite3", "plots/trials/sweep.csv"):
         (project.folder / path).unlink()
 
 
 def test_cluster_gives_the_same_study_also_when_a_worker_dies(swept: Clone, scheduler: str) -> None:
-    local = swept.read("plots/sweep.csv")
+    local = swept.read("plots/trials/sweep.csv")
     forget(swept)
     swept.set(run__scheduler=scheduler)
     sweep = Sweep(swept)
@@ -98,12 +98,12 @@ def test_cluster_gives_the_same_study_also_when_a_worker_dies(swept: Clone, sche
         pids = list(client.run(os.getpid).values())
     os.kill(pids[0], signal.SIGKILL)
     sweep.ended(0)
-    assert swept.read("plots/sweep.csv") == local
+    assert swept.read("plots/trials/sweep.csv") == local
 
 
 def states(log: Path) -> list[str]:
     """Of the progress bar, as far as they were written."""
-    return re.findall(r"sweep: \d+/24", log.read_text())
+    return re.findall(r"sweep: \d+/24 \(", log.read_text())
 
 
 @pytest.mark.slow
@@ -115,7 +115,7 @@ def test_study_of_24_trials_is_the_same_whoever_runs_it(swept: Clone, scheduler:
         forget(swept)
         swept.set(**settings)
         swept.run(sys.executable, "-m", "stages", "sweep")
-        return swept.read("plots/sweep.csv")
+        return swept.read("plots/trials/sweep.csv")
 
     (swept.folder / "data/studies/sweep.sqlite3").unlink()
     swept.run(sys.executable, "-m", "stages", "sweep")
@@ -140,15 +140,15 @@ def test_study_of_24_trials_is_the_same_whoever_runs_it(swept: Clone, scheduler:
         sweep.kill()
         sweep.wait()
     swept.run(sys.executable, "-m", "stages", "sweep")
-    assert swept.read("plots/sweep.csv") == one
+    assert swept.read("plots/trials/sweep.csv") == one
 
 
 def test_sweep_waits_for_a_worker_says_so_and_passes_over_one_that_is_unfit(unfinished: Clone, dask: Dask) -> None:
     unfinished.set(run__scheduler=dask.address, sweep__n_trials=2)
     sweep = Sweep(unfinished)
-    sweep.said("no worker is there: the trials wait for one")
+    sweep.said("no workers yet; waiting")
     dask.worker(threads=2)
-    sweep.said("has 2 threads; start it with --nthreads 1: it gets no trial")
+    sweep.said("has 2 threads; start it with --nthreads 1; worker skipped")
     dask.worker()
     assert "sweep: 2 trials" in sweep.ended(0)
 
@@ -159,7 +159,7 @@ def test_cluster_of_unfit_workers_is_refused_and_nothing_is_written(unfinished: 
         client.wait_for_workers(1)
     unfinished.set(run__scheduler=dask.address)
     output = Sweep(unfinished).ended(1)
-    assert "has 2 threads; start it with --nthreads 1: it gets no trial" in output
+    assert "has 2 threads; start it with --nthreads 1; worker skipped" in output
     assert "no worker is ready" in output
     assert not list(unfinished.folder.glob("data/studies/*.sqlite3"))
 
@@ -170,9 +170,9 @@ def test_scheduler_that_dies_is_one_line_and_what_is_finished_is_kept(unfinished
     sweep = Sweep(unfinished)
     sweep.said("sweep: 1/6")
     dask.scheduler.kill()
-    assert "the scheduler is gone; what is finished is kept" in sweep.ended(1).splitlines()[-1]
+    assert "the scheduler is gone; finished trials are kept" in sweep.ended(1).splitlines()[-1]
     unfinished.set(run__scheduler=None, sweep__n_trials=1)
-    assert "1 of 1 trials are there" in unfinished.run(sys.executable, "-m", "stages", "sweep").stdout
+    assert "1/1 trials done" in unfinished.run(sys.executable, "-m", "stages", "sweep").stdout
 
 
 def test_scheduler_with_certificates_is_reached_by_dasks_own_configuration(unfinished: Clone, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import statistics
 import sys
 from pathlib import Path
 from typing import get_args
@@ -10,7 +11,8 @@ from typing import get_args
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Clone
+import yaml
+from conftest import ROOT, Clone
 
 from stages import report
 from stages.common import mnist
@@ -167,10 +169,12 @@ def test_fold_as_a_tool_makes_a_model_for_raw_pixels(finished: Clone, tmp_path: 
         assert message in failed.stdout
     failed = finished.run(*tool[:-1], "0", "--model", str(model), check=False)
     assert "--std 0: must be finite, and std above 0" in failed.stdout
+    failed = finished.run(*tool, "--model", str(out), "--out", str(out), check=False)
+    assert "would replace the model" in failed.stdout
 
 
 def table(project: Clone, name: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(project.read(f"plots/{name}.csv").splitlines()))
+    return list(csv.DictReader(project.read(f"plots/trials/{name}.csv").splitlines()))
 
 
 def metrics(project: Clone, name: str) -> dict:
@@ -178,40 +182,72 @@ def metrics(project: Clone, name: str) -> dict:
 
 
 def test_comparison_is_paired_and_begins_with_the_stages_of_its_own(finished: Clone) -> None:
-    rows, points = table(finished, "one_epoch"), metrics(finished, "one_epoch")
+    rows, points = table(finished, "one_epoch"), metrics(finished, "studies/one_epoch")
     assert [row["seed"] for row in rows] == ["1998"] * 3 + ["1999"] * 2  # none has one seed
     assert {row["epoch"] for row in rows} == {"1"}
-    by = {(row["seed"], row["point"]): row for row in rows}
+    of = {(row["seed"], row["point"]): float(row["accuracy"]) for row in rows}
     for name, stage in (("standard", "baseline"), ("zero_one", "zero_one")):
-        own = metrics(finished, stage)
-        assert (float(by["1998", name]["accuracy"]), float(by["1998", name]["loss"])) == (own["accuracy"], own["loss"])
-        accuracies = [float(by[seed, name]["accuracy"]) for seed in ("1998", "1999")]
-        assert points[name]["accuracy"]["mean"] == pytest.approx(sum(accuracies) / 2, abs=1e-6)
-    differences = [float(row["difference"]) for row in rows if row["point"] == "zero_one"]
+        (loss,) = (row["loss"] for row in rows if (row["seed"], row["point"]) == ("1998", name))
+        assert metrics(finished, stage) == {"accuracy": of["1998", name], "loss": float(loss)}
+    differences = [of[seed, "zero_one"] - of[seed, "standard"] for seed in ("1998", "1999")]
     assert points["zero_one"]["difference"]["mean"] == pytest.approx(sum(differences) / 2, abs=1e-6)
-    assert by["1998", "standard"]["accuracy"] != by["1999", "standard"]["accuracy"]
+    assert of["1998", "standard"] != of["1999", "standard"]
+
+
+@pytest.mark.parametrize("results", ["slice", "committed"])
+def test_means_are_those_of_the_seeds_that_learned(results: str, request: pytest.FixtureRequest) -> None:
+    project = request.getfixturevalue("finished") if results == "slice" else Clone(ROOT)
+    rule, shares = yaml.safe_load(project.read("params.yaml"))["rule"], set()
+    for path in sorted((project.folder / "metrics/studies").glob("*.json")):
+        points, own = json.loads(path.read_text()), rule | rule["studies"].get(path.stem, {})
+        if not all(isinstance(point, dict) and "n" in point for point in points.values()):
+            continue  # not over seeds
+        trials: dict[str, dict[str, list[dict[str, str]]]] = {}  # the rows of each, by point
+        for row in table(project, path.stem):
+            trials.setdefault(row["point"], {}).setdefault(row["trial"], []).append(row)
+        learn = {
+            name: [rows for rows in of.values() if float(rows[-1]["accuracy"]) > own["threshold"]]
+            for name, of in trials.items()
+        }
+        all_learn = {name for name, of in trials.items() if len(learn[name]) == len(of)}
+        assert points.keys() == trials.keys()
+        for name, point in points.items():
+            assert (point["n"], point["learned"]) == (len(trials[name]), len(learn[name])), (path.stem, name)
+            compared = name != own["reference"] and {name, own["reference"]} <= all_learn
+            assert ("difference" in point) == compared, (path.stem, name)
+            for outcome in ("accuracy", "loss"):
+                epochs = zip(*learn[name], strict=True)
+                means = [statistics.mean(float(row[outcome] or "nan") for row in rows) for rows in epochs]
+                assert (outcome in point) == bool(means)
+                if means:
+                    expected = None if math.isnan(means[-1]) else pytest.approx(means[-1], rel=6e-6)
+                    assert point[outcome]["mean"] == expected, (path.stem, name)
+                if "by_epoch" in point and outcome == "accuracy":
+                    assert [of["accuracy"] for of in point["by_epoch"].values()] == pytest.approx(means, rel=6e-6)
+            shares.add("all" if name in all_learn else "some" if learn[name] else "none")
+    assert shares >= {"all", "none"}
 
 
 def test_more_seeds_are_added_to_those_that_are_there(project: Clone) -> None:
     two = table(project, "one_epoch")
-    project.set(comparisons__one_epoch__seeds=3)
-    ran = project.run(sys.executable, "-m", "stages", "compare", "one_epoch")
-    assert "one_epoch: 5 of 7 trials are there" in ran.stdout
+    project.set(studies__one_epoch__seeds=3)
+    ran = project.run(sys.executable, "-m", "stages", "trials", "one_epoch")
+    assert "one_epoch: 5/7 trials done" in ran.stdout
     assert table(project, "one_epoch")[:5] == two
 
 
 def test_revived_trials_are_the_first_that_died(finished: Clone) -> None:
     dead = [row for row in table(finished, "sweep") if float(row["accuracy"]) <= 0.5][:2]
     rows = table(finished, "revival")
-    for column in ("number", "mean", "std", "accuracy", "conv2_silent_after"):
-        assert [row[column] for row in rows[::2]] == [row[column] for row in dead]
-    assert [row["number"] for row in rows[1::2]] == [row["number"] for row in dead]
-    assert {row["evaluation"] for row in rows[::2]} == {"sweep"}
-    assert {row["evaluation"] for row in rows[1::2]} == {"follow_up"}
+    assert [row["point"] for row in rows] == [f"trial {row['trial']}" for row in dead]
+    for column in ("mean", "std"):
+        assert [row[column] for row in rows] == [row[column] for row in dead]
+    before = metrics(finished, "studies/revival")["accuracy_in_sweep"]
+    assert [before["min"], before["max"]] == sorted(float(row["accuracy"]) for row in dead)
 
 
-def test_initialization_searches_the_factors_at_one_normalization(finished: Clone) -> None:
-    rows = table(finished, "initialization")
+def test_search_of_factors_has_one_normalization(finished: Clone) -> None:
+    rows = table(finished, "factors")
     assert {(row["mean"], row["std"]) for row in rows} == {("5.0", "0.5")}
     assert len({row["weight_factor"] for row in rows}) == len(rows) == 3
 
@@ -224,23 +260,24 @@ def test_folded_networks_agree_in_the_pipeline(finished: Clone) -> None:
 
 def test_report_says_what_the_metrics_say(project: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     text = project.read("report.md")
-    one_epoch = metrics(project, "one_epoch")
+    one_epoch = metrics(project, "studies/one_epoch")
     for name in ("standard", "zero_one", "none"):
         assert f"| {one_epoch[name]['accuracy']['mean']:.4f} " in text
     assert f"({100 * one_epoch['zero_one']['difference']['interval']['low']:+.2f} to" in text
     links = [link.partition(")")[0] for link in text.split("](")[1:]]
     assert all((project.folder / link).exists() for link in links if not link.startswith(("https://", "#")))
 
-    path, difference = project.folder / "metrics/one_epoch.json", one_epoch["zero_one"]["difference"]
+    path, difference = project.folder / "metrics/studies/one_epoch.json", one_epoch["zero_one"]["difference"]
     monkeypatch.chdir(project.folder)
+    project.set(report__columns=["zero_one", "half"])  # half is no point of these studies
     for differs, exceeds, said in (
-        ("yes", "yes", "differs from standard, by more than 0.2 points"),
-        ("yes", "no", "differs from standard, by less than 0.2 points"),
-        ("yes", "open", "differs from standard; whether by more than 0.2 points is open"),
-        ("no", "no", "is not found to differ from standard; by 0.2 points or more it does not"),
-        ("no", "open", "is not found to differ from standard; whether by more than 0.2 points is open"),
+        ("yes", "yes", " differs from standard by more than 0.2 points"),
+        ("yes", "no", " differs from standard by less than 0.2 points"),
+        ("yes", "open", " differs from standard (more than 0.2 points? open)"),
+        ("no", "no", ": no difference from standard found, and equivalent within ±0.2 points"),
+        ("no", "open", ": no difference from standard found"),
     ):
         difference |= {"differs": differs, "exceeds": exceeds, "mean": -0.0123}
         path.write_text(json.dumps(one_epoch))
         report.main(params.load())
-        assert f"**zero_one** {said}: -1.23 " in " ".join(project.read("report.md").split())
+        assert f"**zero_one**{said}: -1.23 " in " ".join(project.read("report.md").split())

@@ -1,165 +1,290 @@
-"""Maps of accuracy: every trial is there, and nothing where no trial is."""
+"""Figures of every kind, from made-up tables: what they show is what the tables say."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 from conftest import ROOT
-from matplotlib.collections import Collection, PathCollection, QuadMesh
+from matplotlib.collections import PathCollection, QuadMesh
+from matplotlib.figure import Figure
 from scipy import stats
 
-from stages.evidence import curves_figure, figures, plateau_figure
-from stages.evidence.boundary import Pixels, Rule
+from stages.evidence import drawings, figures, judgement
+from stages.evidence.drawings import KINDS, Shown
 from stages.settings import params
-from stages.settings.params import Interval
+from stages.settings.params import Space
 
+pytestmark = pytest.mark.filterwarnings("error")
 SETTINGS = params.load(ROOT / "params.yaml")
-LOOK = SETTINGS.contour
-WITHIN = Interval(low=-4, high=4), Interval(low=0.1, high=10, log=True)
+RULE = SETTINGS.rule.of("any")
 RANDOM = np.random.default_rng(1)
 X, Y = RANDOM.uniform(-3, 3, 60), np.exp(RANDOM.uniform(-2, 2, 60))
+PLANE = {"mean": {"low": -4, "high": 4}, "std": {"low": 0.1, "high": 10, "log": True}}
+OPTIMIZERS = ["adadelta", "sgd", "adam"]
+STANDARD = {"mean": 0.1307, "std": 0.3081}
+SGD = {"optimizer": "sgd", "epochs": 1}
+
+Row = dict[str, str]
+Values = np.ndarray | Sequence
 
 
-def points(collection: Collection) -> int:
-    return len(np.asarray(collection.get_offsets()))
-
-
-def test_map_is_interpolated_between_trials_that_learned_and_nowhere_else() -> None:
-    accuracy = np.where(X < 0, 0.95 + X / 100, 0.1)
-    _, ax = figures.accuracy_map(X, Y, accuracy, LOOK, 0.5, within=WITHIN)
-    died, learned = (each for each in ax.collections if isinstance(each, PathCollection))
-    assert (points(died), points(learned)) == ((X >= 0).sum(), (X < 0).sum())
-    assert (ax.get_xlim(), ax.get_ylim(), ax.get_yscale()) == ((-4, 4), (0.1, 10), "log")
-    (surface,) = (each for each in ax.collections if isinstance(each, QuadMesh))
-    drawn: np.ndarray = np.ma.filled(np.ma.asarray(surface.get_array()), np.nan)
-    shown, xs = np.isfinite(drawn), np.asarray(surface.get_coordinates())[:-1, :-1, 0]
-    assert 0.1 < shown.mean() < 0.5
-    assert xs[shown].max() < X[X < 0].max() + 0.1
-    assert xs[shown].min() > X.min() - 0.1
-    assert drawn[shown].min() >= accuracy[X < 0].min() - 1e-9  # no value that no trial has
-    assert np.abs(drawn[shown] - (0.95 + xs[shown] / 100)).max() < 0.001
-
-
-@pytest.mark.parametrize("learn", [0, 1, 2, figures.FEW - 1])
-def test_few_trials_are_points_and_no_hills(learn: int, tmp_path: Path) -> None:
-    accuracy = np.where(np.arange(60) < learn, 1.0, 0.1)  # also without a spread, and without an error
-    figure, ax = figures.accuracy_map(X, Y, accuracy, LOOK, 0.5)
-    figures.legend(ax)
-    figures.save(figure, tmp_path / "map.png", 50)
-    assert not any(isinstance(each, QuadMesh) for each in ax.collections)
-    assert sum(map(points, ax.collections)) == 60
-
-
-def test_nothing_is_interpolated_between_choices_or_along_a_line() -> None:
-    choices = ["adadelta", "sgd", "adam"]
-    _, ax = figures.accuracy_map(np.repeat(["adam", "sgd"], 30), Y, [0.9] * 60, LOOK, 0.5, within=(choices, WITHIN[1]))
-    assert [tick.get_text() for tick in ax.get_xticklabels()] == choices
-    assert not any(isinstance(each, QuadMesh) for each in ax.collections)
-    _, ax = figures.accuracy_map(np.zeros(60), Y, [0.9] * 60, LOOK, 0.5, within=WITHIN)
-    assert not any(isinstance(each, QuadMesh) for each in ax.collections)
-
-
-def test_search_of_initial_weights_is_points_alone_on_the_scale_of_all_maps() -> None:
-    figure, ax = figures.accuracy_map(X, Y, 0.9 + X / 100, LOOK, 0.5, *figures.SCALE, interpolated=False)
-    assert not any(isinstance(each, QuadMesh) for each in ax.collections)
-    (shown,) = (each for each in ax.collections if isinstance(each, PathCollection) and each.get_array() is not None)
-    assert (shown.norm.vmin, shown.norm.vmax) == figures.SCALE
-    assert figure.axes[1].get_ylim() == figures.SCALE
-
-
-def test_marks_are_those_within_the_axes() -> None:
-    _, ax = figures.accuracy_map(X, Y, 0.9 + X / 100, LOOK, 0.5, within=WITHIN)
-    figures.mark(ax, SETTINGS.normalizations, size=100)
-    names = [str(each.get_label()) for each in ax.collections]
-    assert [name for name in names if name.partition(" ")[0] in SETTINGS.normalizations] == [
-        "standard (0.1307, 0.3081)",
-        "zero_one (0, 1)",
+def table(*trials: tuple[str, Mapping[str, Any], Values]) -> list[Row]:
+    """The rows of trials: the name of the point, the parameters, the accuracy after each epoch."""
+    return [
+        {"trial": str(number), "point": point}
+        | {name: str(value) for name, value in of_trial.items()}
+        | {"epoch": str(epoch), "accuracy": repr(float(reached)), "loss": "0.1", "device": "cpu"}
+        for number, (point, of_trial, accuracy) in enumerate(trials)
+        for epoch, reached in enumerate(accuracy, 1)
     ]
 
 
-def plateau(seeds: int, **told: object) -> dict:
-    """The metrics of a comparison on the plateau's grid: each cell costs as many points as its mean is from 0."""
-    entry = SETTINGS.comparisons["plateau"]
-    points: dict = {"seeds": seeds}
-    for name, parameters in SETTINGS.points(entry).items():
-        mean = float(parameters["mean"])
-        learned = 0 if mean == 2 else 1 if mean == -2 else seeds
-        points[name] = {"parameters": parameters | told, "learned": learned, "accuracy": {"n": seeds}}
-        if name != "standard":
-            points[name]["difference"] = {"mean": -abs(mean) / 100}
-    return points
+def over_seeds(points: Mapping[str, tuple[Mapping[str, Any], Values]]) -> Shown:
+    """A study of points over seeds; of each its parameters and accuracies, (seeds, epochs)."""
+    rows = table(
+        *(
+            (name, {**of_point, **SGD, "epochs": len(accuracy), "seed": seed}, accuracy)
+            for name, (of_point, over) in points.items()
+            for seed, accuracy in enumerate(np.asarray(over))
+        )
+    )
+    return Shown("points", rows, judgement.comparison(rows, RULE, images=10_000), RULE)
 
 
-def test_cells_of_the_plateau_are_drawn_as_they_are() -> None:
-    rules = {1: Rule(10, 0.1, 1.2), 2: Rule(11, 0.1, 1.2)}
-    entries = [plateau(3), plateau(1, optimizer="sgd", lr=0.01)]
-    figure = plateau_figure.draw(entries, SETTINGS, Pixels(0.1307, 0.3081), rules)
-    adadelta, sgd = cast(list[Any], figure.axes[:2])
-    assert (adadelta.get_title(), sgd.get_title()) == (
-        "adadelta, learning rate 1, 1 epoch, 3 seeds",
+def search(accuracy: Values, space: Mapping[str, Any], columns: Mapping[str, Values], marked: bool = False) -> Shown:
+    """A search over these columns; accuracy: of each trial, or of each trial after each epoch."""
+    trials = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    curves = np.reshape(accuracy, (len(trials), -1))
+    rows = table(*(("", parameters, curve) for parameters, curve in zip(trials, curves, strict=True)))
+    return Shown("search", rows, {}, RULE, Space.model_validate(space), marked)
+
+
+def made(kind: str, accuracy: float, count: int) -> Shown:
+    """A study for a figure of that kind, all of whose trials end with that accuracy; count: of trials, or of seeds."""
+    if kind in ("map", "axes"):
+        return search([accuracy] * count, PLANE, {"mean": X[:count], "std": Y[:count]})
+    norms = {"standard": STANDARD, "zero_one": {"mean": 0.0, "std": 1.0}}
+    return over_seeds({name: ({**norm, "lr": 0.01}, np.full((count, 2), accuracy)) for name, norm in norms.items()})
+
+
+def drawn(kind: str, *studies: Shown | None) -> tuple[Figure, list[Any]]:
+    figure = drawings.draw(kind, "Title", {f"study_{number}": each for number, each in enumerate(studies)}, SETTINGS)
+    return figure, cast(list[Any], figure.axes)
+
+
+def points(ax: Any) -> dict[str, np.ndarray]:
+    """The coordinates of all points, by the first word of their label."""
+    collections = [each for each in ax.collections if isinstance(each, PathCollection)]
+    return {str(each.get_label()).partition(" ")[0]: np.asarray(each.get_offsets()) for each in collections}
+
+
+# All kinds
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("accuracy", [0.1, 0.9, 1.0])
+def test_all_dead_all_equal_and_few_are_drawn_always_as_the_same_bytes(
+    accuracy: float, count: int, kind: str, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        figure, panels = drawn(kind, made(kind, accuracy, count))
+        figures.save(figure, tmp_path / name, 50)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert (figure.get_suptitle(), [text for ax in panels for text in ax.texts if "no results" in text.get_text()]) == (
+        "Title",
+        [],
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_study_that_is_not_there_is_named_in_its_panel(kind: str, tmp_path: Path) -> None:
+    study = made(kind, 0.9, 3)
+    for studies in ([None], [None, study], [study, None]) if kind != "axes" else ([None],):
+        figure, panels = drawn(kind, *studies)
+        figures.save(figure, tmp_path / "figure.png", 50)
+        for number, (each, ax) in enumerate(zip(studies, panels, strict=False)):
+            said = [text.get_text() for text in ax.texts if "no results" in text.get_text()]
+            assert said == ([] if each else [f"no results of study_{number}"])
+            assert bool(ax.collections or ax.lines) == bool(each)
+        legends = [*figure.legends, *(ax.get_legend() for ax in panels if ax.get_legend())]
+        assert sum(len(legend.get_texts()) for legend in legends) > 0 or studies == [None]
+
+
+# Searches
+
+
+def test_map_shows_the_last_epoch_of_every_trial() -> None:
+    accuracy = np.where(X < 0, 0.95 + X / 100, 0.1)
+    _, (ax, bar) = drawn("map", search(np.stack([accuracy / 2, accuracy], axis=1), PLANE, {"mean": X, "std": Y}))
+    shown, xy = points(ax), np.stack([X, Y], axis=1)
+    assert shown.keys() == {"learned", "accuracy"}
+    np.testing.assert_allclose(shown["learned"], xy[X < 0])
+    np.testing.assert_allclose(shown["accuracy"], xy[X >= 0])
+    assert (ax.get_title(), ax.get_xlim(), ax.get_ylim(), ax.get_yscale()) == ("60 trials", (-4, 4), (0.1, 10), "log")
+    (learned,) = (each for each in ax.collections if each.get_array() is not None)
+    np.testing.assert_allclose(learned.get_array(), accuracy[X < 0])
+    assert bar.get_ylim() == pytest.approx((np.quantile(accuracy[X < 0], 0.1), accuracy.max()))
+
+
+def test_maps_have_axes_and_marks_of_their_own() -> None:
+    weights = {"mean": 5, "std": 0.5, "weight_factor": {"low": 1, "high": 2}, "lr": {"low": 0.2, "high": 1}}
+    marked = search([0.9] * 60, PLANE, {"mean": X, "std": Y}, marked=True)
+    other = search([0.9, 0.95], weights, {"weight_factor": [1, 2], "lr": [0.5, 0.7]})
+    _, (one, another, *_) = drawn("map", marked, other)
+    assert (one.get_ylim(), one.get_yscale(), another.get_ylim(), another.get_yscale()) == (
+        *((0.1, 10), "log"),
+        *((0.2, 1), "linear"),
+    )
+    assert points(another)["learned"].tolist() == [[1, 0.5], [2, 0.7]]
+    names = [text.get_text() for text in one.get_legend().get_texts()]
+    assert names == ["learned (60)", "standard (0.1307, 0.3081)", "zero_one (0, 1)"]  # none's std is beyond the axes
+
+
+def test_choices_are_shown_in_their_order() -> None:
+    space = {"mean": 0, "std": {"low": 0.1, "high": 10, "log": True}, "optimizer": OPTIMIZERS}
+    found = search([0.9, 0.96, 0.95], space, {"std": [1, 2, 3], "optimizer": ["adam", "sgd", "adam"]})
+    _, (std, optimizer) = drawn("axes", found)
+    for ax in (optimizer, drawn("map", found)[1][0]):
+        axis = ax.xaxis if ax is optimizer else ax.yaxis
+        assert [label.get_text() for label in axis.get_ticklabels()] == OPTIMIZERS
+    assert points(drawn("map", found)[1][0])["learned"].tolist() == [[1, 2], [2, 1], [3, 2]]
+    assert (std.get_xlim(), std.get_xscale()) == ((0.1, 10), "log")
+    grey, red = (np.asarray(each.get_offsets()).tolist() for each in optimizer.collections)
+    assert (grey, red) == ([[2, 0.9], [2, 0.95]], [[1, 0.96]])
+
+
+def test_each_axis_has_its_panel_and_the_good_trials_are_red() -> None:
+    names = [f"{kind}_{channel}" for kind in ("mean", "std") for channel in "rgb"]
+    columns = {name: RANDOM.uniform(0.3, 0.6, 20) for name in names}
+    accuracy = np.linspace(0.9, 0.99, 20)
+    space: dict[str, Any] = {name: {"low": 0.2, "high": 0.6} for name in names} | {"std_g": 0.4, "std_b": 0.4}
+    figure, panels = drawn("axes", search(accuracy, space, columns))
+    assert [ax.get_xlabel() for ax in panels if ax.get_visible()] == [figures.LABELS[name] for name in names[:4]]
+    for ax, name in zip(panels, names[:4], strict=False):
+        grey, red = (np.asarray(each.get_offsets()) for each in ax.collections)
+        good = accuracy >= 0.99 - RULE.tolerance
+        np.testing.assert_allclose(red, np.stack([columns[name], accuracy], axis=1)[good])
+        np.testing.assert_allclose(grey, np.stack([columns[name], accuracy], axis=1)[~good])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["within 0.5 points of the best"]
+
+
+# Points over seeds
+
+
+def test_curves_of_rates_have_the_mean_and_the_range_of_seeds() -> None:
+    values = {0.01: [0.96, 0.97, 0.98], 0.1: [0.9, 0.98, 0.97], 1.0: [0.1, 0.95, 0.97], 10.0: [0.1] * 3}
+    tried: dict[str, Any] = {
+        f"lr {lr}": ({**STANDARD, "lr": lr}, np.reshape(over, (3, 1))) for lr, over in reversed(values.items())
+    }
+    unnamed = {"unnamed": ({"mean": 7, "std": 2.5, "lr": 0.1}, [[0.5001], [0.6], [0.7]])}
+    _, (ax,) = drawn("rates", over_seeds(tried | unnamed))
+    assert (ax.get_title(), ax.get_xscale()) == ("sgd, 1 epoch", "log")
+    curve, first, second, other, _ = ax.lines
+    assert np.transpose(curve.get_data()) == pytest.approx(np.array([[0.01, 0.97], [0.1, 0.95]]))
+    assert np.transpose(first.get_data()) == pytest.approx(np.array([[0.01, 0.96], [0.01, 0.98]]))
+    assert np.transpose(second.get_data()) == pytest.approx(np.array([[0.1, 0.9], [0.1, 0.98]]))
+    assert np.transpose(other.get_data()) == pytest.approx(np.array([[0.1, 1.8001 / 3]]))
+    hollow, none = ax.collections
+    assert np.asarray(hollow.get_offsets()) == pytest.approx(np.array([[1, 0.96]]))  # of the two that learned
+    assert len(hollow.get_facecolors()) == len(none.get_offsets()) == 0
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["standard", "mean 7, std 2.5"]
+
+
+@pytest.mark.parametrize("accuracy", [0.6, 0.99])
+def test_best_rate_is_near_the_upper_end(accuracy: float) -> None:
+    low, high = drawn("rates", made("rates", accuracy, 1))[1][0].get_ylim()
+    assert low < accuracy < high < accuracy + 0.01
+
+
+def grid(costs: Mapping[float, Mapping[float, Sequence[float]]]) -> Shown:
+    """A study over a grid: by std and mean, how many points each seed costs; `nan`: it learns nothing."""
+    of = {
+        "standard" if (mean, std) == (0.1307, 0.3081) else f"mean {mean}, std {std}": (
+            {"mean": mean, "std": std, "lr": 0.01},
+            np.nan_to_num(0.98 - np.reshape(each, (-1, 1)) / 100, nan=0.1),
+        )
+        for std, row in costs.items()
+        for mean, each in row.items()
+    }
+    return over_seeds(of)
+
+
+def cells(ax: Any) -> tuple[list[list[str]], np.ndarray]:
+    """What is written in cells, and the numbers of their colours, both row by row, by std and mean."""
+    (mesh,) = (each for each in ax.collections if isinstance(each, QuadMesh))
+    numbers: np.ndarray = np.ma.filled(np.ma.asarray(mesh.get_array()).astype(float), np.nan)
+    at = sorted((text.xy[1], text.xy[0], text.get_text()) for text in ax.texts)
+    written = np.reshape(np.array([text for *_, text in at], dtype=object), numbers.shape).tolist()
+    for std, mean, _ in at:
+        _, (left, right) = ax.get_ylim(), ax.get_xlim()
+        assert left < mean < right
+        assert ax.get_ylim()[0] < std < ax.get_ylim()[1]
+    return written, numbers
+
+
+NAN = float("nan")
+GRID: dict[float, dict[float, list[float]]] = {
+    1.0: {0.1307: [0.5, 0.7, 0.6], 0: [0.2] * 3, 2: [NAN] * 3},
+    0.3081: {0.1307: [0] * 3, 0: [-0.1, -0.2, 0], 2: [1, NAN, NAN]},
+}
+
+
+def test_cells_have_the_differences_from_the_reference() -> None:
+    figure, (three, one, bar) = drawn("cells", grid(GRID), grid({10.0: {0.1307: [9]}, 0.3081: {0.1307: [0]}}))
+    assert (three.get_title(), one.get_title()) == (
+        "sgd, learning rate 0.01, 1 epoch, 3 seeds",
         "sgd, learning rate 0.01, 1 epoch, 1 seed",
     )
-    assert (len(adadelta.lines), len(sgd.lines)) == (6, 0)  # the boundary was measured with the one only
-    means = sorted({float(each["parameters"]["mean"]) for each in entries[0].values() if isinstance(each, dict)})
-    (cells,) = (each for each in adadelta.collections if isinstance(each, QuadMesh))
-    values: np.ndarray = np.ma.filled(np.ma.asarray(cells.get_array()), np.nan).reshape(7, 8)
-    expected = [0.0 if mean == 0 else -abs(mean) for mean in means[1:-1]]
-    for row in values:
-        assert np.isnan(row[[0, -1]]).all()  # not all seeds learned
-        assert row[1:-1] == pytest.approx(expected, abs=0.14)  # standard's own cell costs nothing
-    written = [text.get_text() for text in adadelta.texts]
-    assert (len(written), written.count("×"), written.count("1 of 3")) == (56, 7, 7)
-    bold = [text for text in adadelta.texts if text.get_fontweight() == "bold"]
-    assert {text.get_text() for text in bold} == {"-0.00", "-0.13", "+0.00"}
-    names = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
-    assert {"standard (0.1307, 0.3081)", "zero_one (0, 1)", "none (0, 0.003922)"} < names
+    written, numbers = cells(three)
+    assert written == [["+0.1", "+0.0", "1 of 3\nlearn"], ["-0.2", "-0.6", "×"]]
+    assert numbers == pytest.approx(np.array([[0.1, 0, NAN], [-0.2, -0.6, NAN]]), nan_ok=True)
+    written, numbers = cells(one)
+    assert written == [["+0.0"], ["-9.0"]]
+    assert numbers == pytest.approx(np.array([[0], [-9]]))
+    for ax, stds in ((three, ["0.3081", "1"]), (one, ["0.3081", "10"])):
+        assert [label.get_text() for label in ax.get_yticklabels()] == stds
+    assert bar.get_ylim() == (-2, 0)
+    marks = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert marks == ["zero_one (0, 1)", "standard (0.1307, 0.3081)"]
+    assert points(one).keys() == {"standard"}  # not where another cell would be
 
 
-def test_curves_have_the_mean_and_the_range_of_each_epoch() -> None:
-    random = np.random.default_rng(4)
-    values = random.normal(0.98, 0.001, (2, 5, 3))  # points, seeds, epochs
+def test_cells_without_a_reference_that_learns_have_no_differences() -> None:
+    dead = GRID | {0.3081: {**GRID[0.3081], 0.1307: [0, 0, NAN]}}
+    written, numbers = cells(drawn("cells", grid(dead))[1][0])
+    assert written == [["3 of 3\nlearn", "2 of 3\nlearn", "1 of 3\nlearn"], ["3 of 3\nlearn", "3 of 3\nlearn", "×"]]
+    assert np.isnan(numbers).all()
+
+
+def test_curves_of_epochs_have_mean_range_and_interval() -> None:
+    values = np.random.default_rng(4).normal(0.98, 0.001, (2, 5, 3))  # points, seeds, epochs
     values[1, 4] = 0.1  # a seed that learns nothing
-    rows = [
-        {
-            "seed": str(seed),
-            "point": point,
-            "epoch": str(epoch + 1),
-            "accuracy": str(values[number, seed, epoch]),
-            "difference": str(values[number, seed, epoch] - values[0, seed, epoch]),
-        }
-        for seed in range(5)
-        for number, point in enumerate(("standard", "none"))
-        for epoch in range(3)
-    ]
-    figure = curves_figure.draw(["one", "another"], [rows, rows], SETTINGS)
-    for above, below in np.reshape(cast(list[Any], figure.axes), (2, 2)).T:
-        learned = [values[0], values[1, :4]]
+    values[0, 0] = 0.1  # nor does this one, of the reference
+    study = over_seeds({name: ({**STANDARD, "lr": 1.0}, values[i]) for i, name in enumerate(("standard", "other"))})
+    for above, below in np.reshape(drawn("epochs", study, study)[1], (2, 2)).T:
+        learned = [values[0, 1:], values[1, :4]]
         for line, expected in zip(above.lines, learned, strict=True):
             assert line.get_ydata() == pytest.approx(expected.mean(axis=0))
         bands = [each.get_paths()[0].vertices for each in above.collections]
         for band, expected in zip(bands, learned, strict=True):
             assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx((expected.min(), expected.max()))
         labels = [text.get_text() for text in above.get_legend().get_texts()]
-        assert labels == ["standard (5 seeds)", "none (4 of 5 seeds)"]
-        assert below.lines[0].get_ydata() == pytest.approx(100 * (values[1] - values[0])[:4].mean(axis=0))
+        assert labels == ["standard (4 of 5 seeds)", "other (4 of 5 seeds)"]
+        both = slice(1, 4)
+        assert below.lines[0].get_ydata() == pytest.approx(100 * (values[1] - values[0])[both].mean(axis=0))
         (of_difference,) = below.collections
-        low, high = stats.ttest_rel(values[1, :4, 0], values[0, :4, 0]).confidence_interval(0.95)
+        low, high = stats.ttest_rel(values[1, both, 0], values[0, both, 0]).confidence_interval(RULE.confidence)
         ends = [y for x, y in of_difference.get_paths()[0].vertices if x == 1]
         assert (min(ends), max(ends)) == pytest.approx((100 * low, 100 * high))
 
 
-def test_curves_go_on_where_the_reference_has_ended() -> None:
-    told = [("standard", "1", "0.97", "0.0"), ("none", "1", "0.96", "-0.01"), ("none", "2", "0.97", "")]
-    rows = [dict(zip(("point", "epoch", "accuracy", "difference"), each, strict=True)) | {"seed": "1"} for each in told]
-    above, below = cast(list[Any], curves_figure.draw(["one"], [rows], SETTINGS).axes)
+def test_differences_of_epochs_end_with_the_reference() -> None:
+    reference, other = ({**STANDARD, "lr": 1.0}, [[0.97]]), ({**STANDARD, "lr": 2.0}, [[0.96, 0.97], [0.1, 0.1]])
+    _, (above, below) = drawn("epochs", over_seeds({"standard": reference, "other": other}))
     assert list(above.lines[1].get_ydata()) == [0.96, 0.97]
-    assert below.lines[0].get_ydata() == pytest.approx([-1, np.nan], nan_ok=True)
-
-
-def test_same_picture_is_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        figure, ax = figures.accuracy_map(X, Y, 0.9 + X / 100, LOOK, 0.5)
-        figures.mark(ax, {"standard": params.Norm(mean=(0.1307,), std=(0.3081,))}, size=100)
-        figures.save(figure, tmp_path / name, 50)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert below.lines[0].get_ydata() == pytest.approx([-1])
+    labels = [text.get_text() for text in above.get_legend().get_texts()]
+    assert labels == ["standard (1 seed)", "other (1 of 2 seeds)"]

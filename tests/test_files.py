@@ -66,10 +66,9 @@ def test_model_that_is_missing_or_damaged_is_named_with_its_stage(content: bytes
         files.check_model(path)
 
 
-@pytest.mark.parametrize("stage", ["resnet_treatments", "fold"])
-def test_stage_without_its_model_is_one_line(stage: str, unfinished: Clone) -> None:
-    ended = unfinished.run(sys.executable, "-m", "stages", stage, check=False)
-    name = "resnet" if stage == "resnet_treatments" else "baseline"
+@pytest.mark.parametrize(("stage", "name"), [("trials resnet_treatments", "resnet"), ("fold", "baseline")])
+def test_stage_without_its_model_is_one_line(stage: str, name: str, unfinished: Clone) -> None:
+    ended = unfinished.run(sys.executable, "-m", "stages", *stage.split(), check=False)
     assert ended.returncode == 1
     assert ended.stdout == f"data/models/{name}.pt: no such file; `dvc repro -f -s {name}` makes it\n"
 
@@ -115,7 +114,7 @@ def test_interrupt_that_becomes_another_error_is_one_line(unfinished: Clone) -> 
     (unfinished.folder / "stages/statistics.py").write_text("\n".join(lines))
     ended = unfinished.run(sys.executable, "-m", "stages", "statistics", check=False)
     assert ended.returncode == 1
-    assert ended.stdout == "statistics: interrupted; the results of before are as they were\n"
+    assert ended.stdout == "statistics: interrupted; existing results unchanged\n"
 
 
 def test_stopped_worker_does_not_delay_the_end(unfinished: Clone) -> None:
@@ -134,4 +133,4 @@ def test_stopped_worker_does_not_delay_the_end(unfinished: Clone) -> None:
     sweep.send_signal(signal.SIGINT)
     assert sweep.wait(60) == 1
     assert time.monotonic() - start < 20
-    assert "interrupted; what is finished is in data/studies/sweep.sqlite3" in log.read_text().splitlines()[-1]
+    assert "interrupted; finished trials are in data/studies/sweep.sqlite3" in log.read_text().splitlines()[-1]

@@ -26,7 +26,7 @@ from torch import nn
 from torchvision import models, transforms
 
 from stages.common.normalization import Normalization
-from stages.evidence.treated import change
+from stages.evidence.judgement import change
 from stages.settings import params
 from stages.settings.params import Params
 from stages.vision import images, model, samples, treatments
@@ -522,10 +522,10 @@ def test_interval_and_test_keep_what_they_promise(lost: float, gained: float) ->
 
 
 def test_results_are_those_of_the_photographs(finished: Clone) -> None:
-    own = json.loads(finished.read("metrics/imagenet.json"))
-    treated = json.loads(finished.read("metrics/imagenet_treatments.json"))
+    own = json.loads(finished.read("metrics/studies/imagenet.json"))
+    treated = json.loads(finished.read("metrics/studies/imagenet_treatments.json"))
     assert treated["images"] == own["images"] == 8
-    assert treated["normalizations"].keys() == {"own", "torchvision", "bytes"}
+    assert treated["normalizations"].keys() == {"own", "torchvision", "none"}
     for name, each in treated["normalizations"].items():
         assert each["folded"]["accuracy"] == own["accuracy"], name
         assert each["folded_difference"] < 1e-3
@@ -553,7 +553,7 @@ def test_clone_without_photographs_keeps_its_results(project: Clone) -> None:
         ({"data": "samples"}, "run.imagenet = 'nowhere': no such folder; accepted as run.imagenet: a folder with"),
     ):
         project.set(run__imagenet="nowhere", **{f"imagenet__{name}": value for name, value in changed.items()})
-        failed = project.run(sys.executable, "-m", "stages", "imagenet_treatments", check=False)
+        failed = project.run(sys.executable, "-m", "stages", "trials", "imagenet_treatments", check=False)
         assert failed.returncode == 1
         assert said in failed.stdout
         assert "Traceback" not in failed.stdout

@@ -46,7 +46,7 @@ def test_every_chart_is_drawn_without_network(clone: Clone) -> None:
     shown = json.loads(clone.dvc("plots", "show", "--json"))["data"]
     clone.dvc("plots", "show")
     seen = answers(clone.folder / "dvc_plots/index.html")
-    assert seen["charts"] == sum(plots[0]["type"] == "vega" for plots in shown.values()) > 10
+    assert seen["charts"] == sum(plots[0]["type"] == "vega" for plots in shown.values()) > 5
     assert seen["pictures"] == sum(plots[0]["type"] == "image" for plots in shown.values()) > 4
     assert seen["right"] <= WIDTH
     assert seen["first"] == "plots_contour_png"
@@ -60,7 +60,7 @@ def test_page_without_vega_says_so(clone: Clone) -> None:
     clone.dvc("plots", "show")
     page = clone.folder / "dvc_plots/index.html"
     assert answers(page)["charts"] == 0
-    assert "#Trials: not drawn, as Vega is missing: type make setup" in opened(page)
+    assert "#Trials_of_the_sweep: not drawn, as Vega is missing: type make setup" in opened(page)
 
 
 def answers(page: Path) -> dict:

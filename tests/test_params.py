@@ -1,6 +1,7 @@
-"""Bad input: one clear line, before any work, and nothing that was there is touched."""
+"""Bad input: one clear line, before any work, and nothing that was there is touched. What good input means."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -8,143 +9,124 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Clone, set_params
+from conftest import KINDS, ROOT, Clone, set_params
 from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import modify_yaml
 
 from stages import __main__
 from stages.settings import params
+from stages.settings.params import InputError, Overrides, Parameters, Search, Study
+from stages.study import design
 
-SEEDS = yaml.safe_load((ROOT / "params.yaml").read_text())["comparisons"]["one_epoch"]["seeds"]
+SETTINGS = params.load(ROOT / "params.yaml")
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 # They need no device, or first the results of others.
-NO_DEVICE = ("download", "statistics", "contour", "curves", "map", "region", "fold", "follow_up", "report")
-ENTRY = {"compare": "one_epoch", "follow_up": "revival", "search": "initialization"}  # that a stage is given
+NO_DEVICE = ("download", "statistics", "contour", "figures", "fold", "judge", "report")
+ENTRY = {"trials": "one_epoch", "figures": "cells"}  # that a stage is given
+STUDY = {"trial": KINDS["lenet"], "seeds": 2}
+PAIR = {"normalizations": ["standard", "none"]}
+AGAIN = {"sweep_trials": {"kind": "died", "threshold": 0.5, "first": 2}}
+UNKNOWN = "'nothing' is none of normalizations: extreme, far"
 
 BAD = [
     ("norm.std", 0, "greater than 0"),
-    ("norm.std", -1.5, "greater than 0"),
-    ("norm.std", "1", "number"),
-    ("norm.mean", float("nan"), "finite"),
+    ("norm.std", "1", "finite number"),
     ("norm.mean", 10**400, "finite"),
     ("norm.mean", float("inf"), "finite"),
+    ("norm.mean", -1e308, "at most 1e6"),
+    ("norm.mean", [0, 0, 1], "digits are grey"),
     ("norm.men", 0.1, "accepted here: mean, std"),
     ("training", {}, "accepted here: data, normalizations, norm, train"),
     ("data", None, "keys of its own"),
     ("data.train_images", -1, "greater than or equal to 1"),
     ("data.test_images", 10_001, "less than or equal to 10000"),
-    ("train.epochs", 0, "greater than or equal to 1"),
-    ("train.epochs", 1.5, "integer"),
     ("train.epochs", True, "integer"),
-    ("train.lr", 0, "greater than 0"),
     ("train.shuffle", "no", "boolean"),
+    ("train.optimizer", "rmsprop", "'adadelta', 'sgd' or 'adam'"),
+    ("train.lr", 0, "greater than 0"),
+    ("train.lr", 1e300, "at most 1e6"),
+    ("train.lr", {"adadelta": 1.0, "sgd": 0.1}, "one for each of adadelta, sgd, adam: no adam"),
+    ("train.seed", 2**60, "less than 4294967296"),
     ("sweep.sampler", "annealing", "'tpe'"),
-    ("sweep.sampler", "cmaes", "accepted: tpe"),
-    ("sweep.n_trials", -200, "greater than or equal to 1"),
     ("sweep.space.mean", {"low": 3, "high": -3}, "low (3) must be below high (-3)"),
-    ("sweep.space.std", {"low": -1, "high": 1, "log": True}, "above 0"),
+    ("sweep.space.mean", {"low": -1, "high": 1, "log": True}, "low (-1) must be above 0 where log is true"),
     ("sweep.space.std", {"low": -1, "high": 1}, "above 0"),
-    ("sweep.space.std", 1, "must have low and high"),
     ("sweep.space.weight_factor", {"low": 0, "high": 1}, "above 0"),
     ("sweep.space.men", 1, "accepted here: mean, std"),
-    ("sweep.space.optimizer", ["sgd", "adam"], "needs space.lr too"),
-    ("sweep.space.init", ["random"], "'he_normal'"),
-    ("train.optimizer", "rmsprop", "'adadelta', 'sgd' or 'adam'"),
-    ("train.lr", {"adadelta": 1.0, "sgd": 0.1}, "one for each of adadelta, sgd, adam: no adam"),
-    ("train.lr", {"adadelta": 1.0, "sgd": 0.1, "adam": 0}, "greater than 0"),
-    ("train.momentum", 1, "less than 1"),
-    ("train.seed", 2**60, "less than 4294967296"),
-    ("train.lr", 1e300, "at most 1e6"),
-    ("train.threads", 10**9, "less than or equal to 1024"),
-    ("train.batch_size", 10**12, "less than or equal to 60000"),
-    ("norm.mean", -1e308, "at most 1e6"),
-    ("sweep.batch", 10**6, "less than or equal to 10000"),
-    ("sweep.grid", 10**6, "less than or equal to 1000"),
-    ("run.device", "cuda:99999999999", "N a number"),
-    ("run.workers", 10**6, "1 to 1024"),
-    ("train.init", "xavier", "'zero_bias'"),
-    ("searches.initialization.space.weight_factor", 1, "bias_factor must have low and high, or be lists"),
-    (
-        "searches",
-        {"sweep": yaml.safe_load((ROOT / "params.yaml").read_text())["sweep"]},
-        "it is that of the stage sweep",
-    ),
-    ("rule.margin", 0, "greater than 0"),
-    ("comparisons.one_epoch.seeds", 0, "greater than or equal to 1"),
-    ("comparisons.one_epoch.normalizations", ["zero_one"], "must have standard, its reference, and another"),
-    ("comparisons.one_epoch.normalizations", ["standard", "nothing"], "none of normalizations: bytes, extreme, far"),
-    ("comparisons.one_epoch.points", {"zero_one": {"mean": 0, "std": 1}}, "must have another name"),
-    ("comparisons.one_epoch.points", {"bad": {"mean": 0}}, "a normalization by name, or mean and std"),
-    ("comparisons.one_epoch.points", {"bad": {"normalization": "none", "epoch": 2}}, "accepted here: train_images"),
-    (
-        "comparisons.one_epoch.points",
-        {"more": {"normalization": "none", "seeds": SEEDS + 1}},
-        f"must be at most seeds ({SEEDS})",
-    ),
-    ("comparisons.one_epoch.grid", {"normalization": ["nothing"]}, "none of normalizations: bytes, extreme, far"),
-    ("comparisons.one_epoch.grid", {"mean": [0, 1]}, "a normalization by name, or mean and std"),
-    ("comparisons.plateau.grid.std", [1, 0], "greater than 0"),
-    ("comparisons.epochs.reference", "none", "must be standard: a picture shows differences from it"),
-    ("comparisons.boundary.sides.above", [1, 2], "below and above must have a mean for each std"),
-    ("comparisons.rates_sgd.reference", "standard", "must have standard, its reference, and another"),
-    ("comparisons.one_epoch.train", {"start": "nothing"}, "none of normalizations: bytes, extreme, far"),
-    ("comparisons.Two words", {"normalizations": ["standard", "none"], "seeds": 1}, "pattern"),
-    ("follow_ups.revival.trials.kind", "dead", "'died'"),
-    ("normalizations.standard.std", 0, "greater than 0"),
+    ("sweep.space.mean_r", 1, "must have mean, or mean_r, mean_g, mean_b; has mean, mean_r"),
+    ("sweep.train", {"start": "nothing"}, UNKNOWN),
+    ("studies.Two words", STUDY | PAIR, "pattern"),
+    ("studies.a|b", STUDY | PAIR, "pattern"),
+    ("studies.b\n", STUDY | PAIR, "pattern"),
+    ("studies.one_epoch.points", {"a\nb": {"normalization": "none"}}, "pattern"),
+    ("normalizations.a|b", {"mean": 0, "std": 1}, "pattern"),
+    ("normalizations.own", {"mean": 0, "std": 1}, "must have another name: it is a trained network's own"),
     ("normalizations.zero_one", {"mean": [0, 0, 1], "std": 1}, "digits are grey"),
-    ("norm.mean", [0, 0, 1], "digits are grey"),
-    ("fold.normalizations", ["nothing"], "none of normalizations: bytes, extreme, far"),
-    ("region.threshold", 1, "less than 1"),
-    ("resnet.norm.std", 0, "greater than 0"),
-    ("resnet.norm.mean", [0.1, 0.1, 0.2], "digits are grey"),
-    ("resnet.others", [], "at least 1"),
-    ("resnet.others", ["torchvision"], "digits are grey"),
-    ("resnet.train.momentum", 1, "less than 1"),
-    ("resnet.fine_tune.schedule", "cosine", "'constant' or 'linear'"),
-    ("resnet.scratch.seeds", 0, "greater than or equal to 1"),
-    ("resnet.scratch.margin", 0, "greater than 0"),
-    ("resnet.scratch.normalizations", ["half", "zero_one"], "must have one named standard"),
-    ("resnet.scratch.points", {"zero_one": {"normalization": "extreme"}}, "must have another name"),
-    ("resnet.scratch.points", {"bad": {"normalization": "nothing"}}, "none of normalizations: "),
-    ("resnet.scratch.points", {"bad": {"normalization": "extreme", "recalibrated": 1}}, "greater than or equal to 2"),
-    ("imagenet.arch", None, "valid string"),
-    ("imagenet.weights", 1, "valid string"),
-    ("imagenet.data", None, "valid string"),
-    ("imagenet.crop", 0.9, "accepted here: arch, weights, data"),
-    ("imagenet.test_images", 3, "greater than or equal to 4"),
-    ("imagenet.batch_size", 1, "greater than or equal to 2"),
-    ("imagenet.others", ["zero_two"], "'zero_two' is none of normalizations: "),
-    ("imagenet.sweep.space", {"mean": {"low": 0, "high": 1}}, "std_r, std_g, std_b"),
-    ("imagenet.sweep.space.std", 0.5, "must have low and high"),
-    ("imagenet.channels.space.std_g", {"low": 0, "high": 1}, "above 0"),
-    ("imagenet.channels.space.mean", 0.5, "must have mean, or mean_r, mean_g, mean_b"),
     ("normalizations.torchvision.mean", [0.1, 0.2], "finite number, or three"),
     ("normalizations.torchvision.mean", [0.1, 0.2, float("nan")], "finite number, or three"),
     ("normalizations.torchvision.mean", True, "finite number, or three"),
     ("normalizations.torchvision.std", [0.1, 0.1, -1], "greater than 0"),
-    ("run.imagenet", 1, "valid string"),
+    ("studies.sweep", STUDY | PAIR, "must have another name: it is that of a stage"),
+    ("studies.more", STUDY, "must have normalizations, points or a grid, or search, or sweep_trials"),
+    ("studies.more", STUDY | PAIR | AGAIN, "or sweep_trials: one of them"),
+    ("studies.more", STUDY | AGAIN, "must have sweep_trials and a trial that reads plots/trials/sweep.csv, or neither"),
+    ("studies.more", {"trial": KINDS["lenet"]} | PAIR, "must have seeds"),
+    ("studies.more", {"trial": KINDS["imagenet"], "train": {"epochs": 2}} | PAIR, "for LeNet alone"),
+    ("studies.more", STUDY | {"normalizations": ["own"]}, "'own' is none of normalizations"),
+    ("studies.one_epoch.trial", "lenet", "keys of its own"),
+    ("studies.one_epoch.trial", KINDS["lenet"] | {"settings": "lenet"}, "'train', 'resnet' or 'imagenet'"),
+    ("studies.one_epoch.trial", KINDS["lenet"] | {"code": "../lenet"}, "pattern"),
+    ("studies.one_epoch.normalizations", ["nothing"], UNKNOWN),
+    ("studies.one_epoch.normalizations", ["torchvision"], "digits are grey"),
+    ("studies.one_epoch.points", {"zero_one": {"mean": 0, "std": 1}}, "must have another name"),
+    ("studies.one_epoch.points", {"bad": {"mean": 0}}, "a normalization by name, or mean and std"),
+    ("studies.one_epoch.points", {"bad": {"normalization": "none", "epoch": 2}}, "accepted here: train_images"),
+    ("studies.one_epoch.points", {"bad": {"normalization": "none", "start": "nothing"}}, UNKNOWN),
+    ("studies.one_epoch.points", {"more": {"normalization": "none", "seeds": 65}}, "must be at most seeds, 64"),
+    ("studies.one_epoch.grid", {"normalization": ["nothing"]}, UNKNOWN),
+    ("studies.one_epoch.grid", {"mean": [0, 1]}, "a normalization by name, or mean and std"),
+    ("studies.one_epoch.train", {"start": "nothing"}, UNKNOWN),
+    ("studies.revival.sweep_trials.kind", "dead", "'died'"),
+    ("studies.resnet_scratch.points", {"bad": {"normalization": "nothing"}}, UNKNOWN),
+    ("studies.imagenet_treatments.normalizations", ["nothing"], UNKNOWN),
+    ("studies.imagenet_sweep.search.space", {"mean": {"low": 0, "high": 1}}, "std_r, std_g, std_b"),
+    ("figures.report", {"kind": "map", "studies": ["imagenet_sweep"], "title": ""}, "it is that of a stage"),
+    ("fold.normalizations", ["nothing"], UNKNOWN),
+    ("rule.studies.nothing", {"margin": 0.1}, "no such study; accepted: sweep, "),
+    ("report.headline", ["zero_one"], "pattern"),
+    ("resnet.norm.mean", [0.1, 0.1, 0.2], "digits are grey"),
+    ("imagenet.arch", None, "valid string"),
     ("contour.colormap", "rainbows", "viridis"),
     ("run.device", "gpu", "cuda"),
-    ("run.workers", 0, "auto or a whole number"),
+    ("run.device", "cuda:99999999999", "pattern"),
+    ("run.workers", 0, "auto or a whole number, 1 to 1024"),
 ]
 
 
 @pytest.mark.parametrize(("key", "value", "accepted"), BAD, ids=lambda value: str(value).replace(" ", ""))
 def test_bad_setting_is_one_line(key: str, value: object, accepted: str, tmp_path: Path) -> None:
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    set_params(tmp_path, {key: value})
-    with pytest.raises(SystemExit) as end:
-        params.load(tmp_path / "params.yaml")
-    line = str(end.value.code)
+    line = refused(changed(tmp_path, {key: value}))
     assert "\n" not in line
-    assert key.split(".")[-1] in line
+    assert key.split(".")[-1].strip() in line
     assert accepted in line
+
+
+def changed(folder: Path, values: dict[str, object]) -> Path:
+    """A copy of params.yaml with other values."""
+    shutil.copy(ROOT / "params.yaml", folder)
+    set_params(folder, values)
+    return folder / "params.yaml"
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(InputError) as end:
+        params.load(path)
+    return str(end.value.code)
 
 
 def refusal(stage: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: object) -> str:
     """The line in which a stage ends that is started in a folder with changed settings; nothing there is touched."""
-    shutil.copy(ROOT / "params.yaml", folder)
-    set_params(folder, {key.replace("__", "."): value for key, value in changes.items()})
+    changed(folder, {key.replace("__", "."): value for key, value in changes.items()})
     (folder / "metrics").mkdir()
     (folder / "metrics" / "baseline.json").write_text("kept")
     before = {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
@@ -168,7 +150,7 @@ def test_settings_are_checked_without_torch() -> None:
     check = """
 import sys
 from stages import __main__
-sys.argv = ["stages", "compare", "nothing"]
+sys.argv = ["stages", "trials", "nothing"]
 try:
     __main__.main()
 finally:
@@ -186,11 +168,34 @@ def test_stage_without_its_device_touches_nothing(stage: str, tmp_path: Path, mo
     assert "accepted: auto, cpu" in line
 
 
+@pytest.mark.parametrize("trial", [{"name": "Trial"}, {"code": "nothing"}])
+def test_trial_without_its_class_is_refused(
+    trial: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = refusal("trials", tmp_path, monkeypatch, studies__one_epoch__trial=KINDS["lenet"] | trial)
+    assert re.fullmatch(r"params.yaml: trial '\w+': no such class in stages.\w+.trial", line)
+
+
+def test_follow_up_of_no_trial_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plots/trials").mkdir(parents=True)
+    row = "trial,point,mean,std,epoch,accuracy,loss\n0,,0.5,1.0,1,0.9,0.1\n"  # it did not die
+    (tmp_path / "plots/trials/sweep.csv").write_text(row)
+    monkeypatch.setitem(ENTRY, "trials", "revival")
+    line = refusal("trials", tmp_path, monkeypatch)
+    assert line == "params.yaml: studies.revival.sweep_trials: the sweep has no such trial"
+
+
 def test_grid_of_too_few_points_is_refused(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    set_params(tmp_path, {"sweep.sampler": "grid", "sweep.grid": 4, "sweep.n_trials": 17})
-    with pytest.raises(SystemExit, match=r"sweep: n_trials \(17\) must be at most 16, the points of the grid \(`git"):
-        params.load(tmp_path / "params.yaml")
+    path = changed(tmp_path, {"sweep.sampler": "grid", "sweep.grid": 4, "sweep.n_trials": 17})
+    assert refused(path).endswith("sweep: n_trials (17) must be at most 16, the points of the grid")
+
+
+def test_proposed_optimizer_needs_a_rate(tmp_path: Path) -> None:
+    search = {"n_trials": 4, "sampler": "tpe", "seed": 1, "batch": 4, "grid": 2}
+    space = {"mean": 0, "std": 1, "optimizer": ["sgd", "adam"]}
+    study = {"trial": KINDS["lenet"], "search": search | {"space": space}}
+    assert "search.space.optimizer needs lr too" in refused(changed(tmp_path, {"studies.more": study}))
+    assert params.load(changed(tmp_path, {"studies.more": study | {"train": {"lr": 0.1}}}))
 
 
 @pytest.mark.parametrize("stage", ENTRY)
@@ -202,15 +207,6 @@ def test_stage_without_a_known_entry_is_refused(stage: str, name: str | None, mo
         __main__.main()
 
 
-@pytest.mark.parametrize(("section", "name"), params.RESTED_ON)
-def test_entry_that_other_stages_rest_on_is_missed(section: str, name: str, tmp_path: Path) -> None:
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    del content[section][name]
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(SystemExit, match=f"{section}.{name} is missing: curves, map, region or report rest on it"):
-        params.load(tmp_path / "params.yaml")
-
-
 def test_stage_of_no_entry_takes_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("sys.argv", ["stages", "sweep", "revival"])
@@ -218,121 +214,110 @@ def test_stage_of_no_entry_takes_none(monkeypatch: pytest.MonkeyPatch) -> None:
         __main__.main()
 
 
-def test_trial_is_told_what_train_says_but_for_what_is_changed() -> None:
-    settings = params.load(ROOT / "params.yaml")
-    told = settings.told()
+# What the settings mean for trials
+
+
+def test_trial_has_what_train_says_but_for_overrides() -> None:
+    told = design.trial_parameters(SETTINGS)
     assert (told["optimizer"], told["lr"], told["seed"], told["train_images"]) == ("adadelta", 1.0, 1998, 60_000)
     assert not {"momentum", "threads", "start"} & set(told)  # without effect, or no part of the trial
-    changed = settings.told(params.Change(optimizer="sgd", epochs=3), params.Change(epochs=5, start="zero_one"))
-    assert changed == told | {
+    sgd = design.trial_parameters(SETTINGS, Overrides(optimizer="sgd", epochs=3), Overrides(epochs=5, start="zero_one"))
+    assert sgd == told | {
         "optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "epochs": 5, "start_mean": 0.0, "start_std": 1.0
     }  # fmt: skip
-    assert settings.told(params.Change(lr=0.5))["lr"] == 0.5
-    assert settings.told(params.Change(held_out=10_000)) == told | {"held_out": 10_000, "train_images": 50_000}
-    assert settings.told(params.Change(held_out=10_000, train_images=100))["train_images"] == 100
+    assert design.trial_parameters(SETTINGS, Overrides(lr=0.5))["lr"] == 0.5
+    held_out = design.trial_parameters(SETTINGS, Overrides(held_out=10_000))
+    assert held_out == told | {"held_out": 10_000, "train_images": 50_000}
+    assert design.trial_parameters(SETTINGS, Overrides(held_out=10_000, train_images=100))["train_images"] == 100
 
 
 def test_one_learning_rate_is_for_every_optimizer(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    set_params(tmp_path, {"train.lr": 0.5, "train.optimizer": "adam"})
-    assert params.load(tmp_path / "params.yaml").told()["lr"] == 0.5
+    settings = params.load(changed(tmp_path, {"train.lr": 0.5, "train.optimizer": "adam"}))
+    assert design.trial_parameters(settings)["lr"] == 0.5
 
 
-def test_points_of_a_comparison_have_all_that_a_trial_is_told() -> None:
-    settings = params.load(ROOT / "params.yaml")
-    comparison = params.Comparison.model_validate(
-        {
-            "normalizations": ["standard"],
-            "points": {"sgd": {"normalization": "none", "lr": 0.1}, "numbers": {"mean": 5, "std": 0.5, "seed": 7}},
-            "seeds": 1,
-            "train": {"optimizer": "sgd"},
-        }
+def study_of(**keys: object) -> Study:
+    return Study.model_validate(STUDY | keys)
+
+
+def points(**keys: object) -> dict[str, Parameters]:
+    return design.points(SETTINGS, study_of(**keys))
+
+
+def test_points_have_all_parameters_of_their_trials() -> None:
+    of = points(
+        normalizations=["standard"],
+        points={"sgd": {"normalization": "none", "lr": 0.1}, "numbers": {"mean": 5, "std": 0.5, "seed": 7}},
+        train={"optimizer": "sgd"},
     )
-    points = settings.points(comparison)
-    sgd = settings.told(comparison.train)
-    assert points["standard"] == {"mean": 0.1307, "std": 0.3081} | sgd
-    assert points["sgd"] == {"mean": 0.0, "std": 1 / 255} | sgd | {"lr": 0.1}
-    assert points["numbers"] == {"mean": 5.0, "std": 0.5} | sgd | {"seed": 7}
-
-
-def comparison(**keys: object) -> tuple[params.Comparison, dict[str, params.Parameters]]:
-    given = params.Comparison.model_validate({"seeds": 4} | keys)
-    return given, params.load(ROOT / "params.yaml").points(given)
+    sgd = design.trial_parameters(SETTINGS, Overrides(optimizer="sgd"))
+    assert of["standard"] == {"mean": 0.1307, "std": 0.3081} | sgd
+    assert of["sgd"] == {"mean": 0.0, "std": 1 / 255} | sgd | {"lr": 0.1}
+    assert of["numbers"] == {"mean": 5.0, "std": 0.5} | sgd | {"seed": 7}
 
 
 def test_grid_has_all_combinations_and_no_point_twice() -> None:
-    _, points = comparison(normalizations=["standard"], grid={"mean": [0, 0.1307], "std": [0.3081, 1]})
-    assert list(points) == ["standard", "mean 0, std 0.3081", "mean 0, std 1", "mean 0.1307, std 1"]
-    assert (points["mean 0, std 1"]["mean"], points["mean 0, std 1"]["std"]) == (0, 1)
-    _, rates = comparison(reference=None, grid={"lr": [0.1, 1], "normalization": ["none"], "init": ["zero_bias"]})
+    cells = points(normalizations=["standard"], grid={"mean": [0, 0.1307], "std": [0.3081, 1]})
+    assert list(cells) == ["standard", "mean 0, std 0.3081", "mean 0, std 1", "mean 0.1307, std 1"]
+    assert (cells["mean 0, std 1"]["mean"], cells["mean 0, std 1"]["std"]) == (0, 1)
+    rates = points(grid={"lr": [0.1, 1], "normalization": ["none"], "init": ["zero_bias"]})
     assert [point["lr"] for point in rates.values()] == [0.1, 1]
     assert all(point["std"] == 1 / 255 and point["init"] == "zero_bias" for point in rates.values())
 
 
-def test_sides_approach_the_means_at_which_training_fails() -> None:
-    sides = {"mean": 0.1, "factors": [0.5, 1], "std": [1, 3], "below": [-0.9, -1.9], "above": [2.1, 4.1]}
-    _, points = comparison(reference=None, sides=sides)
-    expected = [(-0.4, 1), (-0.9, 1), (-0.9, 3), (-1.9, 3), (1.1, 1), (2.1, 1), (2.1, 3), (4.1, 3)]
-    assert [(point["mean"], point["std"]) for point in points.values()] == expected
+def test_grid_whose_values_agree_in_many_digits_keeps_all_its_points() -> None:
+    for means in ([0.13066, 0.1307, 0], [0.1307, 0.1307 + 1e-12, 1e-12]):
+        assert [point["mean"] for point in points(grid={"mean": means, "std": [1]}).values()] == means
 
 
-def test_boundary_is_sought_on_the_same_sides_by_all_its_entries() -> None:
-    comparisons = params.load(ROOT / "params.yaml").comparisons
-    near, *others = (comparisons[name].sides for name in ("boundary", "boundary_wide", "boundary_full"))
-    assert near
-    for sides in others:
-        assert sides == near.model_copy(update={"factors": sides and sides.factors})
+def test_seeds_follow_each_other_and_a_point_may_have_fewer() -> None:
+    study = study_of(normalizations=["none"], points={"one": {"mean": 5, "std": 1, "seeds": 1}}, train={"seed": 4})
+    planned = design.over_seeds(SETTINGS, study, design.points(SETTINGS, study))
+    assert [(each.point, each.parameters["seed"]) for each in planned] == [("none", 4), ("one", 4), ("none", 5)]
 
 
-def test_best_is_that_of_the_sweep() -> None:
-    """The comparison `best` names the numbers of the trial that the search found."""
-    best = json.loads((ROOT / "metrics/sweep.json").read_text())["best"]
-    point = params.load(ROOT / "params.yaml").comparisons["best"].points["best"]
-    assert (point.mean, point.std) == (best["mean"], best["std"])
+def test_network_that_is_treated_has_its_own_normalization() -> None:
+    own = params.Norm.model_validate({"mean": [0, 0, 1], "std": 2})
+    study = Study.model_validate({"trial": KINDS["imagenet"], "normalizations": ["own", "low"]})
+    of = design.points(SETTINGS, study, own, treatments=3)
+    assert of["own"] == {"mean_r": 0, "mean_g": 0, "mean_b": 1, "std": 2, "treated": 3}
+    assert [each.parameters for each in design.over_seeds(SETTINGS, study, of)] == list(of.values())
+    one = design.points(SETTINGS, study.model_copy(update={"treatments": ["as_is"]}), own, treatments=3)
+    assert one["low"] == {"mean": -0.5, "std": 0.2, "treated": 1}
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_rate_is_the_best_on_held_out_images(optimizer: str) -> None:
-    rates = json.loads((ROOT / f"metrics/rates_{optimizer}.json").read_text())
-    tried = [each for each in rates.values() if isinstance(each, dict)]
-    settings = params.load(ROOT / "params.yaml")
-    points = settings.points(settings.comparisons[f"optimizer_{optimizer}"])
-    for told in points.values():
-        at = {name: told[name] for name in ("mean", "std")}
-        accuracy = {
-            each["parameters"]["lr"]: each["accuracy"]["mean"]
-            for each in tried
-            if {name: each["parameters"][name] for name in at} == pytest.approx(at, abs=1e-6)
-        }
-        chosen = [each["lr"] for each in points.values() if {name: each[name] for name in at} == at]
-        assert max(accuracy.values()) > settings.region.threshold  # where no rate learns, none is the best
-        assert max(accuracy, key=lambda rate: accuracy[rate]) in chosen
-
-
-def test_trials_of_a_search_are_told_what_its_space_does_not_name() -> None:
-    sweep = params.load(ROOT / "params.yaml").sweep
-    settings = params.load(ROOT / "params.yaml")
-    assert settings.fixed(sweep) == settings.told()
-    space = sweep.space.model_copy(
-        update={"optimizer": ["sgd", "adam"], "lr": params.Interval(low=0.001, high=1, log=True)}
-    )
-    fixed = settings.fixed(sweep.model_copy(update={"space": space, "train": params.Change(epochs=2)}))
+def test_trials_of_a_search_share_what_its_space_does_not_name() -> None:
+    sweep = SETTINGS.sweep
+    assert design.fixed(SETTINGS, None, sweep, sweep.train) == design.trial_parameters(SETTINGS)
+    space = {"mean": 0, "std": 1, "optimizer": ["sgd", "adam"], "lr": {"low": 0.001, "high": 1, "log": True}}
+    search = Search.model_validate(sweep.model_dump(exclude={"train", "space"}) | {"space": space})
+    fixed = design.fixed(SETTINGS, None, search, Overrides(epochs=2))
     assert not {"lr", "optimizer"} & set(fixed)
     assert (fixed["momentum"], fixed["epochs"]) == (0.9, 2)
 
 
-def test_file_has_the_form_that_dvc_leaves_it_in(tmp_path: Path) -> None:
-    path = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
-    # What `dvc exp run -S` does: an experiment's setting is one changed line, and no comment is lost.
-    apply_overrides(str(path), [f"norm.mean={params.load(path).norm.mean[0]}"])
-    assert path.read_text() == (ROOT / "params.yaml").read_text()
+def test_best_is_that_of_the_sweep() -> None:
+    """The study `best` names the numbers of the trial that the search found."""
+    best = json.loads((ROOT / "metrics/studies/sweep.json").read_text())["best"]
+    point = SETTINGS.studies["best"].points["best"]
+    assert (point.mean, point.std) == (best["mean"], best["std"])
+
+
+# The file
 
 
 def test_missing_setting_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "params.yaml"
-    path.write_text((ROOT / "params.yaml").read_text().replace("  gamma:", "  # gamma:"))
-    with pytest.raises(SystemExit, match=r"params\.yaml: train\.gamma is missing \(`git restore"):
-        params.load(path)
+    assert refused(edited(tmp_path, "  gamma:", "  # gamma:")).endswith("params.yaml: train.gamma is missing")
+    assert "normalizations.standard is missing: " in refused(edited(tmp_path, "  standard: {", "  # standard: {"))
+
+
+def edited(folder: Path, old: str, new: str) -> Path:
+    """A copy of params.yaml with another text."""
+    text = (ROOT / "params.yaml").read_text()
+    assert old in text
+    path = folder / "params.yaml"
+    path.write_text(text.replace(old, new))
+    return path
 
 
 @pytest.mark.parametrize(
@@ -347,6 +332,10 @@ def test_missing_setting_is_named(tmp_path: Path) -> None:
         "norm: !!int abc",
         "norm: " + "[" * 1_000,
         "norm: &a [*a]",
+        "norm: &a {mean: *a}",
+        "? [norm]\n: 1",
+        "norm: !!timestamp abc",
+        "1: 2",
         "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10) if n else 'x'}]\n" for n in range(12)),  # a billion x
         'norm: "\\e[31m\\n\\0"',
         "norm: " + "x" * 100_000,
@@ -354,20 +343,38 @@ def test_missing_setting_is_named(tmp_path: Path) -> None:
 )
 def test_what_is_no_params_file_is_one_line(content: str | bytes, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(SystemExit) as end:
-        params.load(tmp_path / "params.yaml")
-    for line in str(end.value.code).split("\n"):
+    for line in refused(tmp_path / "params.yaml").split("\n"):
         assert line.isprintable()
         assert "params.yaml" in line
         assert len(line) < 600
 
 
-def test_small_number_is_read_as_dvc_writes_it(tmp_path: Path) -> None:
+def test_words_and_numbers_are_those_of_yaml_1_2(tmp_path: Path) -> None:
+    """As DVC reads and writes them."""
+    assert "train.shuffle = 'no': must be a valid boolean" in refused(edited(tmp_path, "shuffle: false", "shuffle: no"))
+    for written, number in (("1e-05", 1e-05), ("1E2", 100), (".5", 0.5), ("010", 10)):
+        settings = params.load(edited(tmp_path, "  mean: 0.1307 #", f"  mean: {written} #"))
+        assert settings.norm.mean == (number,)
+
+
+def test_key_that_occurs_twice_is_refused(tmp_path: Path) -> None:
+    line = refused(edited(tmp_path, "  epochs: 1 #", "  epochs: 1\n  epochs: 2 #"))
+    assert "\n" not in line
+    assert "params.yaml: cannot be read: epochs occurs twice" in line
+
+
+def test_experiment_leaves_comments_and_aliases_and_numbers_that_can_be_read(tmp_path: Path) -> None:
     path = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
     with modify_yaml(path) as content:
         content["train"]["lr"] = 0.00001
-    assert "1e-05" in path.read_text()
-    assert params.load(path).told()["lr"] == 1e-05
+    apply_overrides(str(path), ["studies.best.seeds=3"])  # what `dvc exp run -S` does
+    assert "lr: 1e-05" in path.read_text()
+    for kept in ("#.*", r"trial: \*\w+"):
+        assert re.findall(kept, path.read_text()) == re.findall(kept, (ROOT / "params.yaml").read_text())
+    settings = params.load(path)
+    assert design.trial_parameters(settings)["lr"] == 1e-05
+    best = SETTINGS.studies["best"].model_copy(update={"seeds": 3})
+    assert settings.studies == SETTINGS.studies | {"best": best}
 
 
 def test_refused_stage_leaves_its_results(project: Clone) -> None:

@@ -15,11 +15,26 @@ import pytest
 import torch
 import vl_convert
 import yaml
-from conftest import COMPARISONS, ENV, ROOT, Clone, committed
+from conftest import ENV, FIGURES, ROOT, STUDIES, Clone, committed
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from stages.settings import params
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE["stages"].items()}
+SETTINGS = yaml.safe_load((ROOT / "params.yaml").read_text())
 NO_DEPENDENCY = "stages/settings/"  # it reads the settings and draws progress bars: no result depends on it
+TRAINING = sorted(["sweep", *(f"trials@{name}" for name in STUDIES)])
+DRAWN = sorted(["contour", *(f"figures@{name}" for name in FIGURES)])
+VOCABULARY = {
+    "best",
+    "cells",
+    "epochs",
+    "imagenet",
+    "rates",
+    "start",
+}  # words of the code that studies and figures have too
 
 
 def ran(output: str) -> list[str]:
@@ -32,7 +47,7 @@ def stale(project: Clone) -> list[str]:
 
 
 def trials(project: Clone) -> list[dict[str, str]]:
-    return list(csv.DictReader(project.read("plots/sweep.csv").splitlines()))
+    return list(csv.DictReader(project.read("plots/trials/sweep.csv").splitlines()))
 
 
 def test_stages_are_files_of_their_name() -> None:
@@ -64,21 +79,51 @@ def test_stages_declare_all_the_code_that_they_run() -> None:
                     paths |= imported(name if (ROOT / name).exists() else f"{module}.py")
         return paths
 
-    for name, stage in STAGES.items():
-        code = {path for path in imported(f"stages/{name}.py") if not path.startswith(NO_DEPENDENCY)}
-        declared = {dep for dep in stage["deps"] if dep.startswith("stages") and not dep.endswith(".jinja")}
+    def missing_and_needless(code: set[str], deps: list[str]) -> tuple[set[str], set[str]]:
+        code = {path for path in code if not path.startswith(NO_DEPENDENCY)}
+        declared = {dep for dep in deps if dep.startswith("stages") and not dep.endswith(".jinja")}
         missing = {path for path in code if not any(path == dep or path.startswith(f"{dep}/") for dep in declared)}
-        needless = {dep for dep in declared if not any(path == dep or path.startswith(f"{dep}/") for path in code)}
-        assert (missing, needless) == (set(), set()), name
+        return missing, {dep for dep in declared if not any(f"{path}/".startswith(f"{dep}/") for path in code)}
+
+    for name, stage in STAGES.items():
+        for kind in SETTINGS["trials"].values() if name == "trials" else [{}]:  # whose class is imported by its name
+            code = imported(f"stages/{name}.py") | (imported(f"stages/{kind['code']}/trial.py") if kind else set())
+            deps = [dep.replace("${item.trial.code}", kind.get("code", "")) for dep in stage["deps"]]
+            assert missing_and_needless(code, deps) == (set(), set()), name
+
+
+def test_what_a_setting_means_is_said_in_code_that_stages_depend_on(project: Clone) -> None:
+    path = project.folder / "stages/study/design.py"
+    path.write_text(path.read_text().replace('f"{value:g}"', 'f"{value:.9g}"'))
+    assert stale(project) == TRAINING
+    for kind in vars(params).values():  # a default that is given in stages/settings would be a meaning that none sees
+        for name, field in kind.model_fields.items() if isinstance(kind, type) and issubclass(kind, BaseModel) else ():
+            default = field.get_default(call_default_factory=True, validated_data={})
+            assert default in (PydanticUndefined, None, [], {}) or isinstance(default, BaseModel), (kind, name)
+
+
+def test_code_names_no_study_and_no_figure() -> None:
+    settings, named = yaml.safe_load(committed("params.yaml")), set()
+    names = {*settings["studies"], *settings["figures"]}
+    for path in (ROOT / "stages").rglob("*.py"):
+        constants = (node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))
+        named |= names & {value for value in constants if isinstance(value, str)}
+    for path in (ROOT / "stages").rglob("*.jinja"):
+        named |= names & set(re.findall(r"\w+", path.read_text()))
+    assert named <= VOCABULARY
 
 
 def test_every_setting_is_explained_and_read_by_a_stage() -> None:
-    for section in re.split(r"\n(?=[a-z])", (ROOT / "params.yaml").read_text()):  # in each, a key is explained once
-        explained = re.findall(r"^ *([a-z_]+):.*#", section, re.M) + re.findall(r"^# `([a-z_]+)`", section, re.M)
-        assert set(re.findall(r"^ *([a-z_]+):", section, re.M)) <= set(explained)
-    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    entries: dict[str, type[BaseModel]]
+    entries = {"trials": params.Trial, "studies": params.Study, "figures": params.Figure}  # whose names are free
+    for text in (ROOT / "params.yaml").read_text().split("\n\n")[1:]:
+        section = re.findall(r"^([a-z]+):", text, re.M)[0]
+        keys = set(re.findall(r"^ *([a-z_]+):", text, re.M)) - set(re.findall(r"^ *([a-z_]+):.*#", text, re.M))
+        keys = set(entries[section].model_fields) if section in entries else keys - set(SETTINGS["studies"])
+        assert keys <= set(re.findall(r"[a-z_]+", " ".join(re.findall("#.*", text)).lower())), section
     read = {param.split(".")[0] for stage in STAGES.values() for param in stage.get("params", [])}
-    assert read == set(settings) - {"run"}
+    read |= {kind["settings"] for kind in SETTINGS["trials"].values()}
+    assert read - {"${item"} == set(SETTINGS) - {"run", "trials"}  # an entry of `studies` has its trial within it
 
 
 def test_finished_pipeline_is_up_to_date_and_runs_nothing(project: Clone) -> None:
@@ -100,17 +145,16 @@ def test_results_are_where_they_belong(finished: Clone) -> None:
         weights = torch.load(finished.folder / f"data/models/{name}.pt", weights_only=True)
         assert weights["fc1.weight"].shape == (128, 9216)
     tracked = finished.run("git", "ls-files", "data", "metrics", "plots").stdout.split()
-    assert {"data/studies/sweep.sqlite3", "metrics/sweep.json", "plots/contour.png", "data/machine/sweep.json"} <= set(
-        tracked
-    )
+    expected = {"data/studies/sweep.sqlite3", "data/machine/sweep.json", "plots/trials/sweep.csv", "plots/contour.png"}
+    assert expected | {"metrics/studies/sweep.json"} <= set(tracked)
     assert not [path for path in tracked if path.startswith(("data/mnist/", "data/models/")) and "ignore" not in path]
 
 
 def test_sweep_metrics_agree_with_the_table_of_trials(finished: Clone) -> None:
-    metrics, rows = json.loads(finished.read("metrics/sweep.json")), trials(finished)
+    metrics, rows = json.loads(finished.read("metrics/studies/sweep.json")), trials(finished)
     best = max(rows, key=lambda row: float(row["accuracy"]))
     assert metrics["completed"] == len(rows) == 6
-    assert [row["number"] for row in rows] == [str(number) for number in range(6)]
+    assert [row["trial"] for row in rows] == [str(number) for number in range(6)]
     assert metrics["best"]["accuracy"] == float(best["accuracy"])
     assert (metrics["best"]["mean"], metrics["best"]["std"]) == (float(best["mean"]), float(best["std"]))
     good = [float(row["mean"]) for row in rows if float(row["accuracy"]) >= float(best["accuracy"]) - 0.005]
@@ -130,7 +174,13 @@ def test_experiment_with_another_mean_runs_the_baseline_only(project: Clone) -> 
     # The baseline is trained, what is made from it follows; no other training runs.
     assert sorted(ran(output)) == ["baseline", "fold", "report"]
     difference = project.dvc("metrics", "diff").splitlines()
-    assert [line.split()[:2] for line in difference] == [["Path", "Metric"], ["summary.json", "baseline"]]
+    values = [json.loads(project.read("metrics/baseline.json"))[name] for name in ("accuracy", "loss")]
+    assert [line.split()[:2] for line in difference[1:]] == [
+        ["metrics/baseline.json", name] for name in ("accuracy", "loss")
+    ]
+    assert [float(line.split()[3]) for line in difference[1:]] == pytest.approx(values, abs=1e-5)
+    assert max(map(len, difference)) <= 80
+    assert max(map(len, project.dvc("metrics", "show").splitlines())) <= 120
     assert "norm.mean" in project.dvc("params", "diff")
     table = project.dvc("exp", "show", "--only-changed", "--drop", ".*/|metrics")
     assert "norm.mean" in table
@@ -146,20 +196,30 @@ def test_forced_run_writes_the_same_bytes(project: Clone) -> None:
 
 def test_forced_sweep_evaluates_all_trials_again(swept: Clone) -> None:
     before = swept.results()
-    assert "6 of 6 trials are there" in swept.dvc("repro", "-fs", "sweep")
+    assert "6/6 trials done" in swept.dvc("repro", "-fs", "sweep")
     asked = swept.run("dvc", "repro", "-fs", "sweep", FROM_SCRATCH="1").stdout
-    assert "0 of 6 trials are there" in asked
-    assert "starts from scratch: as asked. The old one becomes data/studies/sweep-replaced.sqlite3." in asked
+    assert "0/6 trials done" in asked
+    assert "starts from scratch: as asked. " in asked
+    assert "the old one is renamed to data/studies/sweep-replaced.sqlite3." in asked
     assert swept.results() == before
     assert "up to date" in swept.dvc("status", "sweep")
 
 
-def test_look_of_a_plot_reruns_no_training(project: Clone) -> None:
+def test_what_judges_and_draws_reruns_no_training(project: Clone) -> None:
+    judged = sorted(["judge", *DRAWN, "report"])
+    for key, value, changed in (
+        ("rule.margin", 0.003, judged),
+        ("rule.threshold", 0.4, judged),
+        ("contour.dpi", 80, DRAWN),
+        ("figures.cells.title", "Other cells", ["figures@cells", "report"]),
+    ):
+        before = project.read("params.yaml")
+        project.set(**{key: value})
+        assert stale(project) == changed, key
+        (project.folder / "params.yaml").write_text(before)
     project.set(contour__width=6)
-    drawn = ["contour", "imagenet_channels", "imagenet_sweep", "map", "search@initialization"]
-    assert stale(project) == drawn
-    assert sorted(ran(project.dvc("repro", "map", "imagenet_channels"))) == ["imagenet_channels", "map"]
-    assert stale(project) == ["contour", "imagenet_sweep", "search@initialization"]  # not the report: no figure is new
+    assert sorted(ran(project.dvc("repro", "contour", "figures@cells"))) == ["contour", "figures@cells"]
+    assert stale(project) == [name for name in DRAWN if name not in ("contour", "figures@cells")]
 
 
 def test_way_of_running_invalidates_nothing(project: Clone) -> None:
@@ -170,19 +230,19 @@ def test_way_of_running_invalidates_nothing(project: Clone) -> None:
 def test_more_trials_are_added_and_fewer_are_shown(project: Clone) -> None:
     six = trials(project)
     output = project.dvc("exp", "run", "-S", "sweep.n_trials=7", "contour")
-    assert ran(output) == ["sweep", "region", "contour"]
-    assert stale(project) == ["follow_up@awake", "follow_up@revival", "map", "report"]
+    assert ran(output) == ["sweep", "contour"]
+    assert stale(project) == sorted(["judge", *DRAWN[1:], "trials@awake", "trials@revival"])
     assert trials(project)[:6] == six
-    assert len(trials(project)) == json.loads(project.read("metrics/sweep.json"))["completed"] == 7
+    assert len(trials(project)) == 7
     project.set(sweep__n_trials=6)
-    assert "6 of 6 trials are there" in project.run(sys.executable, "-m", "stages", "sweep").stdout
+    assert "6/6 trials done" in project.run(sys.executable, "-m", "stages", "sweep").stdout
     assert trials(project) == six
 
 
 def test_sweep_killed_in_the_middle_of_a_trial_loses_and_repeats_nothing(swept: Clone) -> None:
-    straight = swept.read("plots/sweep.csv")
+    straight = swept.read("plots/trials/sweep.csv")
     swept.set(run__workers=2)
-    for path in ("data/studies/sweep.sqlite3", "plots/sweep.csv"):
+    for path in ("data/studies/sweep.sqlite3", "plots/trials/sweep.csv"):
         (swept.folder / path).unlink()
     told = []
     for finished_trials in (1, 3):
@@ -200,11 +260,10 @@ def test_sweep_killed_in_the_middle_of_a_trial_loses_and_repeats_nothing(swept: 
             sweep.wait()
         told.append(log.read_text().split("\n")[0])
     output = swept.run(sys.executable, "-m", "stages", "sweep").stdout
-    assert "0 of 6" in told[0]
-    assert any(f"{count} of 6" in told[1] for count in (1, 2))
-    assert any(f"{count} of 6" in output for count in (3, 4))
-    assert swept.read("plots/sweep.csv") == straight
-    assert json.loads(swept.read("metrics/sweep.json"))["completed"] == 6
+    assert "0/6 trials done" in told[0]
+    assert any(f"{count}/6 trials done" in told[1] for count in (1, 2))
+    assert any(f"{count}/6 trials done" in output for count in (3, 4))
+    assert swept.read("plots/trials/sweep.csv") == straight
 
 
 def test_interrupted_sweep_says_so_and_goes_on(swept: Clone) -> None:
@@ -227,7 +286,7 @@ def test_interrupted_sweep_says_so_and_goes_on(swept: Clone) -> None:
                 break
         rest = sweep.stdout.read()
         assert sweep.wait(60) == status
-        assert "interrupted; what is finished is in data/studies/sweep.sqlite3" in rest
+        assert "interrupted; finished trials are in data/studies/sweep.sqlite3" in rest
         assert "Traceback" not in rest
     assert len(trials(swept)) == 6
     assert ran(swept.dvc("repro", "sweep")) == ["sweep"]
@@ -252,7 +311,7 @@ def test_full_disk_is_one_line_and_loses_nothing(swept: Clone) -> None:
     assert failed.returncode == 1
     assert "data/studies/sweep.sqlite3: " in failed.stdout
     assert "Traceback" not in failed.stdout
-    assert "6 of 7 trials are there" in swept.run(sys.executable, "-m", "stages", "sweep").stdout
+    assert "6/7 trials done" in swept.run(sys.executable, "-m", "stages", "sweep").stdout
 
 
 def test_damaged_data_stops_a_training_in_one_line(project: Clone) -> None:
@@ -275,27 +334,8 @@ def test_page_of_plots_has_all_of_them_and_each_renders(project: Clone) -> None:
         shown = json.loads(project.dvc("plots", *command, "--json"))
         assert not shown.get("errors")
         assert set(shown["data"]) == {
-            "Learning curves",
-            "Confusion matrix, baseline",
-            "Confusion matrix, zero_one",
-            "Trials",
-            "Optimization history",
-            *(f"plots/{name}.csv" for name in COMPARISONS),
-            "plots/contour.png",
-            "plots/curves.png",
-            "plots/map.png",
-            "plots/region.png",
-            "Silent units",
-            "Pixels of MNIST",
-            "plots/awake.csv",
-            "plots/revival.csv",
-            "plots/initialization.png",
-            "ResNet under other normalizations",
-            "ImageNet under other normalizations",
-            "plots/imagenet_sweep_as_is.png",
-            "plots/imagenet_sweep_recalibrated.png",
-            "plots/imagenet_channels.png",
-            "ResNet from scratch",
+            *(next(iter(plot)) if isinstance(plot, dict) else plot for plot in PIPELINE["plots"]),
+            *(f"plots/{name}.png" for name in FIGURES),
         }
         for name, plots in shown["data"].items():
             for plot in plots:

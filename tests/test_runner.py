@@ -11,9 +11,12 @@ import pytest
 import torch
 from conftest import ROOT, Device
 
+from stages.common import tables
+from stages.evidence import judgement
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
 from stages.study import runner
+from stages.study.design import Planned
 from stages.study.fingerprint import Trial
 from stages.study.proposals import Points
 from stages.vision.trial import ImagenetTrial
@@ -79,3 +82,22 @@ def test_study_that_went_on_elsewhere_says_so(tmp_path: Path, monkeypatch: pytes
     assert machine(2, here="cpu B") == "cpu B"
     assert machine(3, here="cpu A") == "cpu A, cpu B"
     assert machine(3, here="cpu C") == "cpu A, cpu B"  # nothing was evaluated there
+
+
+def test_two_points_of_the_same_parameters_share_their_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = params.load(ROOT / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(LenetTrial, "check", lambda _: None)
+    monkeypatch.setattr(runner, "executor", lambda *_: nullcontext(Device("cpu A")))
+    planned = [
+        Planned(point, {"mean": 0.0, "std": 1.0, "seed": seed}) for seed in (1, 2) for point in ("standard", "same")
+    ]
+    for _ in range(2):  # the second time, all of them are done
+        runner.run_points("one", settings, planned, LenetTrial)
+        assert len(runner.store.load(Path("data/studies/one.sqlite3"), "one").study.trials) == 2
+        rows = tables.read("one")
+        assert [(row["point"], row["seed"]) for row in rows] == [
+            (each.point, str(each.parameters["seed"])) for each in planned
+        ]
+    metrics = judgement.comparison(rows, settings.rule, images=10_000)["same"]
+    assert (metrics["n"], metrics["difference"]["mean"]) == (2, 0)

@@ -1,134 +1,188 @@
-"""Tables and metrics of searches, comparisons and follow-ups, from made-up results."""
+"""Tables of trials and what they say: points over seeds, searches, trials of the sweep again; from made-up results."""
 
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pytest
 from conftest import ROOT
 from scipy import stats
 
-from stages.evidence import follow_up, search, seeds
-from stages.evidence.paired import YES
+from stages.common import tables
+from stages.common.tables import Row
+from stages.evidence import judgement
+from stages.evidence.paired import NO, YES
 from stages.settings import params
-from stages.settings.params import Change, Parameters
+from stages.settings.params import InputError, Overrides, Parameters, Selection
+from stages.study import design
 
 SETTINGS = params.load(ROOT / "params.yaml")
+IMAGES = 10_000
 POINTS: dict[str, Parameters] = {
-    "standard": {"mean": 0.1307, "seed": 5, "epochs": 2},
-    "longer": {"mean": 0.1307, "seed": 5, "epochs": 3},
-    "short": {"mean": 0.0, "seed": 5, "epochs": 1},
+    "standard": {"mean": 0.1307, "std": 1 / 3, "shuffle": False, "init": "default", "epochs": 2},
+    "longer": {"mean": 0.1307, "std": 1 / 3, "shuffle": False, "init": "default", "epochs": 3},
+    "short": {"mean": 0.0, "std": 1.0, "shuffle": False, "epochs": 1, "start_mean": 0.1307},
 }
 
 
-def result(*accuracy: float, loss: float | None = 0.5) -> dict[str, Any]:
+def result(*accuracy: float, loss: float | None = 0.5, **more: object) -> dict[str, Any]:
     lists = {"accuracy_by_epoch": list(accuracy), "loss_by_epoch": [loss] * len(accuracy)}
     halves = {"accuracy_even": accuracy[-1] - 0.1, "accuracy_odd": accuracy[-1] + 0.1}
-    return {"accuracy": accuracy[-1], **halves, "loss": loss, **lists, "device": "cpu", "seconds": 7.5}
+    return {"accuracy": accuracy[-1], **halves, "loss": loss, **lists, "device": "cpu", "seconds": 7.5, **more}
 
 
-CURVES = {
-    "standard": seeds.read_curves([result(0.5, 0.8), result(0.6, 0.9)]),
-    "longer": seeds.read_curves([result(0.5, 0.8, 0.9), result(0.6, 0.9, 0.99)]),
-    "short": seeds.read_curves([result(0.4), result(0.4, loss=None)]),
+RESULTS = {
+    "standard": [result(0.5, 0.8), result(0.6, 0.9)],
+    "longer": [result(0.5, 0.8, 0.9), result(0.6, 0.9, 0.99)],
+    "short": [result(0.4), result(0.4, loss=None)],
 }
 
 
-def test_table_has_a_row_for_each_seed_point_and_epoch() -> None:
-    rows = list(seeds.rows(POINTS, CURVES, "standard"))
-    assert [row[:3] for row in rows] == [
-        (seed, point, epoch)
-        for seed in (5, 6)
-        for point, epochs in (("standard", 2), ("longer", 3), ("short", 1))
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def over_seeds(results: Mapping[str, list[dict]]) -> list[Row]:
+    """The table of points over seeds, which begin with 5, seed by seed."""
+    longest = max(map(len, results.values()))
+    planned = [(index, point) for index in range(longest) for point, of in results.items() if index < len(of)]
+    parameters = [POINTS[point] | {"seed": 5 + index} for index, point in planned]
+    tables.write("made_up", [point for _, point in planned], parameters, [results[p][index] for index, p in planned])
+    return tables.read("made_up")
+
+
+def searched(points: list[Parameters], results: list[dict]) -> list[Row]:
+    tables.write("made_up", [""] * len(points), points, results)
+    return tables.read("made_up")
+
+
+def comparison(results: Mapping[str, list[dict]], **rule: object) -> judgement.Metrics:
+    return judgement.comparison(over_seeds(results), SETTINGS.rule.model_copy(update=rule), IMAGES)
+
+
+def test_table_has_a_row_for_each_trial_and_epoch_and_never_tells_time() -> None:
+    rows = over_seeds(RESULTS)
+    assert [(row["trial"], row["seed"], row["point"], row["epoch"]) for row in rows] == [
+        (str(trial), seed, point, str(epoch))
+        for trial, (seed, point, epochs) in enumerate(
+            (seed, point, epochs)
+            for seed in ("5", "6")
+            for point, epochs in (("standard", 2), ("longer", 3), ("short", 1))
+        )
         for epoch in range(1, epochs + 1)
     ]
-    of = {row[:3]: row[3:] for row in rows}
-    assert of[6, "longer", 3][:2] == (0.99, 0.5)
-    assert np.isnan(of[6, "longer", 3][2])  # the reference has no third epoch
-    assert of[6, "longer", 2] == (0.9, 0.5, 0)
-    assert of[5, "short", 1][2] == pytest.approx(-0.1)
-    assert np.isnan(of[6, "short", 1][1])  # a loss that is no number
+    assert [row["accuracy"] for row in rows[:5]] == ["0.5", "0.8", "0.5", "0.8", "0.9"]
+    assert [row["accuracy_even"] for row in rows[:2]] == ["", "0.7"]  # of the whole trial: at its end
+    assert rows[-1]["loss"] == ""  # no number
+    assert "seconds" not in rows[0]
+    single = over_seeds({"standard": [{"accuracy": 0.9, "loss": 0.1, "device": "cpu"}]})
+    assert [row["epoch"] for row in single] == ["1"]
 
 
-def test_result_of_the_end_alone_is_of_the_last_epoch_where_that_is_known() -> None:
-    curves = {"standard": seeds.read_curves([{"accuracy": 0.9, "loss": 0.1}])}
-    told: Parameters = {"seed": 1}
-    assert list(seeds.rows({"standard": told}, curves, "standard")) == [(1, "standard", "", 0.9, 0.1, 0)]
-    assert next(seeds.rows({"standard": told | {"epochs": 14}}, curves, "standard"))[2] == 14
+def test_parameters_come_back_from_the_table_as_they_were() -> None:
+    ends = tables.last_epochs(over_seeds(RESULTS))
+    assert [tables.parameters(row) for row in ends[:3]] == [of | {"seed": 5} for of in POINTS.values()]
+    for kind, value in ((int, "5"), (float, "5.0"), (bool, "False"), (str, "default")):
+        assert isinstance(tables.value(value), kind)
+
+
+def test_outcomes_are_in_one_order_whatever_the_storages() -> None:
+    silent = {"fc1_silent_after": 0.1, "fc1_silent_before": 0.2, "conv1_silent_after": 0.3, "conv1_silent_before": 0.4}
+    assert list(searched([{"lr": 1.0}], [silent | result(0.9)])[0])[3:] == [
+        *("epoch", "accuracy", "accuracy_even", "accuracy_odd", "loss", "conv1_silent_before", "fc1_silent_before"),
+        *("conv1_silent_after", "fc1_silent_after", "device"),
+    ]
+
+
+@pytest.mark.parametrize("content", [None, "", "trial,point,epoch,accuracy\n0,,1,0.9\n", "cut"])
+def test_what_is_no_table_is_one_line(content: str | None) -> None:
+    over_seeds(RESULTS)
+    file = tables.path("made_up")
+    whole = file.read_text()
+    file.unlink()
+    if content is not None:
+        file.write_text(whole.rpartition(",")[0] if content == "cut" else content)
+    with pytest.raises(InputError, match=r"made_up\.csv: (cannot be read .*`dvc repro`|is no whole table .*`git rest)"):
+        tables.read("made_up")
 
 
 def test_point_with_fewer_seeds_is_compared_at_those_that_it_has() -> None:
-    curves = CURVES | {"short": seeds.read_curves([result(0.4)])}
-    rows = [row[:2] for row in seeds.rows(POINTS, curves, "standard") if row[1] == "short"]
-    assert rows == [(5, "short")]
-    metrics = seeds.summary(POINTS, curves, "standard", SETTINGS)
+    metrics = comparison(RESULTS | {"short": [result(0.6)]})
     assert metrics["short"]["difference"]["n"] == 1
-    assert metrics["short"]["difference"]["mean"] == pytest.approx(0.4 - 0.8)
+    assert metrics["short"]["difference"]["mean"] == pytest.approx(0.6 - 0.8)
     assert metrics["longer"]["difference"]["n"] == 2
 
 
 def test_without_a_reference_nothing_is_compared() -> None:
-    rows = list(seeds.rows(POINTS, CURVES, None))
-    assert len(rows) == 12
-    assert all(np.isnan(row[5]) for row in rows)
-    assert not any("difference" in point for point in seeds.summary(POINTS, CURVES, None, SETTINGS).values())
+    for metrics in (comparison(RESULTS, reference="none"), comparison(RESULTS, threshold=0.85)):  # one did not learn
+        assert not any("difference" in point for point in metrics.values())
 
 
 def test_metrics_compare_the_ends_and_follow_the_epochs() -> None:
-    metrics = seeds.summary(POINTS, CURVES, "standard", SETTINGS)
-    assert metrics["standard"]["parameters"] == POINTS["standard"]
+    metrics = comparison(RESULTS)
+    assert metrics["standard"]["parameters"] == POINTS["standard"] | {"seed": 5}
     assert "difference" not in metrics["standard"]
-    assert "by_epoch" not in metrics["short"]
     assert metrics["standard"]["accuracy"]["mean"] == pytest.approx(0.85)
     assert metrics["longer"]["difference"]["mean"] == pytest.approx(0.095)  # each after its own last epoch
     assert metrics["longer"]["difference"]["margin"] == SETTINGS.rule.margin
-    assert metrics["short"]["difference"]["n"] == 2
-    assert {name: of["learned"] for name, of in metrics.items()} == {"standard": 2, "longer": 2, "short": 0}
     assert metrics["longer"]["loss_difference"]["mean"] == 0
-    assert "loss_difference" not in metrics["short"]  # one of its losses is no number
+    assert {name: (of["n"], of["learned"]) for name, of in metrics.items()} == {
+        "standard": (2, 2),
+        "longer": (2, 2),
+        "short": (2, 0),
+    }
+    assert not {"accuracy", "loss", "difference", "by_epoch"} & set(metrics["short"])  # none learned
     by_epoch = metrics["longer"]["by_epoch"]
     assert [each["accuracy"] for each in by_epoch.values()] == pytest.approx([0.55, 0.85, 0.945])
-    assert [by_epoch[epoch]["difference"] for epoch in (1, 2)] == [0, 0]
-    assert np.isnan(by_epoch[3]["difference"])
-    even = {name: seeds.read_curves([result(0.9), result(0.8)]) for name in ("standard", "short")}
-    even["short"] = seeds.read_curves([result(0.7), result(0.6)])
-    assert seeds.summary(POINTS, even, "standard", SETTINGS)["short"]["difference"]["differs"] == YES
+    assert [each.get("difference") for each in by_epoch.values()] == [0, 0, None]  # the reference has no third epoch
 
 
-def test_columns_are_by_epoch_only_where_there_are_several_and_never_tell_time() -> None:
-    assert list(search.columns(result(0.9))) == ["accuracy", "accuracy_even", "accuracy_odd", "loss", "device"]
-    silent = {"fc1_silent_after": 0.1, "fc1_silent_before": 0.2, "conv1_silent_after": 0.3, "conv1_silent_before": 0.4}
-    ordered = list(search.columns(silent | result(0.9)))  # in whatever order the storage gives them
-    assert ordered == [
-        *("accuracy", "accuracy_even", "accuracy_odd", "loss", "conv1_silent_before", "fc1_silent_before"),
-        *("conv1_silent_after", "fc1_silent_after", "device"),
-    ]
-    columns = search.columns(result(0.8, 0.9))
-    assert (columns["accuracy_epoch_1"], columns["accuracy_epoch_2"], columns["loss_epoch_2"]) == (0.8, 0.9, 0.5)
-    assert "seconds" not in columns
+def test_means_are_those_of_the_seeds_that_learned() -> None:
+    metrics = comparison({"standard": [result(0.8), result(0.9)], "short": [result(0.1), result(0.7)]})["short"]
+    assert (metrics["n"], metrics["learned"], metrics["accuracy"]["n"], metrics["accuracy"]["mean"]) == (2, 1, 1, 0.7)
+    assert "difference" not in metrics  # a mean over trials that learned and trials that did not says nothing
+
+
+def test_difference_is_paired_by_seed() -> None:
+    of = {"standard": [result(0.9), result(0.8)], "short": [result(0.7), result(0.6, loss=None)]}
+    metrics = comparison(of)["short"]
+    assert metrics["difference"]["differs"] == YES  # without any spread
+    assert "loss_difference" not in metrics  # one of its losses is no number
+    assert "mixed_pairs" not in metrics
+    assert comparison(of | {"short": [result(0.7, device="gpu"), result(0.6)]})["short"]["mixed_pairs"] == 1
+    same = comparison({"standard": of["standard"], "short": of["standard"]})["short"]["difference"]
+    assert (same["mean"], same["differs"], same["exceeds"]) == (0, NO, NO)
+
+
+def test_trials_tested_on_other_images_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(POINTS, "short", POINTS["short"] | {"held_out": 100})
+    assert "difference" not in comparison(dict.fromkeys(("standard", "short"), RESULTS["standard"]))["short"]
 
 
 def test_metrics_of_a_search() -> None:
     points: list[Parameters] = [
-        {"lr": 0.1, "optimizer": "sgd"},
-        {"lr": 1.0, "optimizer": "adam"},
-        {"lr": 0.5, "optimizer": "sgd"},
+        {"lr": 0.1, "optimizer": "sgd", "epochs": 1},
+        {"lr": 1.0, "optimizer": "adam", "epochs": 1},
+        {"lr": 0.5, "optimizer": "sgd", "epochs": 1},
     ]
-    metrics = search.summary(points, [result(0.895), result(0.1), result(0.9)], tolerance=0.01, threshold=0.5)
-    assert metrics["best"] == {"number": 2, "accuracy": 0.9, "held_out": pytest.approx(0.9), **points[2]}
-    assert (metrics["completed"], metrics["learned"]) == (3, 2)
+    rows, axes = searched(points, [result(0.895), result(0.1), result(0.2, 0.9)]), ["lr", "optimizer"]
+    metrics = judgement.search(rows, axes, SETTINGS.rule.model_copy(update={"tolerance": 0.01}))
+    assert metrics["best"] == {
+        "number": 2, "accuracy": 0.9, "cross_half_accuracy": pytest.approx(0.9), "lr": 0.5, "optimizer": "sgd"
+    }  # fmt: skip
+    assert (metrics["completed"], metrics["learned"], metrics["device_kinds"]) == (3, 2, 1)
     assert metrics["good"] == {"count": 2, "lr": {"min": 0.1, "median": 0.3, "max": 0.5}, "optimizer": {"sgd": 2}}
     assert metrics["accuracies"] == {"accuracy": {"min": 0.1, "median": 0.895, "max": 0.9}}
 
 
 def test_best_of_one_half_counts_with_the_other() -> None:
-    halves = [(0.9, 0.5), (0.6, 0.8)]
-    assert search.held_out([{"accuracy_even": even, "accuracy_odd": odd} for even, odd in halves]) == pytest.approx(
-        0.55
-    )
+    halves = [("0.9", "0.5"), ("0.6", "0.8")]
+    rows = [{"accuracy_even": even, "accuracy_odd": odd} for even, odd in halves]
+    assert judgement.cross_half_accuracy(rows) == pytest.approx(0.55)
 
 
-ROWS = [
-    {"number": str(number), "mean": f"{number}.5", "std": "2.0", "accuracy": accuracy, "conv1_silent_after": "0.5"}
+SWEEP = [
+    {"trial": str(number), "mean": f"{number}.5", "std": "2.0", "accuracy": accuracy, "conv1_silent_after": "0.5"}
     for number, accuracy in enumerate(("0.1", "0.98", "0.5", "0.99", "0.2"))
 ]
 
@@ -137,35 +191,42 @@ ROWS = [
     ("kind", "numbers"),
     [("died", ["0", "2"]), ("nearest_died", ["4", "2"]), ("learned", ["1", "3"]), ("best", ["3", "1"])],
 )
-def test_follow_up_selects_the_first_of_a_kind(kind, numbers: list[str]) -> None:
-    rows = follow_up.select(ROWS, params.Selection(kind=kind, first=2), threshold=0.5, standard=5)
-    assert [row["number"] for row in rows] == numbers
+def test_first_trials_of_a_kind_are_selected(kind, numbers: list[str]) -> None:
+    rows = design.select(SWEEP, Selection(kind=kind, threshold=0.5, first=2), standard=5)
+    assert [row["trial"] for row in rows] == numbers
 
 
-def test_follow_up_changes_what_it_names_and_what_that_brings_along() -> None:
-    def told(**change: Any) -> list[Parameters]:
-        settings = SETTINGS.follow_ups["revival"].model_copy(update={"change": Change(**change), "seeds": 2})
-        return follow_up.points(ROWS[:1], settings, SETTINGS)
+def test_trial_of_the_sweep_is_changed_in_what_is_named_and_what_that_brings_along() -> None:
+    def again(**overrides: Any) -> list[Parameters]:
+        study = SETTINGS.studies["revival"].model_copy(update={"train": Overrides(**overrides), "seeds": 2})
+        planned = design.again(SETTINGS, study, SWEEP[:1])
+        assert {each.point for each in planned} == {"trial 0"}
+        return [each.parameters for each in planned]
 
     standard = SETTINGS.normalizations["standard"]
-    first, second = told(start="standard")
+    first, second = again(start="standard")
     assert (first["mean"], first["std"], first["seed"], second["seed"]) == (0.5, 2, 1998, 1999)
     assert (first["start_mean"], first["start_std"]) == (*standard.mean, *standard.std)
     assert first | {"seed": 1999} == second
-    assert (told(optimizer="adam")[0]["lr"], told(seed=3)[1]["seed"]) == (0.001, 4)
+    assert (again(optimizer="adam")[0]["lr"], again(seed=3)[1]["seed"]) == (0.001, 4)
 
 
-def test_metrics_of_a_follow_up_set_both_evaluations_side_by_side() -> None:
-    results = [{"accuracy": accuracy, "conv1_silent_after": 0.1} for accuracy in (0.9, 0.1, 0.8, 0.7)]
-    metrics = follow_up.summary(ROWS[:2], results, ["conv1_silent_after"], threshold=0.5, confidence=0.95)
+def followed_up(*results: dict[str, Any]) -> judgement.Metrics:
+    """The metrics of as many results for each of the first two trials of the sweep."""
+    names = [f"trial {index * 2 // len(results)}" for index in range(len(results))]
+    tables.write("made_up", names, [{"seed": index} for index in range(len(results))], results)
+    return judgement.follow_up(tables.read("made_up"), SWEEP, SETTINGS.rule)
+
+
+def test_metrics_of_trials_again_set_both_evaluations_side_by_side() -> None:
+    metrics = followed_up(*(result(accuracy, conv1_silent_after=0.1) for accuracy in (0.9, 0.1, 0.8, 0.7)))
     # Clopper and Pearson's, by their quantiles of the beta distribution.
     assert metrics["share"]["low"] == pytest.approx(stats.beta.ppf(0.025, 3, 2))
     assert metrics["share"]["high"] == pytest.approx(stats.beta.ppf(0.975, 4, 1))
     assert (metrics["trials"], metrics["evaluations"], metrics["learned"]) == (2, 4, 3)
     assert metrics["accuracy"] == {"min": 0.1, "median": 0.75, "max": 0.9}
+    assert metrics["accuracy_in_sweep"] == {"min": 0.1, "median": 0.54, "max": 0.98}
     assert metrics["silent"] == {"sweep": {"conv1_after": 0.5}, "follow_up": {"conv1_after": 0.1}}
-    assert follow_up.summary([], [], [], 0.5, 0.95)["accuracy"] is None
-    all_of_8 = follow_up.summary(ROWS[:2], 8 * results[:1], [], 0.5, 0.95)["share"]
-    assert all_of_8["low"] == pytest.approx(0.025 ** (1 / 8))  # at least 63%
-    waking = [result(0.1, 0.1, 0.9), result(0.1, 0.9, 0.9)]
-    assert follow_up.summary(ROWS[:2], waking, [], 0.5, 0.95)["learned_by_epoch"] == {1: 0, 2: 1, 3: 2}
+    assert followed_up(*8 * [result(0.9)])["share"]["low"] == pytest.approx(0.025 ** (1 / 8))  # at least 63%
+    waking = followed_up(result(0.1, 0.1, 0.9), result(0.1, 0.9, 0.9))
+    assert waking["learned_by_epoch"] == {"1": 0, "2": 1, "3": 2}

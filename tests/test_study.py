@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
 from stages.settings.params import InputError, Params
-from stages.study import store
+from stages.study import design, store
 from stages.study.fingerprint import fingerprint
 from stages.study.proposals import Points, Search
 from stages.study.store import StudyFile
@@ -36,7 +36,7 @@ def of(settings: Params, **sweep: object) -> Params:
 
 
 def plan_of(settings: Params) -> Search:
-    return Search(settings.sweep, settings.fixed(settings.sweep))
+    return Search(settings.sweep, design.fixed(settings, None, settings.sweep, settings.sweep.train))
 
 
 def opened(settings: Params, path: Path, **how: bool) -> StudyFile:
@@ -266,11 +266,11 @@ def test_quasi_random_points_fill_the_space(settings: Params, tmp_path: Path) ->
 @pytest.mark.parametrize(("sampler", "n_trials"), [("tpe", 8), ("random", 8), ("qmc", 8), ("grid", 8)])
 def test_choices_are_searched_like_numbers(sampler: str, n_trials: int, settings: Params, tmp_path: Path) -> None:
     choices = {"mean": 0, "std": 1, "optimizer": ["adadelta", "adam"], "init": ["default", "he_normal"]}
-    space = params.LenetSpace.model_validate(choices | {"lr": {"low": 0.001, "high": 1, "log": True}})
-    told = run(of(settings, sampler=sampler, n_trials=n_trials, space=space, grid=2), tmp_path / "study.sqlite3")
-    assert {pair["optimizer"] for _, pair, *_ in told} == {"adadelta", "adam"}
-    assert {pair["init"] for _, pair, *_ in told} == {"default", "he_normal"}
-    assert all(0.001 <= pair["lr"] <= 1 for _, pair, *_ in told)
+    space = params.Space.model_validate(choices | {"lr": {"low": 0.001, "high": 1, "log": True}})
+    trials = run(of(settings, sampler=sampler, n_trials=n_trials, space=space, grid=2), tmp_path / "study.sqlite3")
+    assert {pair["optimizer"] for _, pair, *_ in trials} == {"adadelta", "adam"}
+    assert {pair["init"] for _, pair, *_ in trials} == {"default", "he_normal"}
+    assert all(0.001 <= pair["lr"] <= 1 for _, pair, *_ in trials)
 
 
 @pytest.mark.parametrize(
@@ -285,11 +285,11 @@ def test_choices_are_searched_like_numbers(sampler: str, n_trials: int, settings
         ("sweep", {"seed": 5}),
         ("sweep", {"batch": 2}),
         ("sweep", {"sampler": "random"}),
-        ("sweep", {"train": params.Change(epochs=2)}),
+        ("sweep", {"train": params.Overrides(epochs=2)}),
         (
             "sweep",
             {
-                "space": params.LenetSpace.model_validate(
+                "space": params.Space.model_validate(
                     {"mean": {"low": 0.0, "high": 1.0}, "std": {"low": 0.1, "high": 1.0}}
                 )
             },
@@ -312,10 +312,11 @@ def test_other_settings_start_from_scratch_and_the_old_study_comes_back_with_its
     ("section", "change"),
     [
         ("norm", {"mean": 0.0}),
+        ("rule", {"margin": 0.1}),
         ("run", {"workers": 7, "device": "cpu"}),
         ("contour", {"dpi": 75}),
         ("train", {"momentum": 0.5, "lr": {"adadelta": 1.0, "sgd": 0.5, "adam": 0.5}}),  # of other optimizers
-        ("sweep", {"n_trials": 5, "tolerance": 0.1}),
+        ("sweep", {"n_trials": 5}),
     ],
 )
 def test_settings_that_determine_no_trial_keep_the_study(
@@ -348,7 +349,7 @@ def test_no_study_that_was_moved_aside_is_ever_overwritten(settings: Params, tmp
         first, *_ = next(plan_of(settings).batches(file.study))
         store.start(file.study, first)
         file.keep(first, result(first))
-    replaced = [store._load(aside, "study").study.trials for aside in tmp_path.glob("study-replaced*.sqlite3")]
+    replaced = [store.load(aside, "study").study.trials for aside in tmp_path.glob("study-replaced*.sqlite3")]
     assert sorted(sum(map(store.has_result, trials)) for trials in replaced) == [1, 1, 12]
 
 
@@ -367,7 +368,7 @@ def test_complete_study_comes_back_without_a_new_result(settings: Params, tmp_pa
     old = run(settings, path)
     run(of(settings, seed=7), path)
     assert run(settings, path) == old
-    assert table(store._load(path, "study").study) == old
+    assert table(store.load(path, "study").study) == old
     assert len(list(tmp_path.iterdir())) == 2  # and the other one aside
 
 
@@ -402,11 +403,15 @@ def test_given_points_are_evaluated_once_whatever_their_order(settings: Params, 
     def file_of(plan: Points) -> StudyFile:
         return StudyFile(fingerprint(settings, plan.determinants(), LenetTrial), path)
 
-    file = file_of(Points(points[:3]))
-    (batch,) = Points(points[:3]).batches(file.study)
+    first = Points([*points[:3], points[0]])  # two of the same parameters are one trial
+    file = file_of(first)
+    (batch,) = first.batches(file.study)
+    assert len(batch) == 3
     for trial in batch:
         store.start(file.study, trial)
         file.keep(trial, result(trial))
+    assert [trial.number for trial in first.trials(file.study)] == [0, 1, 2, 0]
+    assert not any(first.batches(file.study))
     backward = Points(points[::-1])
     study = file_of(backward).study
     assert [trial.params for (trial,) in backward.batches(study)] == [points[3]]
@@ -420,14 +425,14 @@ def test_given_points_are_evaluated_once_whatever_their_order(settings: Params, 
 def test_points_of_other_settings_lie_in_the_same_study(settings: Params) -> None:
     changed = settings.model_copy(update={"train": settings.train.model_copy(update={"epochs": 3, "seed": 4})})
     first, second = (fingerprint(each, Points([]).determinants(), LenetTrial) for each in (settings, changed))
-    assert first == second  # each point says all that its trial is told
+    assert first == second  # each point has all parameters of its trial
     assert json.loads(json.dumps(first)) == first
 
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from stages.study import store
+from stages.study import design, store
 
 with store.hold(Path(sys.argv[1])):
     print("held", flush=True)
@@ -440,7 +445,7 @@ def test_study_is_held_by_one_run_and_free_as_soon_as_that_is_dead(tmp_path: Pat
     with subprocess.Popen([sys.executable, "-c", HOLDER, path], cwd=ROOT, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(InputError, match=f"study.sqlite3: another run is at it: process {holder.pid};"):  # noqa: SIM117
+        with pytest.raises(InputError, match=f"study.sqlite3: locked by process {holder.pid};"):  # noqa: SIM117
             with store.hold(path):
                 pass
         holder.kill()

@@ -16,8 +16,8 @@ def test_no_difference_is_found_where_there_is_none(images: int, n: int, family:
     shape = (2, 6000 // family + 200, family, n)
     values, reference = np.round(images * random.normal(0.983, SPREAD / 2**0.5, shape)) / images
     p = p_values(values - reference, margin=0.002, step=1 / images)["differs"]
-    found = (holm(p, planned=family) < 0.05).any(axis=-1)
-    assert found.mean() <= 0.05 + 3 * (0.05 * 0.95 / len(found)) ** 0.5
+    found = np.any(holm(p, planned=family) < 0.05, axis=-1).tolist()
+    assert np.mean(found) <= 0.05 + 3 * (0.05 * 0.95 / len(found)) ** 0.5
 
 
 def test_equal_differences_are_no_proof_but_many_are() -> None:

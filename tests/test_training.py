@@ -23,6 +23,7 @@ from stages.lenet.model import LeNet, Masks, pack, unpack
 from stages.lenet.training import Training, train_and_test
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
+from stages.study import design
 
 STANDARD = Normalization.of(0.1307, 0.3081)
 ZERO_ONE = Normalization.of(0.0, 1.0)
@@ -184,7 +185,7 @@ def test_held_out_images_are_the_last_of_training(digits: Path) -> None:
 def test_trial_tells_its_tests_after_every_epoch(data: mnist.Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mnist, "load", lambda *_: data)
     settings = params.load(ROOT / "params.yaml")
-    told: dict[str, Any] = settings.told(params.Change(epochs=2, train_images=320))
+    told: dict[str, Any] = design.trial_parameters(settings, params.Overrides(epochs=2, train_images=320))
     result = LenetTrial(settings)(0.1307, 0.3081, **told)
     tests = train_and_test(STANDARD, SETTINGS._replace(epochs=2), data.part(320, 0)).tests
     assert result["accuracy_by_epoch"] == [test.accuracy for test in tests]

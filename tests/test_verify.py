@@ -52,7 +52,7 @@ def test_trial_evaluated_again(
     monkeypatch.setattr(verify, "describe", lambda _: here)
     monkeypatch.setattr(runner, "executor", lambda *_: nullcontext(Device(here, accuracy)))
     before = Path("data/studies/one.sqlite3").read_bytes()
-    assert verify.verified("compare", ["one"], SETTINGS, Random(0)) == holds
+    assert verify.verified("trials", ["one"], SETTINGS, Random(0)) == holds
     assert said in capsys.readouterr().out
     assert Path("data/studies/one.sqlite3").read_bytes() == before
 
@@ -61,7 +61,7 @@ def test_trial_evaluated_again(
 def test_study_of_other_settings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(verify, "planned", lambda *_: ("one", Points(POINTS[:2]), LenetTrial))
     test = SETTINGS.data.model_copy(update={"test_images": 10})
-    assert not verify.verified("compare", ["one"], SETTINGS.model_copy(update={"data": test}), Random(0))
+    assert not verify.verified("trials", ["one"], SETTINGS.model_copy(update={"data": test}), Random(0))
     assert "| one | 0 of 2 | OTHER |" in capsys.readouterr().out
 
 
@@ -75,7 +75,7 @@ def test_trial_whose_data_is_not_there_is_left_out(
 
     monkeypatch.setattr(verify, "planned", lambda *_: ("one", Points(POINTS[:points]), LenetTrial))
     monkeypatch.setattr(LenetTrial, "check", check)
-    assert verify.verified("compare", ["one"], SETTINGS, Random(0)) == holds
+    assert verify.verified("trials", ["one"], SETTINGS, Random(0)) == holds
     assert "not here: no photographs |" in capsys.readouterr().out
 
 

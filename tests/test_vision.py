@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import invariance
 import numpy as np
 import pytest
 import timm
@@ -18,7 +19,7 @@ from torchvision import models, transforms
 
 from stages.common.normalization import Normalization
 from stages.settings import params
-from stages.vision import folding, images, invariance, model, treatments
+from stages.vision import folding, images, model, treatments
 from stages.vision.trial import ScratchTrial, normalization
 
 CPU = torch.device("cpu")
@@ -327,25 +328,12 @@ def test_trial_from_scratch_is_told_border_and_recalibration(digits: Path, tmp_p
     assert len({by_trial["loss"], *losses}) == 4
 
 
-# Invariance
-
-
-def small_network() -> nn.Module:
-    """ResNet's first layers and a classifier: float64 would take minutes for all of ResNet."""
-    torch.manual_seed(2)
-    return nn.Sequential(
-        nn.Conv2d(3, 16, 7, stride=2, padding=3, bias=False),
-        nn.BatchNorm2d(16),
-        nn.ReLU(),
-        nn.MaxPool2d(3, stride=2, padding=1),
-        nn.Flatten(),
-        nn.Linear(16 * 7 * 7, 10),
-    )
+# Invariance: what invariance.md claims
 
 
 def differences(data: images.Images, other: Normalization) -> dict[str, float]:
     assert data.train
-    return invariance.figures(small_network(), data.train.images[:64], data.train.labels[:64], OWN, other)
+    return invariance.figures(data.train.images[:64], data.train.labels[:64], OWN, other)
 
 
 @pytest.mark.parametrize("other", [Normalization.of(0, 1), EXTREME, Normalization.of((0.1, 0.5, -0.4), 0.7)])
@@ -353,23 +341,39 @@ def test_batch_normalization_cancels_all_but_border_and_epsilon(other: Normaliza
     figures = differences(data, other)
     exact = {name: value for name, value in figures.items() if name.endswith("_exact")}
     early = exact.pop("evaluation_early_exact")
-    assert len(exact) == 6
+    assert exact.keys() == {
+        *("logits_exact", "gradient_exact", "training_exact"),  # claims 1 and 2: the function, and all of training
+        *("factor_logits_exact", "factor_gradient_exact"),  # 3: c times the weights, a c-th of their gradient
+        "evaluation_exact",  # 6: with statistics that fit
+    }
     assert max(exact.values()) < 1e-9
-    assert figures["border_share"] == pytest.approx(1 - (11 / 14) ** 2)  # 3 of 14 rows and columns see the padding
-    assert figures["logits"] > 0.01 > figures["logits_same_border"] > 1e-9
-    assert figures["gradient"] > 0.01 > figures["gradient_same_border"] > 1e-9
-    assert early > 0.01
-    assert figures["evaluation_other_statistics"] > 0.1
+    for value in ("logits", "gradient"):  # 4 and 5: not the border, not epsilon
+        assert figures[value] > 0.01 > figures[f"{value}_same_border"] > 1e-9
+    assert early > 0.01  # 6: averages still hold some of the 0 and 1 that they start from
+    assert figures["evaluation_other_statistics"] > 0.1  # 6: "as is"
 
 
-def test_batch_normalization_cancels_no_change_of_channels_against_each_other(data: images.Images) -> None:
+def test_common_factor_alone_cancels(data: images.Images) -> None:
+    """Claim 1: the channels may be shifted against each other, but not scaled."""
     assert differences(data, OWN._replace(std=(0.2, 0.3081, 0.5)))["logits_exact"] > 0.01
 
 
 def test_epsilon_ends_the_invariance_for_a_very_large_std(data: images.Images) -> None:
+    """Claim 5."""
     figures = differences(data, OWN._replace(std=(1e3,)))
     assert figures["logits_same_border"] > 0.1
     assert figures["logits_exact"] < 1e-9
+
+
+def test_numbers_of_the_claims() -> None:
+    said = (ROOT / "invariance.md").read_text(encoding="utf-8")
+    for size, rows, words in ((28, 14, "3 of 14 rows"), (224, 112, "3 of 112 of")):
+        assert words in said
+        assert invariance.border_share(size) == pytest.approx(1 - ((rows - 3) / rows) ** 2)
+        assert f"({invariance.border_share(size):.0%}" in said
+    scratch = PARAMS.resnet
+    steps = scratch.train.epochs * (scratch.scratch.train_images // scratch.batch_size)
+    assert f"0.9^{steps} is {0.9**steps:.0e}".replace("e-0", "e-") in said
 
 
 # Images

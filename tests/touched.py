@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from conftest import KINDS as TRIALS
 from conftest import ROOT, Clone, bare_clone
 
 from stages.common import mnist
@@ -36,9 +37,10 @@ KINDS: dict[str, Callable[[Clone], None]] = {
     "`contour.width`": setting(contour__width=6),
     "`norm.mean`": setting(norm__mean=0.0),
     "`rule.margin`": setting(rule__margin=0.003),
-    "`comparisons.one_epoch.seeds`: one more": setting(comparisons__one_epoch__seeds=3),
-    "`comparisons`: a new one, of two normalizations and two seeds": setting(
-        comparisons__more={"normalizations": ["standard", "none"], "seeds": 2, "train": {"batch_size": 256}}
+    "`studies.one_epoch.seeds`: one more": setting(studies__one_epoch__seeds=3),
+    "`studies`: a new one, of two normalizations and two seeds": setting(
+        studies__more={"trial": TRIALS["lenet"], "normalizations": ["standard", "none"], "seeds": 2}
+        | {"train": {"batch_size": 256}}
     ),
     "`sweep.n_trials`: one more": setting(sweep__n_trials=7),
     "`stages/evidence/`": added("stages/evidence/paired.py", "# more"),
@@ -78,8 +80,8 @@ def stages(output: str) -> str:
 
 def evaluated(output: str) -> int:
     """The trials that studies lacked."""
-    counts = re.findall(r"^\w+: (\d+) of (\d+) trials are there", output, re.MULTILINE)
-    return sum(int(total) - int(there) for there, total in counts)
+    counts = re.findall(r"^\w+: (\d+)/(\d+) trials done", output, re.MULTILINE)
+    return sum(int(total) - int(done) for done, total in counts)
 
 
 if __name__ == "__main__":

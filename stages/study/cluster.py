@@ -102,7 +102,7 @@ class Cluster:
         while True:
             with self._alive(), suppress(TimeoutError):
                 return list(distributed.wait(list(futures), SAY_AFTER, "FIRST_COMPLETED").done)
-            with suppress(OSError):
+            with suppress(OSError, KeyError):  # the latter of a scheduler that is gone, of which nothing is known
                 waits = not self._client.scheduler_info()["workers"]
                 if waits and not said:
                     print(f"{self._named}: no workers yet; waiting", flush=True)
