@@ -19,27 +19,27 @@ test: setup
 	lint-imports --no-logo
 	pytest
 
-# Half an hour on two cores, with nothing else running; python tests/bench.py --repetitions 2 is quicker.
+# Half an hour on two cores, with nothing else running; python tools/bench.py --repetitions 2 is quicker.
 bench: setup
-	python tests/bench.py
+	python tools/bench.py
 
 # Four minutes on an H100; needs a GPU.
 gpu: setup
-	python tests/gpu.py
+	python tools/gpu.py
 
-# Kills, races, damage: half an hour on two idle cores; python tests/attack.py --help names its parts.
+# Kills, races, damage: half an hour on two idle cores; python tools/attack.py --help names its parts.
 attack: setup
-	python tests/attack.py
+	python tools/attack.py
 
 overhead: setup
-	python tests/overhead.py
+	python tools/overhead.py
 
 rates: setup
-	python tests/rates.py
+	python tools/rates.py
 
 # After `make repro`, whose data and models it reads: a minute or two for most studies, 15 to 20 for each of 14 epochs.
 verify: setup
-	python tests/verify.py
+	python tools/verify.py
 
 # After a change of the code of trials that changes no result, committed or not: twice the minutes of `make verify`.
 carry: setup
@@ -47,10 +47,10 @@ carry: setup
 
 # After `make repro`, whose digits it reads: a quarter of an hour.
 touched: setup
-	python tests/touched.py
+	python tools/touched.py
 
 batches: setup
-	python tests/batches.py
+	python tools/batches.py
 
 setup: $(VENV)/ready dvc_plots/vega.js
 

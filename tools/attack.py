@@ -24,6 +24,7 @@ import distributed
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from conftest import ENV, ROOT, bare_clone
 from test_cluster import Dask
 
