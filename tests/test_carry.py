@@ -64,6 +64,7 @@ def test_study_of_another_processor_carries(changed: Clone) -> None:
     for trial in loaded.study.trials:
         (result,) = store.results([trial])
         store.add(other.study, trial.params, trial.distributions)
+        store.start(other.study, other.study.trials[-1])
         other.keep(other.study.trials[-1], result | {"loss": result["loss"] * 1.001, "device": "another processor"})
     changed.run("git", "commit", "--quiet", "--message=Of another processor", STUDY)
     assert "carried over from" in carry(changed)
