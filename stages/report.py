@@ -121,7 +121,7 @@ def protocol(comparison: dict[str, Any], settings: Params) -> str:
         if key in shared and (key in always or shared[key] != usual.get(key))
     ]
     if "optimizer" in shared and "lr" not in shared:
-        words.insert(1, "learning rates of their own")
+        words.insert(1, "own learning rates")
     return ", ".join(words).replace("1 epochs", "1 epoch") if "optimizer" in shared else "training runs"
 
 
