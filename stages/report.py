@@ -31,7 +31,7 @@ def main(settings: Params) -> None:
         kinds[_kind(settings.studies.get(name), of)][name] = of
     # A number that a metrics file lacks is an error, not an empty place on the page.
     page = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    page.filters |= {function.__name__: function for function in (described, number, numbers, only, points)}
+    page.filters |= {function.__name__: function for function in (described, number, numbers, only, partly, points)}
     page.filters["protocol"] = lambda comparison: protocol(comparison, settings)
     text = page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         metrics | kinds | {"rules": {name: settings.rule.of(name) for name in studies}, "settings": settings}
@@ -123,6 +123,11 @@ def protocol(comparison: dict[str, Any], settings: Params) -> str:
     if "optimizer" in shared and "lr" not in shared:
         words.insert(1, "own learning rates")
     return ", ".join(words).replace("1 epochs", "1 epoch") if "optimizer" in shared else "training runs"
+
+
+def partly(comparison: dict[str, Any]) -> int:
+    """How many points learn with some of their seeds only."""
+    return sum(0 < of["learned"] < of["n"] for of in comparison.values())
 
 
 def only(comparison: dict[str, Any], names: list[str]) -> dict[str, Any]:

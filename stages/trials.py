@@ -1,9 +1,10 @@
 """Stage `trials`: the study of that name in params.yaml, as `python -m stages trials NAME`: its table, nothing else."""
 
 from importlib import import_module
+from typing import get_args
 
 from stages.common import tables
-from stages.settings.params import PATH, SWEEP, InputError, Norm, Params, Study
+from stages.settings.params import PATH, SWEEP, InputError, Norm, Params, Study, Treatment
 from stages.study import design, runner
 from stages.study.proposals import Search
 
@@ -32,11 +33,12 @@ def _class(study: Study) -> type:
 def _planned(settings: Params, study: Study) -> list[design.Planned]:
     if study.sweep_trials:
         return design.again(settings, study, tables.last_epochs(tables.read(SWEEP)))
-    own, treatments = None, 0
+    own, treatments = None, len(get_args(Treatment))
     if study.seeds is None and study.trial.settings == "resnet":
-        own, treatments = settings.resnet.norm, 4
+        own = settings.resnet.norm
     elif study.seeds is None and study.trial.settings == "imagenet":
         images, model = import_module("stages.vision.images"), import_module("stages.vision.model")
         published = model.published(settings.imagenet.arch, settings.imagenet.weights).norm
-        own, treatments = Norm(mean=published.mean, std=published.std), 4 if images.trains(settings.imagenet) else 3
+        own = Norm(mean=published.mean, std=published.std)
+        treatments -= not images.trains(settings.imagenet)  # the last one is fine-tuning
     return design.over_seeds(settings, study, design.points(settings, study, own, treatments))

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from conftest import ROOT, Clone
+from conftest import ROOT, Clone, committed
 
 from stages import report
 from stages.common import mnist
@@ -281,3 +281,23 @@ def test_report_says_what_the_metrics_say(project: Clone, monkeypatch: pytest.Mo
         path.write_text(json.dumps(one_epoch))
         report.main(params.load())
         assert f"**zero_one**{said}: -1.23 " in " ".join(project.read("report.md").split())
+
+
+def test_own_rates_are_the_best_on_held_out_images() -> None:
+    """What params.yaml says of a study own_rate_X is what rates_X found, with the mean over its seeds."""
+    studies = yaml.safe_load(committed("params.yaml"))["studies"]
+    own = {name: study for name, study in studies.items() if name.startswith("own_rate_")}
+    assert own
+    for name, study in own.items():
+        tried = json.loads(committed(f"metrics/studies/{name.replace('own_rate', 'rates')}.json")).values()
+        for point in study["points"].values():
+            norm = params.load(ROOT / "params.yaml").normalizations[point["normalization"]].parameters()
+            of_norm = [each for each in tried if norm.items() <= each["parameters"].items() and each["learned"]]
+            best = max(of_norm, key=lambda each: (each["learned"], each["accuracy"]["mean"]))
+            assert best["parameters"]["lr"] == point["lr"], (name, point)
+
+
+def test_best_trial_is_the_sweeps_best() -> None:
+    best = json.loads(committed("metrics/studies/sweep.json"))["best"]
+    point = yaml.safe_load(committed("params.yaml"))["studies"]["best"]["points"]["best"]
+    assert point == {name: best[name] for name in point}

@@ -29,6 +29,7 @@ AGAIN = {"sweep_trials": {"kind": "died", "threshold": 0.5, "first": 2}}
 UNKNOWN = "'nothing' is none of normalizations: extreme, far"
 
 BAD = [
+    ("studies.imagenet_channels.treatments", ["recalibrated"], "must be the first ones of as_is, recalibrated"),
     ("norm.std", 0, "greater than 0"),
     ("norm.std", "1", "finite number"),
     ("norm.mean", 10**400, "finite"),

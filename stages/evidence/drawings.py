@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from stages.common import tables
 from stages.common.tables import Row, numbers
 from stages.evidence import figures
-from stages.evidence.judgement import Curves, curves
+from stages.evidence.judgement import Curves, by_point, curves
 from stages.evidence.paired import interval
 from stages.settings.params import Interval, Look, Params, Rule, Space
 
@@ -104,8 +104,8 @@ def rates(studies: Sequence[Shown | None], settings: Params) -> Figure:
         if not study:
             continue
         by_norm: dict[str, list[tuple[float, np.ndarray]]] = {}
-        for point, curve in curves(study.rows).items():
-            parameters = tables.parameters(next(row for row in study.rows if row["point"] == point))
+        for rows in by_point(study.rows).values():
+            curve, parameters = Curves.of(rows), tables.parameters(rows[0])
             norm = {"mean": parameters["mean"], "std": parameters["std"]}
             name = names.get(tuple(norm.items()), f"mean {norm['mean']:g}, std {norm['std']:g}")
             by_norm.setdefault(name, []).append((float(parameters["lr"]), curve.accuracy[:, -1]))

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from scipy import stats
@@ -11,11 +11,10 @@ from scipy import stats
 from stages.common import tables
 from stages.common.tables import Row, numbers, spread
 from stages.evidence.paired import answers, compare
-from stages.settings.params import Rule
+from stages.settings.params import Rule, Treatment
 
 DIFFERENCES = {"accuracy": "difference", "loss": "loss_difference"}  # the comparison of each outcome, in the metrics
 SAME_TEST = ("held_out",)  # parameters that decide on which images a trial is tested
-TREATMENTS = ("as_is", "recalibrated", "folded", "fine_tuned")
 CHANNELS = {"red": "r", "green": "g", "blue": "b"}
 
 Metrics = dict[str, Any]
@@ -42,13 +41,13 @@ class Curves(NamedTuple):
         return cls(numbers(ends, "seed").astype(int), accuracy, loss, [row["device"] for row in ends])
 
     def part(self, which: np.ndarray) -> "Curves":
-        """which: bool array (seeds,)"""
+        """which: bool array (seeds,), or indices"""
         return Curves(self.seeds[which], self.accuracy[which], self.loss[which], list(np.array(self.devices)[which]))
 
     def paired(self, reference: "Curves") -> tuple["Curves", "Curves"]:
-        """Both with the seeds that both have, in one order."""
+        """Both with the seeds that both have, in ascending order."""
         _, own, other = np.intersect1d(self.seeds, reference.seeds, return_indices=True)
-        return self.part(np.sort(own)), reference.part(other[np.argsort(own)])
+        return self.part(own), reference.part(other)
 
 
 def curves(rows: Sequence[Row]) -> dict[str, Curves]:
@@ -78,7 +77,9 @@ def comparison(rows: Sequence[Row], rule: Rule, images: int) -> Metrics:
 
     What is compared is the end of the trials. The planned comparisons are those of all other points with the reference.
     """
-    of, parameters = curves(rows), {point: tables.parameters(part[0]) for point, part in by_point(rows).items()}
+    rows_of = by_point(rows)
+    of = {point: Curves.of(part) for point, part in rows_of.items()}
+    parameters = {point: tables.parameters(part[0]) for point, part in rows_of.items()}
     learned = {point: each.accuracy[:, -1] > rule.threshold for point, each in of.items()}
     metrics: Metrics = {}
     for point, each in of.items():
@@ -207,7 +208,7 @@ def treatments(rows: Sequence[Row], images: int, rule: Rule) -> Metrics:
     for row in rows:
         norm = {name: value for name, value in tables.parameters(row).items() if name != "treated"}
         metrics[row["point"]] = {"normalization": norm}
-        for treatment in TREATMENTS:
+        for treatment in get_args(Treatment):
             suffix = "" if treatment == "as_is" else f"_{treatment}"
             if row.get(f"accuracy{suffix}"):
                 lost, gained = int(row[f"lost{suffix}"]), int(row[f"gained{suffix}"])

@@ -44,6 +44,7 @@ Pair = Annotated[int, Field(ge=2, le=ALL_IMAGES)]  # of images: batch statistics
 TrainImages = Annotated[int, Field(ge=1, le=ALL_IMAGES)]
 TestImages = Annotated[int, Field(ge=1, le=10_000)]
 Optimizer = Literal["adadelta", "sgd", "adam"]
+Treatment = Literal["as_is", "recalibrated", "folded", "fine_tuned"]  # of a trained network, in this order
 Init = Literal["default", "he_normal", "zero_bias"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # of an entry: also that of stages, files and columns
 Parameters = dict[str, float | int | str]  # of a trial, by name
@@ -338,7 +339,7 @@ class Study(_Section):
     seeds: Few | None = None
     search: Search | None = None
     sweep_trials: Selection | None = None
-    treatments: list[Literal["as_is", "recalibrated", "folded", "fine_tuned"]] | None = None
+    treatments: list[Treatment] | None = None
     train: Overrides = Overrides()
 
     @property
@@ -350,6 +351,12 @@ class Study(_Section):
         given = [bool(self.normalizations or self.points or self.grid), bool(self.search), bool(self.sweep_trials)]
         if sum(given) > 1:
             raise ValueError("must have points (normalizations, points, grid), or search, or sweep_trials: one of them")
+        if self.treatments is not None and (
+            not self.treatments or tuple(self.treatments) != get_args(Treatment)[: len(self.treatments)]
+        ):
+            raise ValueError(
+                f"treatments = {self.treatments}: must be the first ones of {', '.join(get_args(Treatment))}"
+            )
         if not any(given) and self.trial.name != "ImagesTrial":
             raise ValueError("must have normalizations, points or a grid, or search, or sweep_trials")
         if self.of_lenet and not self.search and self.seeds is None:
