@@ -273,7 +273,7 @@ def test_report_says_what_the_metrics_say(project: Clone, monkeypatch: pytest.Mo
     for differs, exceeds, said in (
         ("yes", "yes", " differs from standard by more than 0.2 points"),
         ("yes", "no", " differs from standard by less than 0.2 points"),
-        ("yes", "open", " differs from standard (more than 0.2 points? open)"),
+        ("yes", "open", " differs from standard (whether by more than 0.2 points is open)"),
         ("no", "no", ": no difference from standard found, and equivalent within ±0.2 points"),
         ("no", "open", ": no difference from standard found"),
     ):
