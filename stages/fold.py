@@ -22,7 +22,7 @@ RAW = Normalization.of(0.0, 1.0)
 
 def main(settings: Params) -> None:
     """Folds the baseline's normalization into others and back into raw pixels; compares on the test images."""
-    own = Normalization.of(settings.norm.mean, settings.norm.std)
+    own = settings.norm
     images = mnist.load(1, settings.data.test_images).test_images
     files.check_model(MODEL)
     model = load(MODEL)
@@ -34,8 +34,7 @@ def main(settings: Params) -> None:
         return
     metrics, most = {}, 0.0
     for name in settings.fold.normalizations:
-        numbers = settings.normalizations[name]
-        norm = Normalization(numbers.mean, numbers.std)
+        norm = settings.normalizations[name]
         moved = folded(model, own, norm)
         under = log_probabilities(moved, images, norm)
         back = log_probabilities(folded(moved, norm, RAW), images, RAW)
@@ -43,7 +42,7 @@ def main(settings: Params) -> None:
         other = int(((under.argmax(1) != original.argmax(1)) | (back.argmax(1) != original.argmax(1))).sum())
         most = max(most, *differences)
         metrics[name] = {
-            "normalization": numbers.parameters(),
+            "normalization": norm.parameters(),
             "difference": max(differences),
             "changed_predictions": other,
         }

@@ -35,7 +35,7 @@ Plan = Search | Points
 def run_search(name: str, settings: Params, search: Search, trial: type[Trial]) -> None:
     """Brings a search to its number of trials and writes its table."""
     trials = run(name, settings, search, trial)
-    axes = search.settings.space.axes()
+    axes = search.settings.space
     parameters = [{axis: trial.params[axis] for axis in axes} | search.fixed for trial in trials]
     _write(name, [""] * len(trials), parameters, trials)
 
