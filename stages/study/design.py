@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stages.common.errors import InputError
 from stages.common.tables import Row, numbers
 from stages.settings.params import (
     ALL_IMAGES,
     OWN,
     Grid,
-    InputError,
     Norm,
     Overrides,
     Parameters,
