@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 
 from stages.common import files, mnist
+from stages.common.errors import InputError, run_main
 from stages.common.normalization import Normalization
 from stages.lenet.folding import folded, load, log_probabilities
-from stages.settings.params import InputError, Params
+from stages.settings.params import Params
 
 MODEL = Path("data/models/baseline.pt")
 RAW = Normalization.of(0.0, 1.0)
@@ -75,4 +76,4 @@ def tool() -> None:
 
 
 if __name__ == "__main__":
-    tool()
+    run_main(tool)

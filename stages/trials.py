@@ -4,7 +4,8 @@ from importlib import import_module
 from typing import get_args
 
 from stages.common import tables
-from stages.settings.params import PATH, SWEEP, InputError, Params, Study, Treatment
+from stages.common.errors import InputError
+from stages.settings.params import PATH, SWEEP, Params, Study, Treatment
 from stages.study import design, runner
 from stages.study.proposals import Search
 

@@ -14,9 +14,10 @@ from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import modify_yaml
 
 from stages import __main__
+from stages.common.errors import InputError
 from stages.common.normalization import Normalization
 from stages.settings import params
-from stages.settings.params import InputError, Overrides, Parameters, Search, Study
+from stages.settings.params import Overrides, Parameters, Search, Study
 from stages.study import design
 
 SETTINGS = params.load(ROOT / "params.yaml")
@@ -123,7 +124,7 @@ def changed(folder: Path, values: dict[str, object]) -> Path:
 def refused(path: Path) -> str:
     with pytest.raises(InputError) as end:
         params.load(path)
-    return str(end.value.code)
+    return str(end.value)
 
 
 def refusal(stage: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: object) -> str:
@@ -134,10 +135,10 @@ def refusal(stage: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes
     before = {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
     monkeypatch.chdir(folder)
     monkeypatch.setattr("sys.argv", ["stages", stage, *([ENTRY[stage]] if stage in ENTRY else [])])
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(InputError) as end:
         __main__.main()
     assert {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")} == before
-    return str(end.value.code)
+    return str(end.value)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -206,14 +207,14 @@ def test_proposed_optimizer_needs_a_rate(tmp_path: Path) -> None:
 def test_stage_without_a_known_entry_is_refused(stage: str, name: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("sys.argv", ["stages", stage, *([name] if name else [])])
-    with pytest.raises(SystemExit, match=rf"has no entry '{name or ''}'; accepted: .*{ENTRY[stage]}"):
+    with pytest.raises(InputError, match=rf"has no entry '{name or ''}'; accepted: .*{ENTRY[stage]}"):
         __main__.main()
 
 
 def test_stage_of_no_entry_takes_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("sys.argv", ["stages", "sweep", "revival"])
-    with pytest.raises(SystemExit, match="python -m stages sweep: takes no further argument, is given 'revival'"):
+    with pytest.raises(InputError, match="python -m stages sweep: takes no further argument, is given 'revival'"):
         __main__.main()
 
 

@@ -18,9 +18,10 @@ from conftest import ROOT
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import TypeAdapter
 
+from stages.common.errors import InputError
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
-from stages.settings.params import InputError, Params
+from stages.settings.params import Params
 from stages.study import design, store
 from stages.study.fingerprint import fingerprint
 from stages.study.proposals import Points, Search

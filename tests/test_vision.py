@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 from torchvision import models, transforms
 
+from stages.common.errors import InputError
 from stages.common.normalization import Normalization
 from stages.settings import params
 from stages.vision import folding, images, model, treatments
@@ -59,9 +60,9 @@ def loaded(folder: Path, **values: object) -> images.Images:
 
 
 def refused(call, *arguments, **named) -> str:
-    with pytest.raises(params.InputError) as error:
+    with pytest.raises(InputError) as error:
         call(*arguments, **named)
-    line = str(error.value.code)
+    line = str(error.value)
     assert "\n" not in line
     return line
 

@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from stages.common.errors import InputError, short
 from stages.common.normalization import Normalization
 
 PATH = Path("params.yaml")
@@ -54,10 +55,6 @@ Treatment = Literal["as_is", "recalibrated", "folded", "fine_tuned"]  # of a tra
 Init = Literal["default", "he_normal", "zero_bias"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # of an entry: also that of stages, files and columns
 Parameters = dict[str, float | int | str]  # of a trial, by name
-
-
-class InputError(SystemExit):
-    """What is wrong with the user's input, in one line: uncaught, it ends the process with this line and status 1."""
 
 
 class _Section(BaseModel):
@@ -541,9 +538,3 @@ def _value(value: object) -> str:
     shown = Repr()
     shown.maxlevel, shown.maxstring, shown.maxother = 3, 100, 100
     return short(shown.repr(value))
-
-
-def short(text: str) -> str:
-    """One line of printable characters, shortened."""
-    text = "".join(character if character.isprintable() else "?" for character in text)
-    return text if len(text) <= 300 else text[:300] + "…"

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stages.common.errors import InputError
 from stages.common.normalization import Normalization
 from stages.common.tables import Row, numbers
 from stages.settings.params import (
     ALL_IMAGES,
     OWN,
     Grid,
-    InputError,
     Overrides,
     Parameters,
     Params,

@@ -11,8 +11,9 @@ import torch
 from optuna.trial import FrozenTrial
 
 from stages.common import device, files, tables
+from stages.common.errors import InputError
 from stages.settings import progress
-from stages.settings.params import InputError, Parameters, Params
+from stages.settings.params import Parameters, Params
 from stages.study import store
 from stages.study.design import Planned
 from stages.study.fingerprint import Trial, fingerprint
