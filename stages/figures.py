@@ -5,7 +5,7 @@ from pathlib import Path
 from stages.common import files, tables
 from stages.evidence import drawings, figures
 from stages.evidence.drawings import Shown
-from stages.settings.params import Params
+from stages.settings.params import Params, free
 
 
 def main(settings: Params, name: str) -> None:
@@ -21,5 +21,5 @@ def _shown(name: str, settings: Params) -> Shown | None:
         return None
     study = settings.studies[name]
     space = study.search.space if study.search else None
-    marked = study.of_lenet and space is not None and space.free() == ["mean", "std"]
+    marked = study.of_lenet and space is not None and free(space) == ["mean", "std"]
     return Shown(name, tables.read(name), files.read_json(metrics), settings.rule.of(name), space, marked)

@@ -23,10 +23,10 @@ def main(settings: Params) -> None:
 def judged(name: str, settings: Params) -> judgement.Metrics:
     rule, rows = settings.rule.of(name), tables.read(name)
     if name == SWEEP:
-        return judgement.search(rows, list(settings.sweep.space.axes()), rule)
+        return judgement.search(rows, list(settings.sweep.space), rule)
     study = settings.studies[name]
     if study.search:
-        return judgement.search(rows, list(study.search.space.axes()), rule)
+        return judgement.search(rows, list(study.search.space), rule)
     if study.sweep_trials:
         return judgement.follow_up(rows, tables.last_epochs(tables.read(SWEEP)), rule)
     if study.seeds is not None:

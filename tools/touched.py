@@ -17,6 +17,7 @@ from conftest import KINDS as TRIALS
 from conftest import ROOT, Clone, bare_clone
 
 from stages.common import mnist
+from stages.common.errors import run_main
 
 
 def added(path: str, line: str) -> Callable[[Clone], None]:
@@ -86,4 +87,4 @@ def evaluated(output: str) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

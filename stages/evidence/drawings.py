@@ -17,7 +17,7 @@ from stages.common.tables import Row, numbers
 from stages.evidence import figures
 from stages.evidence.judgement import Curves, by_point, curves
 from stages.evidence.paired import interval
-from stages.settings.params import Interval, Look, Params, Rule, Space
+from stages.settings.params import Axis, Look, Params, Rule, Space, free
 
 COSTS = Normalize(-2, 0)  # of differences, in points
 LINEAR = 0.35  # around a mean of 0, within which the axis of means is linear: beyond it, it is logarithmic
@@ -70,7 +70,7 @@ def accuracy_maps(studies: Sequence[Shown | None], settings: Params) -> Figure:
 def axes(studies: Sequence[Shown | None], settings: Params) -> Figure:
     """Accuracy against each axis of a search, a small panel for each: what the others were, is left out."""
     (study,) = studies[:1]
-    names = (study.space.free() if study and study.space else []) or ["mean"]
+    names = (free(study.space) if study and study.space else []) or ["mean"]
     columns = min(3, len(names))
     height = settings.contour.width / columns * -(-len(names) // columns)
     figure = Figure(figsize=(settings.contour.width, height), layout="constrained")
@@ -84,7 +84,7 @@ def axes(studies: Sequence[Shown | None], settings: Params) -> Figure:
             accuracy = numbers(rows, "accuracy")
             best = accuracy >= accuracy.max() - study.rule.tolerance
             x = np.array(_column(rows, name))
-            figures.limit(ax, {"x": study.space.axes()[name]})
+            figures.limit(ax, {"x": study.space[name]})
             ax.scatter(x[~best], accuracy[~best], s=14, color="tab:gray", clip_on=False)
             label = f"within {100 * study.rule.tolerance:g} points of the best"
             ax.scatter(x[best], accuracy[best], s=24, color="tab:red", label=label, clip_on=False)
@@ -271,12 +271,12 @@ def _panels(look: Look, count: int, height: float, shared: bool = True) -> tuple
     return figure, list(figure.subplots(1, count, sharey=shared, squeeze=False)[0])
 
 
-def _two(study: Shown) -> tuple[tuple[str, str], tuple[Interval | list[str], Interval | list[str]]] | None:
+def _two(study: Shown) -> tuple[tuple[str, str], tuple[Axis, Axis]] | None:
     """The two axes of a search that are free, and where they were searched; None if there are not two."""
-    names = study.space.free() if study.space else []
+    names = free(study.space) if study.space else []
     if len(names) != 2 or not study.space:
         return None
-    searched = study.space.axes()
+    searched = study.space
     return (names[0], names[1]), (searched[names[0]], searched[names[1]])
 
 

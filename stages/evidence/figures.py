@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from stages.common import files
-from stages.settings.params import Interval, Look, Norm, Parameters
+from stages.common.normalization import Normalization
+from stages.settings.params import Axis as Searched
+from stages.settings.params import Interval, Look, Parameters
 
 GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 TICKS = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
@@ -33,7 +35,6 @@ LABELS = {  # of axes, by the name of the parameter
 }
 MARKED = {"standard": "*", "zero_one": "d", "none": "s"}  # normalizations that maps show, and their markers
 Values = Sequence[float] | Sequence[str] | np.ndarray
-Searched = Interval | list[str]
 
 
 def accuracy_map(
@@ -92,7 +93,7 @@ def limit(ax: Axes, within: Mapping[str, Searched]) -> None:
         if isinstance(searched, Interval):
             scale = "log" if searched.log else "linear"
             ax.set(**{f"{name}scale": scale, f"{name}lim": (searched.low, searched.high)})
-        else:
+        elif isinstance(searched, list):
             ax.set(**{f"{name}scale": "linear", f"{name}lim": (-0.5, len(searched) - 0.5)})
             getattr(ax, f"{name}axis").update_units(searched)
 
@@ -123,7 +124,7 @@ def legend(ax: Axes, columns: int = 5, below: float = 0.11) -> None:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -below), ncols=columns, frameon=False)
 
 
-def mark(ax: Axes, normalizations: Mapping[str, Norm], size: float) -> None:
+def mark(ax: Axes, normalizations: Mapping[str, Normalization], size: float) -> None:
     """The normalizations that everything is compared with, hollow, so that they hide no trial.
 
     size: area of a marker, in points squared
