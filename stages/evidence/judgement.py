@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -10,14 +11,35 @@ from scipy import stats
 
 from stages.common import tables
 from stages.common.tables import Row, numbers, spread
-from stages.evidence.paired import answers, compare
-from stages.settings.params import Rule, Treatment
+from stages.evidence.paired import answers, compare, relative_error
+from stages.settings.params import InputError, Rule, Study, Treatment
 
 DIFFERENCES = {"accuracy": "difference", "loss": "loss_difference"}  # the comparison of each outcome, in the metrics
 SAME_TEST = ("held_out",)  # parameters that decide on which images a trial is tested
 CHANNELS = {"red": "r", "green": "g", "blue": "b"}
 
 Metrics = dict[str, Any]
+
+
+def kind(study: Study | None) -> str:
+    """How a study is judged, drawn and reported; None: the sweep."""
+    if study is None or study.search:
+        return "search"
+    if study.sweep_trials:
+        return "again"
+    if study.seeds is not None:
+        return "seeds"
+    return "treatments" if study.normalizations or study.points or study.grid else "photographs"
+
+
+@contextmanager
+def whole(path: object, way: str) -> Iterator[None]:
+    """Whatever a damaged table or metrics file raises is one line, with the way to make it again."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        cause = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"{path}: is damaged, or not of such a study ({cause}); {way}") from error
 
 
 class Curves(NamedTuple):
@@ -39,6 +61,10 @@ class Curves(NamedTuple):
         shape = len(ends), -1
         accuracy, loss = (numbers(rows, column).reshape(shape) for column in ("accuracy", "loss"))
         return cls(numbers(ends, "seed").astype(int), accuracy, loss, [row["device"] for row in ends])
+
+    def means(self, threshold: float) -> np.ndarray:
+        """Accuracies after each epoch, float array (epochs,): nan where not all seeds have learned yet."""
+        return np.where((self.accuracy > threshold).all(axis=0), self.accuracy.mean(axis=0), math.nan)
 
     def part(self, which: np.ndarray) -> "Curves":
         """which: bool array (seeds,), or indices"""
@@ -67,10 +93,11 @@ def comparison(rows: Sequence[Row], rule: Rule, images: int) -> Metrics:
     """The metrics of points over seeds, by the name of the point:
 
     parameters, n (seeds), learned (how many of them)
-    accuracy, loss:  over the seeds that learned; `by_epoch`: their means after each epoch, where there are several
-    difference:      from the reference, seed by seed, by the rule; loss_difference: the same of the loss, a declared
-                     second outcome, which has no margin. Only where all seeds of both learned: a mean over trials that
-                     learned and trials that did not says nothing
+    accuracy, loss:  over the seeds that learned; `by_epoch`: their means after each epoch, where there are several, and
+                     nan after those at which some of them had not learned yet
+    difference:      from the reference, seed by seed, by the rule, with the `relative_error`; loss_difference: the same
+                     of the loss, a declared second outcome, which has no margin. Only where all seeds of both learned: a
+                     mean over trials that learned and trials that did not says nothing
     mixed_pairs:     how many of the pairs ran on two kinds of device
 
     images: on which accuracies are measured, if not on `held_out` ones
@@ -89,7 +116,7 @@ def comparison(rows: Sequence[Row], rule: Rule, images: int) -> Metrics:
             those = each.part(learned[point])
             metrics[point] |= {"accuracy": over_seeds(those.accuracy[:, -1]), "loss": over_seeds(those.loss[:, -1])}
             if each.accuracy.shape[1] > 1:
-                means = those.accuracy.mean(axis=0)
+                means = those.means(rule.threshold)
                 metrics[point]["by_epoch"] = {epoch: {"accuracy": mean} for epoch, mean in enumerate(means, 1)}
     if rule.reference in of and learned[rule.reference].all():
         tested = {point: [parameters[point].get(key) for key in SAME_TEST] for point in of}
@@ -115,13 +142,15 @@ def _add_differences(metrics: Metrics, pairs: Mapping[str, tuple[Curves, Curves]
         }
         for point, each in answers(compared, rule.confidence, planned=len(metrics) - 1).items():
             metrics[point][DIFFERENCES[outcome]] = each
+            if outcome == "accuracy":
+                each |= relative_error(*ends[point], rule.confidence, step)
     for point, (own, reference) in pairs.items():
         if mixed := sum(one != other for one, other in zip(own.devices, reference.devices, strict=True)):
             metrics[point]["mixed_pairs"] = mixed
         epochs = min(own.accuracy.shape[1], reference.accuracy.shape[1])
         if epochs > 1:
-            means = (own.accuracy[:, :epochs] - reference.accuracy[:, :epochs]).mean(axis=0)
-            for epoch, mean in enumerate(means, 1):
+            means = [each.means(rule.threshold)[:epochs] for each in (own, reference)]
+            for epoch, mean in enumerate(means[0] - means[1], 1):
                 metrics[point]["by_epoch"][epoch]["difference"] = mean
 
 
