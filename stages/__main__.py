@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from stages.common.errors import InputError, run_main
+
 SECTIONS = {"trials": "studies", "figures": "figures"}  # whose entries are stages
 STAGES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
@@ -22,7 +24,6 @@ def main() -> None:
     _on_interrupt(lambda *_: _end(f"{name}: interrupted before it began"))
     from stages.common import files
     from stages.settings import params
-    from stages.settings.params import InputError
 
     if name not in STAGES:
         raise InputError(f"python -m stages {name}: no such stage; accepted: {', '.join(STAGES)}")
@@ -47,6 +48,8 @@ def main() -> None:
         with files.together():
             stage.main(settings, *entry)
             _on_interrupt(signal.SIG_IGN)  # all is done: it is published, and not in part
+    except InputError:
+        raise
     except (KeyboardInterrupt, Exception) as error:
         # In the middle of a commit, the database makes an error of its own of an interrupt.
         if interrupted or isinstance(error, KeyboardInterrupt):
@@ -68,4 +71,4 @@ def _end(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

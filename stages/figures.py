@@ -11,7 +11,7 @@ from stages.settings.params import SWEEP, Params
 def main(settings: Params, name: str) -> None:
     figure, pixels = settings.figures[name], files.read_json(Path("metrics/statistics.json"))["train"]
     shown = {study: _shown(study, settings) for study in figure.studies}
-    with judgement.whole(f"plots/trials or metrics/studies of {', '.join(shown)}", "`dvc repro judge` makes the metrics"):
+    with judgement.whole(f"a table or metrics file of {', '.join(shown)}", "`dvc repro judge` makes the metrics"):
         drawn = drawings.draw(figure, shown, settings, pixels)
     figures.save(drawn, Path(f"plots/{name}.png"), settings.look.dpi)
 
@@ -21,5 +21,6 @@ def _shown(name: str, settings: Params) -> Shown | None:
     if not metrics.exists() or (study is None and name != SWEEP):
         return None
     search = settings.sweep if study is None else study.search
+    space, lenet = search.space if search else None, study is None or study.of_lenet
     made = tables.read(name), files.read_json(metrics), settings.rule.of(name)
-    return Shown(name, judgement.kind(study), *made, search and search.space, study is None or study.of_lenet)
+    return Shown(name, judgement.kind(study), *made, space, lenet)

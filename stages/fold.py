@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 
 from stages.common import files, mnist
+from stages.common.errors import InputError, run_main
 from stages.common.normalization import Normalization
 from stages.lenet.folding import folded, load, log_probabilities
-from stages.settings.params import InputError, Params
+from stages.settings.params import Params
 
 MODEL = Path("data/models/baseline.pt")
 RAW = Normalization.of(0.0, 1.0)
@@ -22,7 +23,7 @@ RAW = Normalization.of(0.0, 1.0)
 
 def main(settings: Params) -> None:
     """Folds the baseline's normalization into others and back into raw pixels; compares on the test images."""
-    own = Normalization.of(settings.norm.mean, settings.norm.std)
+    own = settings.norm
     images = mnist.load(1, settings.data.test_images).test_images
     files.check_model(MODEL)
     model = load(MODEL)
@@ -34,8 +35,7 @@ def main(settings: Params) -> None:
         return
     metrics, most = {}, 0.0
     for name in settings.fold.normalizations:
-        numbers = settings.normalizations[name]
-        norm = Normalization(numbers.mean, numbers.std)
+        norm = settings.normalizations[name]
         moved = folded(model, own, norm)
         under = log_probabilities(moved, images, norm)
         back = log_probabilities(folded(moved, norm, RAW), images, RAW)
@@ -43,7 +43,7 @@ def main(settings: Params) -> None:
         other = int(((under.argmax(1) != original.argmax(1)) | (back.argmax(1) != original.argmax(1))).sum())
         most = max(most, *differences)
         metrics[name] = {
-            "normalization": numbers.parameters(),
+            "normalization": norm.parameters(),
             "difference": max(differences),
             "changed_predictions": other,
         }
@@ -76,4 +76,4 @@ def tool() -> None:
 
 
 if __name__ == "__main__":
-    tool()
+    run_main(tool)

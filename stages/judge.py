@@ -27,7 +27,7 @@ def judged(name: str, settings: Params) -> judgement.Metrics:
     kind = judgement.kind(study)
     if study is None or study.search:
         search = study.search if study and study.search else settings.sweep
-        return judgement.search(rows, list(search.space.axes()), rule)
+        return judgement.search(rows, list(search.space), rule)
     if kind == "again":
         return judgement.follow_up(rows, tables.last_epochs(tables.read(SWEEP)), rule)
     if kind == "seeds":

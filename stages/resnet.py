@@ -8,7 +8,6 @@ import torch.nn.functional as F
 
 from stages.common import files
 from stages.common.device import describe, prepare
-from stages.common.normalization import Normalization
 from stages.settings import progress
 from stages.settings.params import Params
 from stages.vision import images, treatments
@@ -20,13 +19,14 @@ def main(settings: Params) -> None:
     resnet, device = settings.resnet, prepare(settings.run.device)
     data = images.digits(resnet)
     assert data.train
-    norm = Normalization(resnet.norm.mean, resnet.norm.std)
     count = len(data.train.labels)
     print(f"resnet: training {resnet.arch} on {count:,} images on {describe(device)}", flush=True)
     total = resnet.train.epochs * sum(map(len, treatments.batches(data.train.labels, resnet.batch_size)))
     with progress.bar("resnet", total, "images", log_seconds=10) as bar:
-        network = treatments.scratch(data, resnet, norm, resnet.seed, device, lambda seen: bar.update(seen - bar.n))
-    logits = treatments.logits(network, data.val.images, norm, resnet.batch_size)
+        network = treatments.scratch(
+            data, resnet, resnet.norm, resnet.seed, device, progress=lambda seen: bar.update(seen - bar.n)
+        )
+    logits = treatments.logits(network, data.val.images, resnet.norm, resnet.batch_size)
     accuracy = treatments.accuracy(logits, data.val.labels)
     weights = io.BytesIO()
     torch.save({name: part.cpu().contiguous() for name, part in network.state_dict().items()}, weights)

@@ -4,7 +4,8 @@ from importlib import import_module
 from typing import get_args
 
 from stages.common import tables
-from stages.settings.params import PATH, SWEEP, InputError, Norm, Params, Study, Treatment
+from stages.common.errors import InputError
+from stages.settings.params import PATH, SWEEP, Params, Study, Treatment
 from stages.study import design, runner
 from stages.study.proposals import Search
 
@@ -39,6 +40,6 @@ def _planned(settings: Params, study: Study) -> list[design.Planned]:
     elif study.seeds is None and study.trial.settings == "imagenet":
         images, model = import_module("stages.vision.images"), import_module("stages.vision.model")
         published = model.published(settings.imagenet.arch, settings.imagenet.weights).norm
-        own = Norm(mean=published.mean, std=published.std)
+        own = published
         treatments -= not images.trains(settings.imagenet)  # the last one is fine-tuning
     return design.over_seeds(settings, study, design.points(settings, study, own, treatments))

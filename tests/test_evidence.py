@@ -59,8 +59,8 @@ def test_fold_is_exact_with_channels_strides_and_padding(padding, bias: bool) ->
     torch.manual_seed(5)
     conv = torch.nn.Conv2d(3, 8, (5, 3), stride=2, padding=padding, bias=bias, dtype=torch.float64)
     pixels = torch.rand(4, 3, 17, 19, dtype=torch.float64)
-    own = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    new = Normalization((-0.5, 0.3, 1.5), (0.2, 3.0, 0.6))
+    own = Normalization.of((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    new = Normalization.of((-0.5, 0.3, 1.5), (0.2, 3.0, 0.6))
 
     def normalized(norm: Normalization) -> torch.Tensor:
         return (pixels - torch.tensor(norm.mean).view(-1, 1, 1)) / torch.tensor(norm.std).view(-1, 1, 1)

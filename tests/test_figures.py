@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.figure import Figure
+from pydantic import TypeAdapter
 from scipy import stats
 
 from stages.evidence import drawings, figures, judgement
@@ -58,7 +59,7 @@ def search(accuracy: Values, space: Mapping[str, Any], columns: Mapping[str, Val
     trials = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     curves = np.reshape(accuracy, (len(trials), -1))
     rows = table(*(("", parameters, curve) for parameters, curve in zip(trials, curves, strict=True)))
-    return Shown("search", rows, {}, RULE, Space.model_validate(space), marked)
+    return Shown("search", rows, {}, RULE, TypeAdapter(Space).validate_python(space), marked)
 
 
 def made(kind: str, accuracy: float, count: int) -> Shown:

@@ -13,11 +13,18 @@ from conftest import ENV, Clone
 from test_workers import wait_for
 
 from stages.common import files
-from stages.settings.params import InputError
+from stages.common.errors import InputError
+from stages.settings import params
 
 
 def all_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_error_of_input_ends_no_notebook() -> None:
+    """Which a SystemExit does, as IPython passes over it."""
+    with pytest.raises(Exception, match="no_such_file: cannot be read"):
+        params.load(Path("no_such_file"))
 
 
 def test_results_appear_together_at_the_end(tmp_path: Path) -> None:

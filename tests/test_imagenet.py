@@ -259,7 +259,7 @@ def bundled() -> model.Published:
 def test_bundled_network_is_timms_with_what_timm_says_of_it(bundled: model.Published) -> None:
     described = timm.get_pretrained_cfg(model.BUNDLED)
     assert described is not None
-    assert bundled.norm == Normalization(described.mean, described.std)
+    assert bundled.norm == Normalization.of(described.mean, described.std)
     image = Image.fromarray(np.random.default_rng(3).integers(256, size=(300, 280, 3), dtype=np.uint8))
     # By timm's own way, which ends in its normalization.
     transform = timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=described.to_dict()))

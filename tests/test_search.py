@@ -8,11 +8,12 @@ from conftest import ROOT
 from scipy import stats
 
 from stages.common import tables
+from stages.common.errors import InputError
 from stages.common.tables import Row
 from stages.evidence import judgement
 from stages.evidence.paired import NO, YES
 from stages.settings import params
-from stages.settings.params import InputError, Overrides, Parameters, Selection
+from stages.settings.params import Overrides, Parameters, Selection
 from stages.study import design
 
 SETTINGS = params.load(ROOT / "params.yaml")

@@ -16,10 +16,12 @@ import optuna
 import pytest
 from conftest import ROOT
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import TypeAdapter
 
+from stages.common.errors import InputError
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
-from stages.settings.params import InputError, Params
+from stages.settings.params import Params
 from stages.study import design, store
 from stages.study.fingerprint import fingerprint
 from stages.study.proposals import Points, Search
@@ -266,7 +268,7 @@ def test_quasi_random_points_fill_the_space(settings: Params, tmp_path: Path) ->
 @pytest.mark.parametrize(("sampler", "n_trials"), [("tpe", 8), ("random", 8), ("qmc", 8), ("grid", 8)])
 def test_choices_are_searched_like_numbers(sampler: str, n_trials: int, settings: Params, tmp_path: Path) -> None:
     choices = {"mean": 0, "std": 1, "optimizer": ["adadelta", "adam"], "init": ["default", "he_normal"]}
-    space = params.Space.model_validate(choices | {"lr": {"low": 0.001, "high": 1, "log": True}})
+    space = TypeAdapter(params.Space).validate_python(choices | {"lr": {"low": 0.001, "high": 1, "log": True}})
     trials = run(of(settings, sampler=sampler, n_trials=n_trials, space=space, grid=2), tmp_path / "study.sqlite3")
     assert {pair["optimizer"] for _, pair, *_ in trials} == {"adadelta", "adam"}
     assert {pair["init"] for _, pair, *_ in trials} == {"default", "he_normal"}
@@ -289,7 +291,7 @@ def test_choices_are_searched_like_numbers(sampler: str, n_trials: int, settings
         (
             "sweep",
             {
-                "space": params.Space.model_validate(
+                "space": TypeAdapter(params.Space).validate_python(
                     {"mean": {"low": 0.0, "high": 1.0}, "std": {"low": 0.1, "high": 1.0}}
                 )
             },
@@ -314,7 +316,7 @@ def test_other_settings_start_from_scratch_and_the_old_study_comes_back_with_its
         ("norm", {"mean": 0.0}),
         ("rule", {"margin": 0.1}),
         ("run", {"workers": 7, "device": "cpu"}),
-        ("contour", {"dpi": 75}),
+        ("look", {"dpi": 75}),
         ("train", {"momentum": 0.5, "lr": {"adadelta": 1.0, "sgd": 0.5, "adam": 0.5}}),  # of other optimizers
         ("sweep", {"n_trials": 5}),
     ],

@@ -9,6 +9,7 @@ import pytest
 import verify
 from conftest import ROOT, Device
 
+from stages.common.errors import InputError
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
 from stages.study import runner
@@ -71,7 +72,7 @@ def test_trial_whose_data_is_not_there_is_left_out(
     points: int, holds: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def check(_: params.Params) -> None:
-        raise params.InputError("no photographs")
+        raise InputError("no photographs")
 
     monkeypatch.setattr(verify, "planned", lambda *_: ("one", Points(POINTS[:points]), LenetTrial))
     monkeypatch.setattr(LenetTrial, "check", check)

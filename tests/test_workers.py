@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.common.errors import InputError
 from stages.study.local import DEATHS, WorkerDied, Workers
 
 TESTS = Path(__file__).parent
@@ -20,7 +21,7 @@ ENV = os.environ | {"PYTHONPATH": str(TESTS.parent)}
 
 def evaluation(name: str) -> Callable[..., dict]:
     if name == "refused":
-        raise SystemExit("what is wrong with the input")
+        raise InputError("what is wrong with the input")
     kinds: dict[str, Callable[..., dict]] = {"square": square, "idle": idle, "busy": busy}
     return kinds[name]
 
@@ -117,7 +118,7 @@ def busy(folder: str, number: int) -> dict:
 
 
 def test_what_a_worker_refuses_is_said_by_its_parent() -> None:
-    with Workers(1, evaluation, ("refused",)) as workers, pytest.raises(SystemExit, match="wrong with the input"):
+    with Workers(1, evaluation, ("refused",)) as workers, pytest.raises(InputError, match="wrong with the input"):
         list(workers.run({0: {}}, lambda _: None))
 
 

@@ -31,6 +31,7 @@ from test_cluster import Dask
 from stages import __main__ as runner
 from stages import baseline, contour, sweep
 from stages.common import mnist
+from stages.common.errors import InputError
 
 IMPORTED = (baseline, contour, sweep)  # that forks run
 SWEEP = [sys.executable, "-m", "stages", "sweep"]
@@ -94,7 +95,7 @@ class Attack:
             sys.argv = ["stages", *argv]
             try:
                 runner.main()
-            except SystemExit as end:
+            except (InputError, SystemExit) as end:
                 os.write(2, f"{end}\n".encode())
                 os._exit(1)
             except BaseException:

@@ -15,6 +15,7 @@ from scipy.spatial import KDTree
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from stages.common import tables
+from stages.common.errors import run_main
 from stages.settings import params
 from stages.settings.params import SWEEP
 from stages.study import proposals
@@ -71,4 +72,4 @@ def as_seen(mean: float, std: float) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

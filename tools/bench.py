@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from stages.common import device, mnist
+from stages.common.errors import run_main
 from stages.common.normalization import Normalization
 from stages.lenet import training
 from stages.lenet.trial import LenetTrial
@@ -283,4 +284,4 @@ def cell(values: list[float], digits: int = 1) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5, help="the n-th with seed 1998 + n; default: 5")
-    main(parser.parse_args().repetitions)
+    run_main(lambda: main(parser.parse_args().repetitions))

@@ -25,8 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from verify import planned, with_study
 
 from stages.common import device, files
+from stages.common.errors import InputError, run_main
 from stages.settings import params
-from stages.settings.params import InputError, Params
+from stages.settings.params import Params
 from stages.study import store
 from stages.study.fingerprint import CODE, Trial, fingerprint
 
@@ -81,6 +82,7 @@ def carried(stage: str, entry: list[str], settings: Params, few: bool) -> bool:
             if commit is None:
                 print(f"{name}: no commit has the code that it was made with: not carried", flush=True)
                 return False
+            trial.check(settings)
             trials, evaluated = [each for each in loaded.study.trials if store.has_result(each)], []
             for sample, images in ((sampled(trials), FEW), ([] if few else [quickest(trials)], {})):
                 tasks = [plan.fixed | each.params for each in sample]
@@ -148,4 +150,4 @@ def checked_out(digest: str, module: str, folder: Path) -> str | None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -20,6 +20,7 @@ from bench import MEAN, NORM, SEED, STD, benched, told
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from stages.common import device, mnist
 from stages.common.determinism import fix
+from stages.common.errors import run_main
 from stages.lenet import training
 from stages.lenet.model import LeNet, Masks
 from stages.lenet.training import Training, train_and_test
@@ -264,4 +265,4 @@ def synchronize() -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=60_000, help="in an epoch; default: 60,000")
-    main(parser.parse_args().images)
+    run_main(lambda: main(parser.parse_args().images))

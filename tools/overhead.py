@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from stages.common.errors import run_main
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
 from stages.study import design, runner
@@ -62,4 +63,4 @@ def main(lengths: Sequence[int] = LENGTHS) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -14,6 +14,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from stages.common import device
 from stages.common.determinism import fix
+from stages.common.errors import run_main
 from stages.settings import params
 from stages.settings.params import Norm, Params
 from stages.study import design
@@ -83,4 +84,4 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

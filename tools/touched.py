@@ -17,6 +17,7 @@ from conftest import KINDS as TRIALS
 from conftest import ROOT, Clone, bare_clone
 
 from stages.common import mnist
+from stages.common.errors import run_main
 
 
 def added(path: str, line: str) -> Callable[[Clone], None]:
@@ -35,7 +36,7 @@ KINDS: dict[str, Callable[[Clone], None]] = {
     "`run.workers`": setting(run__workers=1),
     "`stages/settings/`": added("stages/settings/params.py", "# more"),
     "`stages/report.py`": added("stages/report.py", "# more"),
-    "`contour.width`": setting(contour__width=6),
+    "`look.width`": setting(look__width=6),
     "`norm.mean`": setting(norm__mean=0.0),
     "`rule.margin`": setting(rule__margin=0.003),
     "`studies.one_epoch.seeds`: one more": setting(studies__one_epoch__seeds=3),
@@ -86,4 +87,4 @@ def evaluated(output: str) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

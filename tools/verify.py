@@ -22,8 +22,9 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from stages.__main__ import SECTIONS
 from stages.common.device import describe, prepare
+from stages.common.errors import InputError, run_main
 from stages.settings import params
-from stages.settings.params import InputError, Params
+from stages.settings.params import Params
 from stages.study import runner, store
 from stages.study.fingerprint import Trial, fingerprint
 
@@ -96,4 +97,4 @@ def planned(stage: str, entry: list[str], settings: Params) -> tuple[str, runner
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from stages.settings.params import InputError
+from stages.common.errors import InputError
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 

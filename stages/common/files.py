@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stages.settings.params import InputError
+from stages.common.errors import InputError
 
 DIGITS = 6  # significant ones, of every outcome and statistic
 

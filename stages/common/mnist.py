@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from stages.settings.params import InputError
+from stages.common.errors import InputError
 
 FOLDER = Path("data/mnist")
 

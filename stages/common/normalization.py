@@ -1,33 +1,81 @@
 """Normalization of images: the one place where pixels become what a network sees."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
 
-import torch
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
+
+if TYPE_CHECKING:
+    import torch  # takes seconds, and settings are checked before
 
 Numbers = float | Sequence[float]  # one for all channels, or one for each
 
 
-class Normalization(NamedTuple):
-    """(pixel / 255 - mean) / std, with one mean and std for all channels, or one for each."""
+def _channels(value: object) -> tuple[float, ...]:
+    given: list[object] = list(value) if isinstance(value, list | tuple) else [value]
+    numbers = [part for part in given if isinstance(part, int | float) and not isinstance(part, bool)]
+    if len(given) not in (1, 3) or len(numbers) != len(given) or not all(abs(number) <= 1e6 for number in numbers):
+        raise ValueError("must be a finite number, or three, for red, green and blue, each at most 1e6")
+    return tuple(map(float, numbers))
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+
+def _positive(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    if min(numbers) <= 0:
+        raise ValueError("must be greater than 0")
+    return numbers
+
+
+class Normalization(BaseModel):
+    """(pixel / 255 - mean) / std, with one mean and std for all channels, or one for each: tuples of 1 or 3 floats."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mean: Annotated[tuple[float, ...], BeforeValidator(_channels)]
+    std: Annotated[tuple[float, ...], BeforeValidator(_channels), AfterValidator(_positive)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, value: object) -> object:
+        if isinstance(value, dict) and not value.keys() <= {"mean", "std"}:
+            raise ValueError(f"has {', '.join(map(str, value))}; accepted here: mean, std")
+        return value
 
     @classmethod
     def of(cls, mean: Numbers, std: Numbers) -> "Normalization":
         """mean, std: in the unit of pixel / 255"""
-        return cls(*(tuple(part) if isinstance(part, Sequence) else (part,) for part in (mean, std)))
+        return cls(mean=mean, std=std)
 
-    def __call__(self, pixels: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """pixels: uint8 (N, C, H, W), 0..255; returns: floats of the same shape, memory format and device"""
-        mean, std = (torch.tensor(part, dtype=dtype, device=pixels.device).view(-1, 1, 1) for part in self)
-        return pixels.to(dtype).div_(255).sub_(mean).div_(std)
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, float]) -> "Normalization":
+        """The normalization of a trial with these parameters: the inverse of `parameters`. Others are left alone."""
+        numbers = [
+            [parameters[name] for name in ([kind] if kind in parameters else _by_channel(kind))]
+            for kind in cls.model_fields
+        ]
+        return cls.of(*numbers)
+
+    def parameters(self) -> dict[str, float | int | str]:
+        """As parameters of a trial: mean and std, or mean_r, mean_g, mean_b and std_r, std_g, std_b."""
+        named: dict[str, float | int | str] = {}
+        for kind, numbers in self:
+            names = [kind] if len(set(numbers)) == 1 else _by_channel(kind)
+            named |= dict(zip(names, numbers, strict=False))
+        return named
+
+    def __call__(self, pixels: "torch.Tensor", dtype: "torch.dtype | None" = None) -> "torch.Tensor":
+        """pixels: uint8 (N, C, H, W), 0..255; returns: float32 or `dtype` of the same shape, memory format, device"""
+        values = pixels.to(dtype) if dtype else pixels.float()
+        mean, std = (values.new_tensor(numbers).view(-1, 1, 1) for _, numbers in self)
+        return values.div_(255).sub_(mean).div_(std)
+
+
+def _by_channel(kind: str) -> list[str]:
+    return [f"{kind}_{channel}" for channel in "rgb"]
 
 
 def fold(
-    weight: torch.Tensor, bias: torch.Tensor | None, own: Normalization, new: Normalization
-) -> tuple[torch.Tensor, torch.Tensor]:
+    weight: "torch.Tensor", bias: "torch.Tensor | None", own: Normalization, new: Normalization
+) -> "tuple[torch.Tensor, torch.Tensor]":
     """Weight and bias of the convolution that gives under `new` what the given ones give for a pixel under `own`.
 
     It sees x = (pixel - mean) / std. For other numbers mean', std' the same pixel is x' = (pixel - mean') / std', so
@@ -36,9 +84,13 @@ def fold(
     weight:  float (out, in, height, width), of a convolution of one group; bias: float (out,), or None for zeros
     returns: the same shapes, float64
     """
+    import torch
+
     channels = weight.shape[1]
     mean, std, new_mean, new_std = (
-        torch.tensor(part, dtype=torch.float64, device=weight.device).expand(channels) for part in (*own, *new)
+        torch.tensor(part, dtype=torch.float64, device=weight.device).expand(channels)
+        for norm in (own, new)
+        for _, part in norm
     )
     weight = weight.detach().double()
     shift = weight.sum((2, 3)) @ ((new_mean - mean) / std)

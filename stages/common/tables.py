@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from stages.common import files
+from stages.common.errors import InputError
 from stages.common.files import Exact
-from stages.settings.params import InputError, Parameters
 
 FOLDER = Path("plots/trials")
 Row = Mapping[str, str]
@@ -20,7 +20,7 @@ def path(study: str) -> Path:
     return FOLDER / f"{study}.csv"
 
 
-def write(study: str, points: Sequence[str], parameters: Sequence[Parameters], results: Sequence[Mapping]) -> None:
+def write(study: str, points: Sequence[str], parameters: Sequence[Mapping], results: Sequence[Mapping]) -> None:
     """Writes the table of a study; element i of each argument is of trial i.
 
     points:     the name of the point that the trial is at; empty for trials of a search

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stages.common import tables
+from stages.common.errors import InputError
 from stages.common.tables import Row, numbers
 from stages.evidence import figures, law
 from stages.evidence.figures import LABELS
@@ -21,7 +22,7 @@ from stages.evidence.judgement import curves
 from stages.evidence.paired import interval, relative_errors
 from stages.evidence.words import exponent, protocol, shared
 from stages.settings.params import Figure as Drawn
-from stages.settings.params import InputError, Params, Rule, Space, Treatment
+from stages.settings.params import Params, Rule, Space, Treatment, free
 
 COSTS = Normalize(-2, 0)  # of differences, in points
 SOME, NONE = "0.88", "0.7"  # greys of cells in which some of the seeds learn, or none
@@ -76,12 +77,10 @@ def draw(figure: Drawn, shown: Mapping[str, Shown | None], settings: Params, pix
         if study and (study.kind != kind.of or not kind.suits(study)):
             raise InputError(f"params.yaml: {name} cannot be drawn as kind {figure.kind}, which draws {kind.needs}")
     drawn = kind.drawn(list(shown.values()), Context(settings, pixels))
-    missing: dict[Axes, list[str]] = {}
-    for (name, study), ax in zip(shown.items(), drawn.axes if kind.panels else drawn.axes[:1] * len(shown), strict=False):
+    for number, (name, study) in enumerate(shown.items()):
         if study is None:
-            missing.setdefault(ax, []).append(f"no results of {name}")
-    for ax, lines in missing.items():
-        ax.text(0.5, 0.5 if kind.panels else 0.95, "\n".join(lines), ha="center", va="center", transform=ax.transAxes)
+            ax, y = (drawn.axes[number], 0.5) if kind.panels else (drawn.axes[0], 0.95 - 0.06 * number)
+            ax.text(0.5, y, f"no results of {name}", ha="center", va="center", transform=ax.transAxes)
     drawn.suptitle(figure.title)
     return drawn
 
@@ -96,8 +95,8 @@ def accuracy_maps(studies: Studies, context: Context) -> Figure:
     for study, ax in zip(studies, panels, strict=True):
         if not study or not study.space:
             continue
-        rows, searched = tables.last_epochs(study.rows), study.space.axes()
-        names = study.space.free()[:2]
+        rows, searched = tables.last_epochs(study.rows), study.space
+        names = free(study.space)[:2]
         figures.limit(ax, {axis: searched[name] for axis, name in zip("xy", names, strict=True)})
         x, y = (np.array(_column(rows, name)) for name in names)
         accuracy = numbers(rows, "accuracy")
@@ -124,14 +123,15 @@ def accuracy_maps(studies: Studies, context: Context) -> Figure:
             figures.mark(ax, context.settings.normalizations)
             figures.in_stds(ax, context.pixels)
         figures.legend(ax, columns=4)
-        ax.set(title=f"{len(rows)} trials", xlabel=LABELS.get(names[0], names[0]), ylabel=LABELS.get(names[1], names[1]))
+        xlabel, ylabel = (LABELS.get(name, name) for name in names)
+        ax.set(title=f"{len(rows)} trials", xlabel=xlabel, ylabel=ylabel)
     return figure
 
 
 def axes(studies: Studies, context: Context) -> Figure:
     """Accuracy against each axis of a search, a small panel for each: what the others were, is left out."""
     (study,) = studies[:1]
-    names = (study.space.free() if study and study.space else []) or ["mean"]
+    names = (free(study.space) if study and study.space else []) or ["mean"]
     columns = min(3, len(names))
     lines, width = math.ceil(len(names) / columns), context.settings.look.width
     figure = Figure(figsize=(width, width / columns * lines), layout="constrained")
@@ -140,11 +140,11 @@ def axes(studies: Studies, context: Context) -> Figure:
         if name is None:
             ax.set_visible(False)
             continue
-        if study and study.space and name in study.space.axes():
+        if study and study.space and name in study.space:
             rows = tables.last_epochs(study.rows)
             accuracy, x = numbers(rows, "accuracy"), np.array(_column(rows, name))
             best = accuracy >= accuracy.max() - study.rule.tolerance
-            figures.limit(ax, {"x": study.space.axes()[name]})
+            figures.limit(ax, {"x": study.space[name]})
             ax.scatter(x[~best], accuracy[~best], s=14, color="tab:gray", clip_on=False)
             label = f"within {100 * study.rule.tolerance:g} points of the best"
             ax.scatter(x[best], accuracy[best], s=24, color="tab:red", label=label, clip_on=False)
@@ -232,11 +232,13 @@ def cells(studies: Studies, context: Context) -> Figure:
 def _cells(study: Shown) -> dict[tuple[float, float], tuple[str, Mapping[str, Any]]]:
     """The name and the metrics of the best point of each normalization."""
     at: dict[tuple[float, float], tuple[str, Mapping[str, Any]]] = {}
-    order = {name: (each["learned"], each["learned"] and each["accuracy"]["mean"]) for name, each in study.metrics.items()}
-    for name in sorted(study.metrics, key=lambda name: order[name]):
-        parameters = study.metrics[name]["parameters"]
-        at[parameters["mean"], parameters["std"]] = name, study.metrics[name]
+    for name, each in sorted(study.metrics.items(), key=_goodness):
+        at[each["parameters"]["mean"], each["parameters"]["std"]] = name, each
     return at
+
+
+def _goodness(point: tuple[str, Mapping[str, Any]]) -> tuple[int, float]:
+    return point[1]["learned"], point[1]["accuracy"]["mean"] if point[1]["learned"] else 0.0
 
 
 def _draw_cells(ax: Axes, at: Mapping[tuple, tuple[str, Mapping[str, Any]]], study: Shown, context: Context) -> None:
@@ -269,8 +271,7 @@ def _draw_cells(ax: Axes, at: Mapping[tuple, tuple[str, Mapping[str, Any]]], stu
     ax.secondary_xaxis("top", xlabel=figures.OFFSET).set_xticks(range(len(means)), offsets, fontsize=8)
     right = ax.secondary_yaxis("right")
     right.set_yticks(range(len(stds)), [f"{std / pixels['std']:.2g}" for std in stds], fontsize=8)
-    if ax.get_subplotspec().is_last_col():
-        right.set_ylabel(figures.FACTOR)
+    right.set_ylabel(figures.FACTOR)
 
 
 def epochs(studies: Studies, context: Context) -> Figure:
@@ -285,10 +286,9 @@ def epochs(studies: Studies, context: Context) -> Figure:
     for study, of, above, below in zip(studies, of_studies, *panels, strict=True):
         if not study:
             continue
-        threshold, of_reference = study.rule.threshold, of.get(study.rule.reference)
         for point in sorted(of, key=list(colors).index):
             curve, color = of[point], colors[point]
-            errors, learned = 100 * (1 - curve.accuracy), curve.accuracy[:, -1] > threshold
+            errors, learned = 100 * (1 - curve.accuracy), curve.accuracy[:, -1] > study.rule.threshold
             steps, count = np.arange(1, errors.shape[1] + 1), len(learned)
             band: dict[str, Any] = {"color": color, "alpha": 0.15, "linewidth": 0}
             if not learned.all():
@@ -299,10 +299,10 @@ def epochs(studies: Studies, context: Context) -> Figure:
             label = f"{point} ({count} seed{'s' * (count > 1)})"
             above.plot(steps, errors.mean(axis=0), color=color, marker=".", label=label)
             above.fill_between(steps, errors.min(axis=0), errors.max(axis=0), **band)
-            if of_reference is not None and of_reference is not curve and (of_reference.accuracy[:, -1] > threshold).all():
-                own, reference = curve.paired(of_reference)
-                both = slice(min(own.accuracy.shape[1], reference.accuracy.shape[1]) if len(own.seeds) else 0)
-                relative = 100 * relative_errors(*(1 - each.accuracy[:, both].T for each in (own, reference)))
+            if "difference" in study.metrics[point]:
+                pair = curve.paired(of[study.rule.reference])
+                both = slice(min(each.accuracy.shape[1] for each in pair))
+                relative = 100 * relative_errors(*(1 - each.accuracy[:, both].T for each in pair))
                 below.plot(steps[both], relative.mean(axis=1), color=color, marker=".")
                 below.fill_between(steps[both], *interval(relative, study.rule.confidence), **band)
         below.axhline(0, color=colors.get(study.rule.reference, "black"), linewidth=1)
@@ -312,7 +312,7 @@ def epochs(studies: Studies, context: Context) -> Figure:
         figures.label(above.yaxis)
         above.legend(frameon=False)
     panels[0, 0].set_ylabel("test error, %:\nmean and range over seeds")
-    panels[1, 0].set_ylabel(f"errors more than those of the reference,\n%: mean and interval")
+    panels[1, 0].set_ylabel("errors above those of the reference,\n%: mean and interval")
     return figure
 
 
@@ -331,18 +331,17 @@ def seeds(studies: Studies, context: Context) -> Figure:
     groups |= rounding([row for study in studies if study for row in tables.last_epochs(study.rows)])
     figure = Figure(figsize=(context.settings.look.width, 5.5), layout="constrained")
     ax = figure.subplots()
+    labels = []
     for place, (name, values) in enumerate(groups.items()):
         color, count = "C0" if place < of_seeds else "tab:gray", len(values)
         spread = np.linspace(-0.3, 0.3, count) if count > 1 else np.zeros(1)
         ax.scatter(place + spread, values, s=14, color=color, alpha=0.7)
+        labels.append(f"{name}\n{count} seed{'s' * (count > 1)}")
         if count > 1:
-            low, high = interval(values, context.settings.rule.confidence)
-            ax.errorbar(place, values.mean(), [[values.mean() - low], [high - values.mean()]], color="black", fmt="_", capsize=6)
-    labels = [
-        f"{name}\n{len(values)} seed{'s' * (len(values) > 1)}"
-        + (f", std {values.std(ddof=1):.2f}" if len(values) > 1 else "")
-        for name, values in groups.items()
-    ]
+            labels[-1] += f", std {values.std(ddof=1):.2f}"
+            ends = interval(values, context.settings.rule.confidence)
+            reach = np.abs(np.reshape(ends, (2, 1)) - values.mean())
+            ax.errorbar(place, values.mean(), reach, color="black", fmt="_", capsize=6)
     ax.set_xticks(range(len(groups)), labels, fontsize=8 if len(groups) < 7 else 6)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_ylabel("difference in accuracy, points:\nevery seed; mean and its interval")
@@ -350,7 +349,7 @@ def seeds(studies: Studies, context: Context) -> Figure:
 
 
 def rounding(rows: Sequence[Row]) -> dict[str, np.ndarray]:
-    """Differences in accuracy, in points, of trials with the same parameters on two kinds of processor, by what differs.
+    """Differences in accuracy, in points, of trials with the same parameters on two kinds of processor, by point.
 
     rows: of last epochs
     """
@@ -378,10 +377,10 @@ def largest(studies: Studies, context: Context) -> Figure:
         color, tried = f"C{number}", numbers(study.rows, "lr")
         for each in study.metrics["offsets"].values():
             x, works, fails = 1 + each["offset"] ** 2, each.get("all"), each.get("none")
-            ends = [works or tried.min(), fails or tried.max()]
+            ends = works or tried.min(), fails or tried.max()
             ax.plot([x, x], ends, color=color, linewidth=1)
-            for end, known, marker in zip(ends, (works, fails), ("v^" if works else "v^"), strict=True):
-                ax.plot(x, end, color=color, marker=marker if not known else "o" if end == works else "_")
+            ax.plot(x, ends[0], color=color, marker="o" if works else "v")
+            ax.plot(x, ends[1], color=color, marker="_" if fails else "^")
         name = f"{study.name}: {exponent(study.metrics)}"
         x = np.array([1, 1 + max(each["offset"] for each in study.metrics["offsets"].values()) ** 2])
         rate, fitted = study.metrics.get("rate_at_0", math.nan), study.metrics.get("exponent", {"estimate": math.nan})
@@ -413,12 +412,16 @@ def networks(studies: Studies, context: Context) -> Figure:
             width = 0.8 / len(treatments)
             of_norm = {place: of[treatment] for place, of in enumerate(norms.values()) if treatment in of}
             x = np.array(list(of_norm)) + (number - (len(treatments) - 1) / 2) * width
-            mean, low, high = 100 * np.array(
-                [[of["difference"]["mean"], *of["difference"]["interval"].values()] for of in of_norm.values()]
-            ).T
+            mean, low, high = (
+                100
+                * np.array(
+                    [[of["difference"]["mean"], *of["difference"]["interval"].values()] for of in of_norm.values()]
+                ).T
+            )
             reach = np.maximum(0, [mean - np.minimum(low, high), np.maximum(low, high) - mean])
             accuracy = [100 * of["accuracy"] for of in of_norm.values()]
-            bars = ax.bar(x, accuracy, width, yerr=reach, label=treatment.replace("_", " "), error_kw={"linewidth": 0.8})
+            label = treatment.replace("_", " ")
+            bars = ax.bar(x, accuracy, width, yerr=reach, label=label, error_kw={"linewidth": 0.8})
             ax.bar_label(bars, fmt="%.1f", fontsize=6, padding=2)
         ax.set_xticks(range(len(norms)), list(norms), rotation=45, ha="right")
         ax.set_title(f"{study.name}, {study.metrics['images']:,} images")
@@ -455,16 +458,20 @@ class Kind(NamedTuple):
 
 
 def _of_lenet(study: Shown) -> bool:
-    return "offsets" not in study.metrics and all("lr" in of["parameters"] for of in study.metrics.values())
+    return study.lenet and not _of_law(study)
+
+
+def _of_law(study: Shown) -> bool:
+    return "offsets" in study.metrics
 
 
 KINDS = {
-    "map": Kind(accuracy_maps, "search", "searches over two axes", lambda study: len(study.space.free()) == 2),
-    "axes": Kind(axes, "search", "a search", lambda study: True, False),
-    "rates": Kind(rates, "seeds", "LeNet over seeds", _of_lenet),
-    "cells": Kind(cells, "seeds", "LeNet over seeds", _of_lenet),
-    "epochs": Kind(epochs, "seeds", "LeNet over seeds", _of_lenet),
-    "seeds": Kind(seeds, "seeds", "points over seeds", lambda study: "offsets" not in study.metrics, False),
-    "law": Kind(largest, "seeds", "a grid of means and learning rates", lambda study: "offsets" in study.metrics, False),
-    "networks": Kind(networks, "treatments", "a trained network under normalizations", lambda study: True),
+    "rates": Kind(rates, "seeds", "points of LeNet over seeds", _of_lenet),
+    "cells": Kind(cells, "seeds", "points of LeNet over seeds", _of_lenet),
+    "law": Kind(largest, "seeds", "a grid of means and learning rates", _of_law, panels=False),
+    "seeds": Kind(seeds, "seeds", "points over seeds", lambda study: not _of_law(study), panels=False),
+    "epochs": Kind(epochs, "seeds", "points of LeNet over seeds", _of_lenet),
+    "networks": Kind(networks, "treatments", "trained networks under normalizations", lambda study: True),
+    "map": Kind(accuracy_maps, "search", "searches over two axes", lambda study: len(free(study.space or {})) == 2),
+    "axes": Kind(axes, "search", "searches", lambda study: True, panels=False),
 }

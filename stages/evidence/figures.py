@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from stages.common import files
-from stages.settings.params import Interval, Norm
+from stages.common.normalization import Normalization
+from stages.settings.params import Axis as Searched
+from stages.settings.params import Interval
 
 GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 TICKS = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
@@ -34,7 +36,6 @@ LABELS = {  # of axes, by the name of the parameter
 OFFSET = "offset from the mean of the pixels, in their standard deviations"
 FACTOR = "std, in standard deviations of the pixels"
 MARKED = {"standard": "*", "zero_one": "d", "none": "s"}  # normalizations that maps show, and their markers
-Searched = Interval | list[str]
 
 
 def error_scale(low: float, high: float) -> FuncNorm:
@@ -51,7 +52,7 @@ def limit(ax: Axes, within: Mapping[str, Searched]) -> None:
         if isinstance(searched, Interval):
             scale = "log" if searched.log else "linear"
             ax.set(**{f"{name}scale": scale, f"{name}lim": (searched.low, searched.high)})
-        else:
+        elif isinstance(searched, list):
             ax.set(**{f"{name}scale": "linear", f"{name}lim": (-0.5, len(searched) - 0.5)})
             getattr(ax, f"{name}axis").update_units(searched)
 
@@ -75,7 +76,7 @@ def legend(ax: Axes, columns: int = 5, below: float = 0.11) -> None:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -below), ncols=columns, frameon=False)
 
 
-def mark(ax: Axes, normalizations: Mapping[str, Norm], place: tuple[float, float] | None = None) -> None:
+def mark(ax: Axes, normalizations: Mapping[str, Normalization], place: tuple[float, float] | None = None) -> None:
     """The normalizations that everything is compared with, hollow, so that they hide no trial.
 
     place: where, if not at their mean and std
@@ -93,8 +94,10 @@ def mark(ax: Axes, normalizations: Mapping[str, Norm], place: tuple[float, float
 def in_stds(ax: Axes, pixels: Mapping[str, float]) -> None:
     """Second axes over (mean, std), in standard deviations of the pixels."""
     mean, std = pixels["mean"], pixels["std"]
-    top = ax.secondary_xaxis("top", functions=(lambda x: (x - mean) / std, lambda d: mean + d * std), xlabel=OFFSET)
-    right = ax.secondary_yaxis("right", functions=(lambda y: y / std, lambda factor: factor * std), ylabel=FACTOR)
+    offset: Any = (lambda x: (x - mean) / std, lambda offset: mean + offset * std)
+    factor: Any = (lambda y: y / std, lambda factor: factor * std)
+    top = ax.secondary_xaxis("top", functions=offset, xlabel=OFFSET)
+    right = ax.secondary_yaxis("right", functions=factor, ylabel=FACTOR)
     for axis in (top.xaxis, right.yaxis):
         label(axis)
 

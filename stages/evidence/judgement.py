@@ -10,9 +10,10 @@ import numpy as np
 from scipy import stats
 
 from stages.common import tables
+from stages.common.errors import InputError
 from stages.common.tables import Row, numbers, spread
 from stages.evidence.paired import answers, compare, relative_error
-from stages.settings.params import InputError, Rule, Study, Treatment
+from stages.settings.params import Rule, Study, Treatment
 
 DIFFERENCES = {"accuracy": "difference", "loss": "loss_difference"}  # the comparison of each outcome, in the metrics
 SAME_TEST = ("held_out",)  # parameters that decide on which images a trial is tested
@@ -96,8 +97,8 @@ def comparison(rows: Sequence[Row], rule: Rule, images: int) -> Metrics:
     accuracy, loss:  over the seeds that learned; `by_epoch`: their means after each epoch, where there are several, and
                      nan after those at which some of them had not learned yet
     difference:      from the reference, seed by seed, by the rule, with the `relative_error`; loss_difference: the same
-                     of the loss, a declared second outcome, which has no margin. Only where all seeds of both learned: a
-                     mean over trials that learned and trials that did not says nothing
+                     of the loss, a declared second outcome, which has no margin. Only where all seeds of both learned:
+                     a mean over trials that learned and trials that did not says nothing
     mixed_pairs:     how many of the pairs ran on two kinds of device
 
     images: on which accuracies are measured, if not on `held_out` ones
@@ -143,7 +144,8 @@ def _add_differences(metrics: Metrics, pairs: Mapping[str, tuple[Curves, Curves]
         for point, each in answers(compared, rule.confidence, planned=len(metrics) - 1).items():
             metrics[point][DIFFERENCES[outcome]] = each
             if outcome == "accuracy":
-                each |= relative_error(*ends[point], rule.confidence, step)
+                end, reference = ends[point]
+                each |= relative_error(end, reference, rule.confidence, step)
     for point, (own, reference) in pairs.items():
         if mixed := sum(one != other for one, other in zip(own.devices, reference.devices, strict=True)):
             metrics[point]["mixed_pairs"] = mixed

@@ -1,8 +1,8 @@
 """The largest learning rate that works, by how far the inputs' mean is from zero.
 
 The largest eigenvalue of the Hessian of inputs that are not centred grows with the square of their mean (LeCun, Kanter
-and Solla 1990). Gradient descent works up to a rate in inverse proportion to it. So for inputs with a mean of d standard
-deviations, the largest rate that works should fall as (1 + d^2)^-1.
+and Solla 1990). Gradient descent works up to a rate in inverse proportion to it. So for inputs with a mean of d
+standard deviations, the largest rate that works should fall as (1 + d^2)^-1.
 """
 
 import math
@@ -103,9 +103,9 @@ def fit(largest: Sequence[Largest], confidence: float) -> dict[str, Any]:
 
     estimate = float(optimize.minimize_scalar(lambda exponent: best(exponent).fun, bounds=ENDS, method="bounded").x)
     most = best(estimate).fun + stats.chi2.ppf(confidence, 1) / 2
-    ends = [
-        float(optimize.brentq(lambda exponent: best(exponent).fun - most, end, estimate)) if best(end).fun > most else None
-        for end in ENDS
-    ]
-    interval = dict(zip(("low", "high"), ends, strict=True))
+
+    def end(bound: float) -> float | None:
+        return optimize.brentq(lambda e: best(e).fun - most, bound, estimate) if best(bound).fun > most else None
+
+    interval = dict(zip(("low", "high"), map(end, ENDS), strict=True))
     return {"exponent": {"estimate": estimate, "interval": interval}, "rate_at_0": math.exp(best(estimate).x[0])}

@@ -61,7 +61,7 @@ def interval(differences: np.ndarray, confidence: float, step: float = 0.0) -> t
 
 
 def relative_error(accuracy: np.ndarray, reference: np.ndarray, confidence: float, step: float) -> dict[str, Any]:
-    """How much larger the mean error is than the reference's, as a fraction of it, and its interval by the delta method.
+    """By which fraction the mean error is above the reference's, and the interval of that fraction by the delta method.
 
     accuracy, reference: as `values` and `reference` of `compare`; returns: nothing where the reference makes no error
     """

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
+from stages.common.errors import InputError
 from stages.common.normalization import Normalization, fold
 from stages.lenet.model import LeNet
 from stages.lenet.training import TEST_BATCH
-from stages.settings.params import InputError
 
 
 def load(path: Path) -> LeNet:

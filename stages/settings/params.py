@@ -8,19 +8,23 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from reprlib import Repr
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PlainValidator,
+    Tag,
     ValidationError,
     model_validator,
 )
+
+from stages.common.errors import InputError, short
+from stages.common.normalization import Normalization
 
 PATH = Path("params.yaml")
 SWEEP = "sweep"  # the study that is a section of its own
@@ -38,6 +42,9 @@ NotNegative = Annotated[float, Field(ge=0, le=1e6)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Decay = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Confidence = Annotated[float, Field(gt=0.5, lt=1)]
+Threshold = Annotated[float, Field(ge=0, lt=1)]
+Tolerance = Annotated[float, Field(ge=0, le=1)]
 ALL_IMAGES = 60_000  # of MNIST's training part
 BatchSize = Annotated[int, Field(ge=1, le=ALL_IMAGES)]
 Pair = Annotated[int, Field(ge=2, le=ALL_IMAGES)]  # of images: batch statistics need two
@@ -50,15 +57,27 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # of an entry: also 
 Parameters = dict[str, float | int | str]  # of a trial, by name
 
 
-class InputError(SystemExit):
-    """What is wrong with the user's input, in one line: uncaught, it ends the process with this line and status 1."""
-
-
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, value: object) -> object:
+        if isinstance(value, dict) and (unknown := [key for key in value if key not in cls.model_fields]):
+            raise ValueError(f"{unknown[0]} is no known key; accepted here: {', '.join(cls.model_fields)}")
+        return value
 
 
-# Data and normalizations
+def _grey(norm: Normalization) -> Normalization:
+    if len(norm.parameters()) > 2:
+        raise ValueError("must be one number for mean and one for std: digits are grey")
+    return norm
+
+
+Grey = Annotated[Normalization, AfterValidator(_grey)]
+
+
+# Training
 
 
 class Data(_Section):
@@ -66,61 +85,23 @@ class Data(_Section):
     test_images: TestImages
 
 
-def _channels(value: object) -> tuple[float, ...]:
-    given: list[object] = list(value) if isinstance(value, list | tuple) else [value]
-    numbers = [part for part in given if isinstance(part, int | float) and not isinstance(part, bool)]
-    if len(given) not in (1, 3) or len(numbers) != len(given) or not all(abs(number) <= 1e6 for number in numbers):
-        raise ValueError("must be a finite number, or three, for red, green and blue, each at most 1e6")
-    return tuple(map(float, numbers))
+# A value may have one of several shapes. Their names are no part of a key, so they stand in brackets.
+Keyed, Listed, Single = Tag("(keys)"), Tag("(list)"), Tag("(number)")
 
 
-def _positive_channels(value: object) -> tuple[float, ...]:
-    numbers = _channels(value)
-    if min(numbers) <= 0:
-        raise ValueError("must be greater than 0")
-    return numbers
+def _shape(value: object) -> str:
+    return "(keys)" if isinstance(value, dict | BaseModel) else "(list)" if isinstance(value, list) else "(number)"
 
 
-class Norm(_Section):
-    """A normalization: one number for all channels, or one for each."""
-
-    mean: Annotated[tuple[float, ...], BeforeValidator(_channels)]
-    std: Annotated[tuple[float, ...], BeforeValidator(_positive_channels)]
-
-    def parameters(self) -> Parameters:
-        """As parameters of a trial: mean and std, or mean_r, mean_g, mean_b and std_r, std_g, std_b."""
-        named: Parameters = {}
-        for kind, numbers in self:
-            names = [kind] if len(set(numbers)) == 1 else [f"{kind}_{channel}" for channel in "rgb"]
-            named |= dict(zip(names, numbers, strict=False))
-        return named
-
-
-def _grey(norm: Norm) -> Norm:
-    if len(norm.parameters()) > 2:
-        raise ValueError("must be one number for mean and one for std: digits are grey")
-    return norm
-
-
-Grey = Annotated[Norm, AfterValidator(_grey)]
-
-
-# Training
-
-
-def _for_each_optimizer(value: object) -> object:
-    if isinstance(value, dict):
-        if missing := [name for name in get_args(Optimizer) if name not in value]:
-            raise ValueError(f"must be a number, or one for each of {', '.join(get_args(Optimizer))}: no {missing[0]}")
-        return value
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1e6:
-        raise ValueError("must be greater than 0 and at most 1e6, or a number for each optimizer")
-    return dict.fromkeys(get_args(Optimizer), value)
+Rates = Annotated[
+    Annotated[Positive, Single] | Annotated[dict[Optimizer, Positive], Keyed],
+    Discriminator(lambda value: "(keys)" if isinstance(value, dict) else "(number)"),
+]
 
 
 class Train(_Section):
     optimizer: Optimizer
-    lr: Annotated[dict[Optimizer, Positive], BeforeValidator(_for_each_optimizer)]
+    lr: Rates
     momentum: Momentum
     epochs: Few
     batch_size: BatchSize
@@ -129,6 +110,16 @@ class Train(_Section):
     seed: Seed
     shuffle: bool
     threads: Threads
+
+    @model_validator(mode="after")
+    def _has_rate(self) -> "Train":
+        if isinstance(self.lr, dict) and (missing := sorted({*get_args(Optimizer)} - {*self.lr})):
+            raise ValueError(f"lr must be a number, or one for each optimizer: {', '.join(missing)} is missing")
+        return self
+
+    def rate(self, optimizer: Optimizer) -> float:
+        """The learning rate of an optimizer."""
+        return self.lr[optimizer] if isinstance(self.lr, dict) else self.lr
 
 
 class Overrides(_Section):
@@ -192,69 +183,53 @@ class Imagenet(_Section):
 
 
 class Interval(_Section):
-    """What a search varies; a number stays fixed."""
-
     low: Number
     high: Number
     log: bool | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _fixed(cls, value: object) -> object:
-        return {"low": value, "high": value} if isinstance(value, int | float) else value
-
     @model_validator(mode="after")
     def _ordered(self) -> "Interval":
-        if self.low > self.high:
+        if self.low >= self.high:
             raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
         if self.log and self.low <= 0:
             raise ValueError(f"low ({self.low:g}) must be above 0 where log is true")
         return self
 
 
-def _above_0(interval: Interval) -> Interval:
-    if interval.low <= 0:
-        raise ValueError(f"low ({interval.low:g}) must be above 0")
-    return interval
+Axis = Annotated[  # a number stays fixed
+    Annotated[Interval, Keyed] | Annotated[Number, Single] | Annotated[list[str], Listed], Discriminator(_shape)
+]
+AXES = ("mean", "std", *(f"{kind}_{channel}" for kind in ("mean", "std") for channel in "rgb"))
+AXES += ("weight_factor", "bias_factor", "lr", "optimizer", "init")
+CHOICES = {"optimizer": get_args(Optimizer), "init": get_args(Init)}  # axes that are lists
+ABOVE_0 = ("std", "weight_factor", "bias_factor", "lr")
 
 
-Above0 = Annotated[Interval, AfterValidator(_above_0)]
-Axis = Interval | list[str]
+def _space(space: dict[str, Axis]) -> dict[str, Axis]:
+    for name, axis in space.items():
+        if name not in AXES:
+            raise ValueError(f"{name} is no known key; accepted here: {', '.join(AXES)}")
+        if known := CHOICES.get(name):
+            if not isinstance(axis, list) or not axis or not set(axis) <= {*known}:
+                raise ValueError(f"{name} must be a list of {', '.join(known)}")
+        elif isinstance(axis, list):
+            raise ValueError(f"{name} must be a number, or low and high")
+        elif name.startswith(ABOVE_0) and (axis.low if isinstance(axis, Interval) else axis) <= 0:
+            raise ValueError(f"{name} must be above 0")
+    for kind in ("mean", "std"):
+        channels = [f"{kind}_{channel}" for channel in "rgb"]
+        named = [name for name in (kind, *channels) if name in space]
+        if named not in ([kind], channels):
+            raise ValueError(f"must have {kind}, or {', '.join(channels)}; has {', '.join(named) or 'neither'}")
+    return {name: space[name] for name in AXES if name in space}  # samplers depend on the order
 
 
-class Space(_Section):
-    """What a search proposes: intervals of numbers and lists of choices; mean_r and so on are for colour images."""
+Space = Annotated[dict[str, Axis], AfterValidator(_space)]
 
-    mean: Interval | None = None
-    std: Above0 | None = None
-    mean_r: Interval | None = None
-    mean_g: Interval | None = None
-    mean_b: Interval | None = None
-    std_r: Above0 | None = None
-    std_g: Above0 | None = None
-    std_b: Above0 | None = None
-    weight_factor: Above0 | None = None
-    bias_factor: Above0 | None = None
-    lr: Above0 | None = None
-    optimizer: Annotated[list[Optimizer], Field(min_length=1)] | None = None
-    init: Annotated[list[Init], Field(min_length=1)] | None = None
 
-    def axes(self) -> dict[str, Axis]:
-        """All that is named."""
-        return {name: axis for name, axis in self if axis is not None}
-
-    def free(self) -> list[str]:
-        """The names of those that have more than one value."""
-        return [name for name, axis in self.axes().items() if isinstance(axis, list) or axis.low < axis.high]
-
-    @model_validator(mode="after")
-    def _complete(self) -> "Space":
-        for kind in ("mean", "std"):
-            of_channels = [f"{kind}_{channel}" for channel in "rgb"]
-            named = [name for name in (kind, *of_channels) if name in self.axes()]
-            if named not in ([kind], of_channels):
-                raise ValueError(f"must have {kind}, or {', '.join(of_channels)}; has {', '.join(named) or 'neither'}")
-        return self
+def free(space: Mapping[str, Axis]) -> list[str]:
+    """The names of the axes that a search varies."""
+    return [name for name, axis in space.items() if isinstance(axis, Interval | list)]
 
 
 class Search(_Section):
@@ -267,9 +242,8 @@ class Search(_Section):
 
     @model_validator(mode="after")
     def _within_grid(self) -> "Search":
-        axes, points = self.space.axes(), 1
-        for name in self.space.free():
-            axis = axes[name]
+        points = 1
+        for axis in (self.space[name] for name in free(self.space)):
             points *= len(axis) if isinstance(axis, list) else self.grid
         if self.sampler == "grid" and self.n_trials > points:
             raise ValueError(f"n_trials ({self.n_trials}) must be at most {points}, the points of the grid")
@@ -316,7 +290,7 @@ class Selection(_Section):
     """Trials of the sweep."""
 
     kind: Literal["died", "nearest_died", "learned", "best"]
-    threshold: Annotated[float, Field(ge=0, lt=1)]
+    threshold: Threshold
     first: Few
 
 
@@ -346,19 +320,20 @@ class Study(_Section):
     def of_lenet(self) -> bool:
         return self.trial.settings == "train"
 
+    @property
+    def has_points(self) -> bool:
+        return bool(self.normalizations or self.points or self.grid)
+
     @model_validator(mode="after")
     def _one_design(self) -> "Study":
-        given = [bool(self.normalizations or self.points or self.grid), bool(self.search), bool(self.sweep_trials)]
-        if sum(given) > 1:
+        designs = self.has_points + bool(self.search) + bool(self.sweep_trials)
+        if designs > 1 or (not designs and self.trial.name != "ImagesTrial"):
             raise ValueError("must have points (normalizations, points, grid), or search, or sweep_trials: one of them")
-        if self.treatments is not None and (
-            not self.treatments or tuple(self.treatments) != get_args(Treatment)[: len(self.treatments)]
-        ):
-            raise ValueError(
-                f"treatments = {self.treatments}: must be the first ones of {', '.join(get_args(Treatment))}"
-            )
-        if not any(given) and self.trial.name != "ImagesTrial":
-            raise ValueError("must have normalizations, points or a grid, or search, or sweep_trials")
+        if self.treatments is not None:
+            first = get_args(Treatment)[: len(self.treatments)]
+            if not first or tuple(self.treatments) != first:
+                known = ", ".join(get_args(Treatment))
+                raise ValueError(f"treatments = {self.treatments}: must be the first ones of {known}")
         if self.of_lenet and not self.search and self.seeds is None:
             raise ValueError("must have seeds: training runs of each point, 1 or more")
         if bool(self.sweep_trials) != (self.trial.reads == SWEEP_TABLE):
@@ -370,7 +345,8 @@ class Study(_Section):
                 raise ValueError(f"points.{name} must have another name: it is one of normalizations")
             if point.seeds and point.seeds > (self.seeds or 1):
                 raise ValueError(f"points.{name}.seeds = {point.seeds}: must be at most seeds, {self.seeds or 1}")
-        if self.search and (axes := self.search.space).optimizer and not axes.lr and self.train.lr is None:
+        space = self.search.space if self.search else {}
+        if "optimizer" in space and "lr" not in space and self.train.lr is None:
             raise ValueError("search.space.optimizer needs lr too, in space or train: rates differ by optimizer")
         return self
 
@@ -383,23 +359,23 @@ class StudyRule(_Section):
 
     reference: str | None = None
     margin: Fraction | None = None
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] | None = None
-    threshold: Annotated[float, Field(ge=0, lt=1)] | None = None
-    tolerance: Annotated[float, Field(ge=0, le=1)] | None = None
+    confidence: Confidence | None = None
+    threshold: Threshold | None = None
+    tolerance: Tolerance | None = None
 
 
 class Rule(_Section):
     reference: str
     margin: Fraction
-    confidence: Annotated[float, Field(gt=0.5, lt=1)]
-    threshold: Annotated[float, Field(ge=0, lt=1)]
-    tolerance: Annotated[float, Field(ge=0, le=1)]
+    confidence: Confidence
+    threshold: Threshold
+    tolerance: Tolerance
     studies: dict[Name, StudyRule] = {}
 
     def of(self, study: str) -> "Rule":
         """With what is said of that study alone."""
-        own = self.studies.get(study, StudyRule()).model_dump(exclude_none=True)
-        return self.model_copy(update=own | {"studies": {}})
+        alone = self.studies.get(study, StudyRule()).model_dump(exclude_none=True)
+        return self.model_copy(update=alone | {"studies": {}})
 
 
 class Fold(_Section):
@@ -451,7 +427,7 @@ class Run(_Section):
 
 class Params(_Section):
     data: Data
-    normalizations: dict[Name, Norm]
+    normalizations: dict[Name, Normalization]
     norm: Grey
     train: Train
     sweep: Sweep
@@ -478,10 +454,6 @@ class Params(_Section):
             raise ValueError(f"normalizations.{OWN}: must have another name: it is a trained network's own")
         if unknown := sorted(set(self.rule.studies) - {SWEEP, *self.studies}):
             raise ValueError(f"rule.studies.{unknown[0]}: no such study; accepted: {', '.join([SWEEP, *self.studies])}")
-        return self
-
-    @model_validator(mode="after")
-    def _known_normalizations(self) -> "Params":
         for key, name, grey in self._named():
             if name not in self.normalizations:
                 known = ", ".join(sorted(self.normalizations))
@@ -490,24 +462,19 @@ class Params(_Section):
                 raise ValueError(f"{key}: {name!r} has a number for each channel, but digits are grey")
         return self
 
-    def _named(self) -> Iterator[tuple[str, str, bool]]:
+    def _named(self) -> Iterator[tuple[str, str | None, bool]]:
         """Where a normalization is named, its name, and whether it must be that of digits."""
-        for name, study in self.studies.items():
-            key, grey = f"studies.{name}", study.trial.settings != "imagenet"
-            own = {OWN} if study.seeds is None else set()
-            yield from ((f"{key}.normalizations", norm, grey) for norm in study.normalizations if norm not in own)
-            yield from (
-                (f"{key}.grid.normalization", norm, grey) for norm in (study.grid and study.grid.normalization) or []
-            )
-            for point, of in study.points.items():
-                if of.normalization:
-                    yield f"{key}.points.{point}.normalization", of.normalization, grey
-                if of.start:
-                    yield f"{key}.points.{point}.start", of.start, True
-            if study.train.start:
-                yield f"{key}.train.start", study.train.start, True
-        if self.sweep.train.start:
-            yield "sweep.train.start", self.sweep.train.start, True
+        starts = {"sweep.train.start": self.sweep.train.start}
+        for study, of in self.studies.items():
+            key, grey = f"studies.{study}", of.trial.settings != "imagenet"
+            names: list[tuple[str, str | None]] = []
+            names += [(f"{key}.normalizations", name) for name in of.normalizations if of.seeds or name != OWN]
+            names += [(f"{key}.grid.normalization", name) for name in (of.grid and of.grid.normalization) or []]
+            names += [(f"{key}.points.{name}.normalization", point.normalization) for name, point in of.points.items()]
+            yield from ((where, name, grey) for where, name in names if name)
+            starts |= {f"{key}.points.{name}.start": point.start for name, point in of.points.items()}
+            starts[f"{key}.train.start"] = of.train.start
+        yield from ((where, name, True) for where, name in starts.items() if name)
         yield from (("fold.normalizations", name, True) for name in self.fold.normalizations)
 
 
@@ -554,12 +521,10 @@ for _tag, _pattern, _first in (
 
 
 def _line(path: Path, problem: Mapping[str, Any]) -> str:
-    keys, value = [str(key) for key in problem["loc"]], problem["input"]
+    keys, value = [str(key) for key in problem["loc"] if str(key)[0] not in "[("], problem["input"]
     key = short(".".join(keys)) or "the file"
     if problem["type"] == "missing":
         return f"{path}: {key} is missing"
-    if problem["type"] == "extra_forbidden":
-        return f"{path}: {key} is no known key; accepted here: {', '.join(_fields(keys[:-1]))}"
     if problem["type"] == "model_type":
         return f"{path}: {key} = {_value(value)}: must hold keys of its own"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
@@ -573,25 +538,3 @@ def _value(value: object) -> str:
     shown = Repr()
     shown.maxlevel, shown.maxstring, shown.maxother = 3, 100, 100
     return short(shown.repr(value))
-
-
-def short(text: str) -> str:
-    """One line of printable characters, shortened."""
-    text = "".join(character if character.isprintable() else "?" for character in text)
-    return text if len(text) <= 300 else text[:300] + "…"
-
-
-def _fields(keys: list[str]) -> list[str]:
-    """The keys that are known in the section at a path of keys."""
-    kind: Any = Params
-    for key in keys:
-        field = getattr(_section_of(kind), "model_fields", {}).get(key)
-        kind = get_args(kind)[1] if get_origin(kind) is dict else field and field.annotation
-    return list(getattr(_section_of(kind), "model_fields", {}))
-
-
-def _section_of(kind: Any) -> type[BaseModel] | None:
-    """The section that a type is made of."""
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return kind
-    return next(filter(None, map(_section_of, get_args(kind))), None)

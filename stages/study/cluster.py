@@ -16,7 +16,8 @@ from typing import Any
 import distributed
 from cloudpickle import register_pickle_by_value
 
-from stages.settings.params import InputError, Params, short
+from stages.common.errors import InputError, short
+from stages.settings.params import Params
 from stages.study.fingerprint import Trial
 from stages.study.local import WorkerDied
 
@@ -147,7 +148,7 @@ class Project(distributed.WorkerPlugin):
         """Called by Dask in every worker, before its first task."""
         try:
             self._ready(worker)
-        except (Exception, SystemExit) as error:  # whatever it lacks
+        except Exception as error:  # whatever it lacks
             self.unfit = str(error)
 
     def _ready(self, worker: distributed.Worker) -> None:

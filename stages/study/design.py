@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stages.common.errors import InputError
+from stages.common.normalization import Normalization
 from stages.common.tables import Row, numbers
 from stages.settings.params import (
     ALL_IMAGES,
     OWN,
     Grid,
-    InputError,
-    Norm,
     Overrides,
     Parameters,
     Params,
@@ -44,7 +44,7 @@ def trial_parameters(settings: Params, *overrides: Overrides) -> Parameters:
     for each in overrides:
         parameters |= each.model_dump(exclude_none=True, include=set(Overrides.model_fields))
     if isinstance(parameters["lr"], dict):
-        parameters["lr"] = parameters["lr"][parameters["optimizer"]]
+        parameters["lr"] = settings.train.rate(parameters["optimizer"])
     if parameters["optimizer"] != "sgd":
         del parameters["momentum"]
     if "held_out" in parameters:  # never among the images that train
@@ -59,13 +59,15 @@ def fixed(settings: Params, study: Study | None, search: Search, overrides: Over
     """The parameters that all trials of a search share."""
     if study and not study.of_lenet:
         return {"treated": len(study.treatments)} if study.treatments else {}
-    axes, parameters = search.space.axes(), trial_parameters(settings, overrides)
+    axes, parameters = search.space, trial_parameters(settings, overrides)
     if "optimizer" in axes:  # of sgd, if it is proposed
         parameters["momentum"] = trial_parameters(settings, overrides, Overrides(optimizer="sgd"))["momentum"]
     return {name: value for name, value in parameters.items() if name not in axes}
 
 
-def points(settings: Params, study: Study, own: Norm | None = None, treatments: int = 0) -> dict[str, Parameters]:
+def points(
+    settings: Params, study: Study, own: Normalization | None = None, treatments: int = 0
+) -> dict[str, Parameters]:
     """The parameters of the trials at each point, by its name; `seed`, where there are any, is the first one.
 
     own:        the normalization of the network that is treated
@@ -126,7 +128,7 @@ def again(settings: Params, study: Study, sweep: Sequence[Row]) -> list[Planned]
     sweep: the rows of its table
     """
     assert study.sweep_trials
-    space = settings.sweep.space.axes()
+    space = settings.sweep.space
     given = study.train.model_dump(exclude_none=True)
     before = trial_parameters(settings, settings.sweep.train)
     after = trial_parameters(settings, settings.sweep.train, study.train)
@@ -154,10 +156,10 @@ def select(sweep: Sequence[Row], selection: Selection, standard: float) -> list[
     return [sweep[number] for number in chosen[selection.kind][: selection.first]]
 
 
-def _norm(settings: Params, point: Point) -> Norm:
+def _norm(settings: Params, point: Point) -> Normalization:
     if point.normalization:
         return settings.normalizations[point.normalization]
-    return Norm.model_validate({"mean": point.mean, "std": point.std})
+    return Normalization.model_validate({"mean": point.mean, "std": point.std})
 
 
 def _named(cell: Mapping[str, Any]) -> str:

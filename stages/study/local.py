@@ -22,6 +22,8 @@ from multiprocessing.connection import Connection
 from types import ModuleType
 from typing import Any, NoReturn
 
+from stages.common.errors import InputError
+
 DEATHS = 3  # a task that has taken this many workers with it is given up
 
 
@@ -123,7 +125,7 @@ def _start(lifeline: Connection, setup: bytes) -> None:
     evaluation, arguments = pickle.loads(setup)
     try:
         _evaluation = evaluation(*arguments)
-    except SystemExit as refused:
+    except InputError as refused:
         _evaluation = partial(_refuse, refused)
 
 
@@ -131,7 +133,7 @@ def _evaluate(task: dict) -> Any:
     return timed(_evaluation, task)
 
 
-def _refuse(refused: SystemExit, **_: Any) -> NoReturn:
+def _refuse(refused: InputError, **_: Any) -> NoReturn:
     """What is wrong with the input of a worker is said by its parent."""
     raise refused
 

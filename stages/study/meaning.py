@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 PROJECT = "stages"
 # What changes no result: of settings the values count, which a fingerprint holds itself; nor does it matter here which
-# device runs a trial and how it keeps its memory.
-IGNORED = ("stages.settings", "stages.common.device")
+# device runs a trial and how it keeps its memory, or what an error says.
+IGNORED = ("stages.settings", "stages.common.device", "stages.common.errors")
 
 
 def digest(module: str) -> str:

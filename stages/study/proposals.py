@@ -47,9 +47,7 @@ class Search:
     def determinants(self) -> dict[str, dict]:
         """The settings that determine which trials there are, and their parameters."""
         named = {"sampler", "seed", "batch"} | ({"grid"} if self.settings.sampler == "grid" else set())
-        space = {
-            name: axis if isinstance(axis, list) else _bounds(axis) for name, axis in self.settings.space.axes().items()
-        }
+        space = {name: axis if isinstance(axis, list) else _bounds(axis) for name, axis in self.settings.space.items()}
         search = self.settings.model_dump(include=named) | {"space": space}
         return {"search": search} | ({"train": self.fixed} if self.fixed else {})
 
@@ -65,7 +63,7 @@ class Search:
 
         raises: InputError if the kept trials are not those that the settings propose
         """
-        trials, space = self.trials(study), distributions(self.settings.space.axes())
+        trials, space = self.trials(study), distributions(self.settings.space)
         self._add(study, slice(0, min(self.settings.batch, len(trials))))
         for trial in trials:
             if trial.distributions != space:
@@ -88,7 +86,7 @@ class Search:
         proposals = propose(self.settings, trials[: batch.start], batch.start // self.settings.batch)
         for number, proposal in zip(range(batch.start, batch.stop), proposals, strict=False):
             if number >= len(trials):
-                store.add(study, proposal, distributions(self.settings.space.axes()))
+                store.add(study, proposal, distributions(self.settings.space))
             elif trials[number].params != proposal:
                 self._refuse(study, trials[number], str(trials[number].params), str(proposal))
 
@@ -140,7 +138,7 @@ def propose(search: params.Search, before: Sequence[FrozenTrial], batch: int) ->
     batch:   number of the batch, from 0
     returns: one mapping of names to values for each trial; fewer than `search.batch` where a grid ends
     """
-    axes = search.space.axes()
+    axes = search.space
     points = GIVEN.get(search.sampler, _asked)(search, before, batch)
     return [{name: _rounded(point[name], axis) for name, axis in axes.items()} for point in points]
 
@@ -156,19 +154,19 @@ def _asked(search: params.Search, before: Sequence[FrozenTrial], batch: int) -> 
     torch.set_num_threads(1)  # Optuna's Gaussian process computes with torch, which rounds by its number of threads
     study = store.in_memory(before)
     study.sampler = sampler
-    return [study.ask(distributions(search.space.axes())).params for _ in range(search.batch)]
+    return [study.ask(distributions(search.space)).params for _ in range(search.batch)]
 
 
 def _sobol(search: params.Search, before: Sequence[FrozenTrial], batch: int) -> list[Parameters]:
     """The next points of one scrambled Sobol sequence, whatever came of those before."""
-    start, end, axes = len(before), len(before) + search.batch, search.space.axes()
+    start, end, axes = len(before), len(before) + search.batch, search.space
     sequence = qmc.Sobol(len(axes), seed=search.seed).random_base2((end - 1).bit_length())
     return [{name: _at(axis, share) for (name, axis), share in _zip(axes, point)} for point in sequence[start:end]]
 
 
 def _grid(search: params.Search, before: Sequence[FrozenTrial], batch: int) -> list[Parameters]:
     """The next points of a regular grid, ends included, row by row."""
-    axes = search.space.axes()
+    axes = search.space
     points = itertools.product(*(_steps(axis, search.grid) for axis in axes.values()))
     return [
         dict(zip(axes, point, strict=True))
@@ -187,8 +185,10 @@ def distributions(axes: Axes) -> dict[str, BaseDistribution]:
     }
 
 
-def _bounds(axis: Interval) -> dict[str, Any]:
-    return {"low": axis.low, "high": axis.high, "log": bool(axis.log)}
+def _bounds(axis: Interval | float) -> dict[str, Any]:
+    if isinstance(axis, Interval):
+        return {"low": axis.low, "high": axis.high, "log": bool(axis.log)}
+    return {"low": axis, "high": axis, "log": False}
 
 
 def _zip(axes: Axes, point: Iterable[float]) -> Iterator[tuple[tuple[str, Axis], float]]:
@@ -196,22 +196,24 @@ def _zip(axes: Axes, point: Iterable[float]) -> Iterator[tuple[tuple[str, Axis],
 
 
 def _steps(axis: Axis, count: int) -> list:
-    if isinstance(axis, list):
-        return axis
-    return [_at(axis, share) for share in (np.linspace(0, 1, count) if axis.low < axis.high else (0.0,))]
+    if isinstance(axis, Interval):
+        return [_at(axis, share) for share in np.linspace(0, 1, count)]
+    return axis if isinstance(axis, list) else [axis]
 
 
 def _at(axis: Axis, share: float) -> float | str:
     """The value at a share, in [0, 1], of the way along an axis."""
     if isinstance(axis, list):
         return axis[min(int(share * len(axis)), len(axis) - 1)]
+    if not isinstance(axis, Interval):
+        return axis
     return axis.low * (axis.high / axis.low) ** share if axis.log else axis.low + (axis.high - axis.low) * share
 
 
 def _rounded(value: float | int | str, axis: Axis) -> float | str:
     if isinstance(axis, list):
         return str(value)
-    return min(max(float(f"{value:.6g}"), axis.low), axis.high)
+    return min(max(float(f"{value:.6g}"), _bounds(axis)["low"]), _bounds(axis)["high"])
 
 
 def _constant(name: str, value: float | int | str) -> BaseDistribution:

@@ -11,8 +11,9 @@ import torch
 from optuna.trial import FrozenTrial
 
 from stages.common import device, files, tables
+from stages.common.errors import InputError
 from stages.settings import progress
-from stages.settings.params import InputError, Parameters, Params
+from stages.settings.params import Parameters, Params
 from stages.study import store
 from stages.study.design import Planned
 from stages.study.fingerprint import Trial, fingerprint
@@ -35,7 +36,7 @@ Plan = Search | Points
 def run_search(name: str, settings: Params, search: Search, trial: type[Trial]) -> None:
     """Brings a search to its number of trials and writes its table."""
     trials = run(name, settings, search, trial)
-    axes = search.settings.space.axes()
+    axes = search.settings.space
     parameters = [{axis: trial.params[axis] for axis in axes} | search.fixed for trial in trials]
     _write(name, [""] * len(trials), parameters, trials)
 

@@ -28,7 +28,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.pool import StaticPool
 
 from stages.common import files
-from stages.settings.params import InputError, Parameters, short
+from stages.common.errors import InputError, short
+from stages.settings.params import Parameters
 
 FOLDER = Path("data/studies")
 DIGEST = "digest"  # the user attribute that says what was kept, of a trial and of the fingerprint

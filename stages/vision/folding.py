@@ -61,7 +61,7 @@ def frame(conv: nn.Conv2d, height: int, width: int) -> tuple[int, int, int, int]
 
 def border(conv: nn.Conv2d, own: Normalization, new: Normalization) -> torch.Tensor:
     """What a pixel that is 0 under `own` is under `new`: float tensor (channels,)."""
-    mean, new_mean, new_std = (torch.tensor(part, dtype=torch.float64) for part in (own.mean, *new))
+    mean, new_mean, new_std = (torch.tensor(part, dtype=torch.float64) for part in (own.mean, new.mean, new.std))
     return ((mean - new_mean) / new_std).expand(conv.in_channels).to(conv.weight)
 
 

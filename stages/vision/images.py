@@ -13,9 +13,10 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from stages.common import mnist
+from stages.common.errors import InputError
 from stages.common.normalization import Normalization
 from stages.settings import progress
-from stages.settings.params import Imagenet, InputError, Resnet
+from stages.settings.params import Imagenet, Resnet
 from stages.vision import samples
 
 CACHE = Path("data/images")

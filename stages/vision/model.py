@@ -17,8 +17,8 @@ from timm.data import create_transform, resolve_data_config
 from torch import nn
 from torchvision import models
 
+from stages.common.errors import InputError
 from stages.common.normalization import Normalization
-from stages.settings.params import InputError
 from stages.vision import samples
 from stages.vision.images import Preparation, reason
 

@@ -13,7 +13,7 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-from stages.settings.params import InputError
+from stages.common.errors import InputError
 
 NAME = "samples"  # of this data, as `imagenet.data`
 MANIFEST = Path("data/imagenet.sha256")  # as sha256sum writes it: `sha256sum -c` checks a folder

@@ -1,7 +1,6 @@
 """One trial of a network for colour images, as a worker runs it."""
 
 import hashlib
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -52,7 +51,7 @@ class _TreatmentTrial:
             folded_difference: the largest, of all logits, from those under its own normalization
             folded_other:      the number of predictions that differ from those
         """
-        norm, labels = normalization(parameters), self.data.val.labels
+        norm, labels = Normalization.from_parameters(parameters), self.data.val.labels
         outcomes = {name: self._outcome(name, norm) for name in TREATMENTS[:treated]}
         result = measured(outcomes["as_is"], labels, self.device)
         result["accuracy_own"] = treatments.accuracy(self.own, labels)
@@ -78,7 +77,7 @@ class ResnetTrial(_TreatmentTrial):
         self.data = images.digits(settings.resnet, root / mnist.FOLDER)
         state = model.read(root / MODEL)
         self.network = model.build(settings.resnet.arch, state, len(self.data.classes), settings.resnet.seed)
-        self.norm = Normalization(settings.resnet.norm.mean, settings.resnet.norm.std)
+        self.norm = settings.resnet.norm
         self._ready(settings)
 
     @staticmethod
@@ -166,7 +165,7 @@ class ImagesTrial(ImagenetTrial):
         norm, image_stds = images.statistics(self.data.val.images)
         result = measured(self.own, self.data.val.labels, self.device)
         rows = {"mean": norm.mean, "std": norm.std, "image_std": image_stds}
-        rows |= {f"own_{kind}": numbers * (3 // len(numbers)) for kind, numbers in self.norm._asdict().items()}
+        rows |= {f"own_{kind}": numbers * (3 // len(numbers)) for kind, numbers in self.norm}
         for kind, numbers in rows.items():
             result |= {f"{kind}_{channel}": number for channel, number in zip("rgb", numbers, strict=True)}
         return result
@@ -221,7 +220,7 @@ class ScratchTrial:
                       before the test
         returns:      accuracy, accuracy_even, accuracy_odd, loss and device, as of other trials
         """
-        norm = normalization(parameters)
+        norm = Normalization.from_parameters(parameters)
         pads_like = None if border is None else Normalization.of(border, 1.0)
         network = treatments.scratch(self.data, self.settings, norm, seed, self.device, pads_like=pads_like)
         if recalibrated:
@@ -249,18 +248,3 @@ def measured(outputs: torch.Tensor, labels: torch.Tensor, runs_on: torch.device)
         "device": device.describe(runs_on),
         "loss": F.cross_entropy(outputs.double(), labels).item(),
     }
-
-
-def normalization(parameters: Mapping[str, float]) -> Normalization:
-    """The normalization that a trial is told: the inverse of `params.Norm.parameters`.
-
-    raises: ValueError naming a parameter that is missing
-    """
-    return Normalization(_numbers("mean", parameters), _numbers("std", parameters))
-
-
-def _numbers(kind: str, parameters: Mapping[str, float]) -> tuple[float, ...]:
-    names = [kind] if kind in parameters else [f"{kind}_{channel}" for channel in "rgb"]
-    if missing := [name for name in names if name not in parameters]:
-        raise ValueError(f"{missing[0]} is missing: a trial is told {kind}, or {kind}_r, {kind}_g and {kind}_b")
-    return tuple(parameters[name] for name in names)
