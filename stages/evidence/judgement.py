@@ -168,21 +168,21 @@ def search(rows: Sequence[Row], axes: Sequence[str], rule: Rule) -> Metrics:
 
     best:       the trial with the best accuracy, on the images that chose it; cross_half_accuracy: see there
     good:       trials whose accuracy is at most the rule's tolerance below the best
-    accuracies: of all trials, of each kind
+    accuracies: of the trials that learned, of each kind
     """
     rows = tables.last_epochs(rows)
     points = [{axis: tables.value(row[axis]) for axis in axes} for row in rows]
     accuracy = numbers(rows, "accuracy")
-    best = int(accuracy.argmax())
+    best, learned = int(accuracy.argmax()), accuracy > rule.threshold
     good = [points[number] for number in np.flatnonzero(accuracy >= accuracy.max() - rule.tolerance).tolist()]
     kinds = [name for name in rows[0] if name.startswith("accuracy") and not name.endswith(("_even", "_odd", "_own"))]
     chosen = {"number": best, "accuracy": accuracy.max(), "cross_half_accuracy": cross_half_accuracy(rows)}
     return {
         "best": chosen | points[best],
         "completed": len(rows),
-        "learned": int((accuracy > rule.threshold).sum()),
+        "learned": int(learned.sum()),
         "good": {"count": len(good)} | {axis: _values([point[axis] for point in good]) for axis in axes},
-        "accuracies": {name: spread(numbers(rows, name)) for name in kinds},
+        "accuracies": {name: spread(numbers(rows, name)[learned]) for name in kinds if learned.any()},
         "device_kinds": len({row["device"] for row in rows}),
     }
 
@@ -200,12 +200,13 @@ def cross_half_accuracy(rows: Sequence[Row]) -> float:
 def follow_up(rows: Sequence[Row], sweep: Sequence[Row], rule: Rule) -> Metrics:
     """The metrics of trials of the sweep that were evaluated again.
 
-    share:  that learns, the interval of Clopper and Pearson, as if the trials were drawn
-    silent: medians of the shares of silent units, in the sweep and here
+    accuracy: of those that learned, if any did
+    share:    that learns, the interval of Clopper and Pearson, as if the trials were drawn
+    silent:   medians of the shares of silent units, in the sweep and here
     """
     ends = tables.last_epochs(rows)
     before = [sweep[int(point.removeprefix("trial "))] for point in by_point(rows)]
-    accuracy = numbers(ends, "accuracy")
+    accuracy, in_sweep = numbers(ends, "accuracy"), numbers(before, "accuracy")
     by_epoch: dict[str, list[bool]] = {}
     for row in rows:
         by_epoch.setdefault(row["epoch"], []).append(float(row["accuracy"]) > rule.threshold)
@@ -217,8 +218,8 @@ def follow_up(rows: Sequence[Row], sweep: Sequence[Row], rule: Rule) -> Metrics:
         "learned": learned,
         "learned_by_epoch": {epoch: sum(of) for epoch, of in by_epoch.items()},
         "share": {"low": share.low, "high": share.high},
-        "accuracy": spread(accuracy),
-        "accuracy_in_sweep": spread(numbers(before, "accuracy")),
+        **({"accuracy": spread(accuracy[accuracy > rule.threshold])} if learned else {}),
+        "accuracy_in_sweep": {"min": in_sweep.min(), "max": in_sweep.max()},
         "silent": {"sweep": silent(before), "follow_up": silent(ends)},
     }
 
@@ -231,7 +232,7 @@ def silent(rows: Sequence[Row]) -> dict[str, float]:
 
 def treatments(rows: Sequence[Row], images: int, rule: Rule) -> Metrics:
     """The metrics of a trained network under normalizations, each by treatment: accuracy, and the change from the
-    network's own on the same images.
+    network's own on the same images, with the `relative_error`.
 
     images: that each accuracy is measured on
     """
@@ -243,10 +244,14 @@ def treatments(rows: Sequence[Row], images: int, rule: Rule) -> Metrics:
             suffix = "" if treatment == "as_is" else f"_{treatment}"
             if row.get(f"accuracy{suffix}"):
                 lost, gained = int(row[f"lost{suffix}"]), int(row[f"gained{suffix}"])
-                metrics[row["point"]][treatment] = {
-                    "accuracy": float(row[f"accuracy{suffix}"]),
-                    "difference": change(lost, gained, images, rule.confidence),
-                }
+                difference = change(lost, gained, images, rule.confidence)
+                # Whether each image is right, before and after: first those that are right before.
+                right, places = round(images * float(row["accuracy_own"])), np.arange(images)
+                before = (places < right).astype(float)
+                after = ((places >= lost) & (places < right + gained)).astype(float)
+                difference |= relative_error(after, before, rule.confidence, 0.0)
+                accuracy = float(row[f"accuracy{suffix}"])
+                metrics[row["point"]][treatment] = {"accuracy": accuracy, "difference": difference}
         if row.get("folded_difference"):
             folded = {"folded_difference": float(row["folded_difference"]), "folded_other": int(row["folded_other"])}
             metrics[row["point"]] |= folded

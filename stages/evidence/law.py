@@ -62,8 +62,8 @@ def law(rows: Sequence[Row], pixels: Mapping[str, float], rule: Rule) -> dict[st
 
     offsets:  by mean: it and its `offset`, n (seeds), `all`, the largest rate at which all seeds learn, and `none`, the
               smallest one above which none does; without them where the grid ends before
-    exponent: `estimate` of e in rate = rate_at_0 x (1 + offset^2)^-e, and its interval; without it where fewer than two
-              offsets have a largest rate within the grid
+    exponent: `estimate` of e in rate = rate_at_0 x (1 + offset^2)^-e, its interval, and whether that `holds` the law's;
+              without it where fewer than two offsets have a largest rate within the grid
     n:        largest rates, one for each seed and offset; censored: those of them beyond the ends of the grid
     """
     largest, offsets = largest_rates(rows, pixels, rule.threshold), {}
@@ -107,5 +107,8 @@ def fit(largest: Sequence[Largest], confidence: float) -> dict[str, Any]:
     def end(bound: float) -> float | None:
         return optimize.brentq(lambda e: best(e).fun - most, bound, estimate) if best(bound).fun > most else None
 
-    interval = dict(zip(("low", "high"), map(end, ENDS), strict=True))
-    return {"exponent": {"estimate": estimate, "interval": interval}, "rate_at_0": math.exp(best(estimate).x[0])}
+    low_end, high_end = map(end, ENDS)
+    interval = {"low": low_end, "high": high_end}
+    holds = (low_end is None or low_end <= EXPONENT) and (high_end is None or high_end >= EXPONENT)
+    exponent = {"estimate": estimate, "interval": interval, "holds": holds}
+    return {"exponent": exponent, "rate_at_0": math.exp(best(estimate).x[0])}
