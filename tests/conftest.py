@@ -164,7 +164,7 @@ class Clone:
 
 
 def link_or_copy(source: str, target: str) -> None:
-    """Links digits, models and DVC's copies of them, in place of 300 MB a clone: they are replaced, never written to."""
+    """Links digits and models, 300 MB a clone: they are replaced, never written to."""
     (os.link if Path(source).stat().st_size > 2**20 else shutil.copy2)(source, target)
 
 
