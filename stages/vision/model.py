@@ -4,7 +4,7 @@ import difflib
 import functools
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +14,7 @@ import timm
 import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
+from timm.models import load_state_dict
 from torch import nn
 from torchvision import models
 
@@ -21,7 +22,7 @@ from stages.common.errors import InputError
 from stages.common.folding import first_convolution
 from stages.common.normalization import Normalization
 from stages.vision import samples
-from stages.vision.images import Preparation, reason
+from stages.vision.images import Preparation
 
 TORCHVISION = frozenset(models.list_models(module=models))
 # Several outputs in training: no network for a training run like others.
@@ -68,44 +69,59 @@ def published(arch: str, weights: str | None) -> Published:
     raises: InputError if network or weights are unknown, missing, or do not belong together, or if the network's images
             do not go to a convolution of one group first
     """
-    said = f"params.yaml: imagenet.weights = {weights!r}"
-    entries = {entry.name: entry for entry in models.get_model_weights(arch)} if arch in TORCHVISION else {}
-    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{arch}.*")] if timm.is_model(arch) else []
-    if arch not in TORCHVISION and not timm.is_model(arch):
-        near = difflib.get_close_matches(arch, {*TORCHVISION, *timm.list_models()})
-        raise InputError(
-            f"params.yaml: imagenet.arch = {arch!r}: unknown; accepted: a network of torchvision or timm"
-            + (f", such as {', '.join(near)}" if near else "")
+    said, (name, _, tag) = f"params.yaml: imagenet.weights = {weights!r}", arch.partition(".")
+    if arch not in (known := {*TORCHVISION, *timm.list_models(), *timm.list_pretrained()}):
+        near = ", ".join(difflib.get_close_matches(arch, known))
+        accepted = f"accepted: a network of torchvision or timm{near and ', such as '}{near}"
+        raise InputError(f"params.yaml: imagenet.arch = {arch!r}: unknown; {accepted}")
+    entries = models.get_model_weights(name).__members__ if name in TORCHVISION and not tag else {}
+    tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
+    key = weights.removeprefix(f"{name}.") if weights else tag
+    if key == "DEFAULT" and not entries and (described := timm.get_pretrained_cfg(name)):
+        key = described.tag or key
+    state: State
+    if key in entries:
+        by_hand = f"fetch {entries[key].url}"
+        state = _fetched(
+            lambda: entries[key].get_state_dict(weights_only=True, map_location="cpu", check_hash=True), said, by_hand
         )
-    if weights in entries or (weights not in tags and arch in TORCHVISION):
-        entry = entries.get(weights or "")
-        state = _of_torchvision(entry, said) if entry else _of_path(weights, said, entries, tags)
+    elif key in tags:
+        by_hand = f"save the state dict of timm's {name}.{key}"
+        state = _fetched(lambda: timm.create_model(f"{name}.{key}", pretrained=True).state_dict(), said, by_hand)
+    elif not key and name == BUNDLED:
+        state = _bundled(said)
+    elif weights and Path(weights).is_file():
+        state = read(Path(weights), f"{said}: ")
+    else:
+        missing = "no such weights, and no such file" if key else "there are none by default for this network"
+        accepted = ", ".join([*entries, *tags]) or "no name is known"
+        raise InputError(f"{said}: {missing}; accepted: {accepted}, or the path of a state dict")
+    if entries and key not in tags:
+        create = functools.partial(models.get_model, name)
         # DenseNet's published files have names from before dots were forbidden in them.
         state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", key): part for key, part in state.items()}
-        network = models.get_model(arch, num_classes=_outputs(state))
-        transforms = (entry or next(iter(entries.values()))).transforms
+        transforms = entries[key if key in entries else "DEFAULT"].transforms
         # The library's own transform, with the normalization that leaves pixels as they are.
         own, pixels = transforms(), transforms(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-        norm = Normalization.of(tuple(own.mean), tuple(own.std))
+        norm = Normalization.of(own.mean, own.std)
         preparation = Preparation(lambda image: _bytes(pixels(image)), " ".join(repr(pixels).split()))
     else:
-        if weights in tags:
-            state = _of_timm(f"{arch}.{weights}", said)
-        elif weights is None and arch == BUNDLED:
-            state = _bundled(said)
-        else:
-            state = _of_path(weights, said, entries, tags)
-        network = timm.create_model(arch, num_classes=_outputs(state))
-        described = timm.get_pretrained_cfg(f"{arch}.{weights}" if weights in tags else arch)
+        create = functools.partial(timm.create_model, name)
+        described = timm.get_pretrained_cfg(f"{name}.{key if key in tags else tag}".rstrip("."))
         config = resolve_data_config(pretrained_cfg=described.to_dict() if described else None)
-        norm = Normalization.of(tuple(config["mean"]), tuple(config["std"]))
+        norm = Normalization.of(config["mean"], config["std"])
         transform = create_transform(**config, normalize=False)
         preparation = Preparation(transform, " ".join(repr(transform).split()))
-    _check(state, network.state_dict(), arch, said)
-    network.load_state_dict(state, strict=False)  # the keys have been compared
-    network = network.eval().to(memory_format=torch.channels_last)  # a quarter faster at 224 x 224 on a CPU
+    network = create()
+    last, count = _classifier(network)
+    if last in state and state[last].ndim and len(state[last]) != count:
+        network = create(num_classes=len(state[last]))
+    network = _loaded(network, state, arch, said)
+    for part, numbers in network.state_dict().items():
+        if not numbers.isfinite().all():
+            raise InputError(f"{said}: {part} has numbers that are not finite")
     _check_first(network, arch, preparation)
-    return Published(network, norm, preparation, _digest(state))
+    return Published(network, norm, preparation, _digest(network.state_dict()))
 
 
 def with_outputs(network: nn.Module, classes: Sequence[str], root: Path = Path()) -> nn.Module:
@@ -114,7 +130,7 @@ def with_outputs(network: nn.Module, classes: Sequence[str], root: Path = Path()
     classes: if they are some of ImageNet's, by WordNet's names, a network for all 1000 does: only their outputs count
     raises:  InputError if its outputs cannot be those of `classes`
     """
-    count = _outputs(network.state_dict())
+    _, count = _classifier(network)
     if count == len(classes):
         return network
     numbers = {name: number for number, name in enumerate(samples.classes(samples.read(root)))}
@@ -135,62 +151,32 @@ def build(arch: str, state: State | None, classes: int, seed: int) -> nn.Module:
         raise InputError(f"params.yaml: resnet.arch = {arch!r}: unknown; accepted: {', '.join(TRAINABLE)}")
     torch.manual_seed(seed)
     network = models.get_model(arch, num_classes=classes)
-    if state is not None:
-        _check(state, network.state_dict(), arch, "data/models/resnet.pt")
-        network.load_state_dict(state)
-    return network.eval().to(memory_format=torch.channels_last)
+    return _loaded(network, state or network.state_dict(), arch, "data/models/resnet.pt")
 
 
-def read(path: Path) -> State:
-    """The state dict in a file: what torch.save(network.state_dict(), path) wrote.
+def read(path: Path, said: str = "") -> State:
+    """The state dict in a file: what torch.save(network.state_dict(), path) wrote, or safetensors.
 
+    said:   what an error begins with
     raises: InputError if there is no such file, or it holds anything else
     """
     try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        state = load_state_dict(str(path), use_ema=False)
     except Exception:  # whatever a damaged file can raise
-        state = None
-    if (
-        not isinstance(state, Mapping)
-        or not state
-        or not all(isinstance(part, torch.Tensor) for part in state.values())
-    ):
-        raise InputError(f"{path}: no state dict; accepted: what torch.save(model.state_dict(), path) wrote")
+        state = {}
+    if not state or not all(isinstance(part, torch.Tensor) for part in state.values()):
+        accepted = "what torch.save(model.state_dict(), path) wrote, or .safetensors"
+        raise InputError(f"{said}{path}: {'no state dict' if path.exists() else 'no such file'}; accepted: {accepted}")
     return state
 
 
-def _of_path(weights: str | None, said: str, entries: Mapping, tags: Sequence[str]) -> State:
-    known = ", ".join([*entries, *tags])
-    if weights is None or not Path(weights).exists():
-        missing = (
-            "there are none by default for this network" if weights is None else "no such weights, and no such file"
-        )
-        raise InputError(f"{said}: {missing}; accepted: {known or 'no name is known'}, or the path of a state dict")
+def _fetched(fetch: Callable[[], State], said: str, by_hand: str) -> State:
     try:
-        return read(Path(weights))
-    except InputError as error:
-        raise InputError(f"{said}: {error}") from None
-
-
-def _of_torchvision(entry: models.WeightsEnum, said: str) -> State:
-    try:
-        return entry.get_state_dict(weights_only=True, map_location="cpu", check_hash=True)
+        return fetch()
     except Exception as error:  # whatever a network can raise
         raise InputError(
-            f"{said}: cannot be fetched ({reason(error)}); by hand: fetch {entry.url} "
-            "where that works, and give the path of the file as imagenet.weights"
-        ) from None
-
-
-def _of_timm(name: str, said: str) -> State:
-    try:
-        return timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # whatever a network can raise
-        raise InputError(
-            f"{said}: cannot be fetched ({reason(error)}); by hand: save the state dict of timm's {name} "
-            "where that works, and give the path of the file as imagenet.weights"
+            f"{said}: cannot be fetched ({samples.reason(error)}); by hand: {by_hand} where that works, "
+            "and give the path of the file as imagenet.weights"
         ) from None
 
 
@@ -204,13 +190,17 @@ def _bundled(said: str) -> State:
     return dict(zip(timm.create_model(BUNDLED).state_dict(), read(path).values(), strict=True))
 
 
-def _check(state: State, expected: State, arch: str, said: str) -> None:
+def _loaded(network: nn.Module, state: State, arch: str, said: str) -> nn.Module:
+    """The network with these weights, ready to be used; raises: InputError if they are another network's."""
+    expected = network.state_dict()
     for key in (*expected, *state):
         if key.endswith("num_batches_tracked"):  # old files lack it, and nothing here reads it
             continue
         has, needs = (str(tuple(part[key].shape)) if key in part else "nothing" for part in (state, expected))
         if has != needs:
             raise InputError(f"{said}: not the weights of {arch}: {key} is {has}; accepted: {needs}")
+    network.load_state_dict(state, strict=False)  # the keys have been compared
+    return network.eval().to(memory_format=torch.channels_last)  # a quarter faster at 224 x 224 on a CPU
 
 
 @torch.no_grad()
@@ -242,7 +232,7 @@ def _digest(state: State) -> str:
     return digest.hexdigest()
 
 
-def _outputs(state: State) -> int:
-    # The classifier is the last part of nearly all networks: the last tensor is its bias, or its weight.
-    *_, last = state.values()
-    return last.shape[0] if last.ndim else 1
+def _classifier(network: nn.Module) -> tuple[str, int]:
+    """Name and length of the last tensor: in nearly all networks it is the bias or the weight of the classifier."""
+    name, last = list(network.state_dict().items())[-1]
+    return name, len(last) if last.ndim else 1

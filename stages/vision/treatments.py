@@ -17,17 +17,10 @@ from stages.settings.params import Imagenet, Resnet, Sgd, Treatment
 from stages.vision import model
 from stages.vision.images import Images, Part
 
-TREATMENTS: tuple[Treatment, ...] = get_args(Treatment)
 
-
-def outcome(
-    treatment: Treatment,
-    network: nn.Module,
-    data: Images,
-    settings: Resnet | Imagenet,
-    own: Normalization,
-    new: Normalization,
-) -> torch.Tensor:
+def outcomes(
+    network: nn.Module, data: Images, settings: Resnet | Imagenet, own: Normalization, new: Normalization, count: int
+) -> dict[Treatment, torch.Tensor]:
     """The logits on the `val` images, normalized by `new`, of a network whose own normalization is `own`.
 
     as_is:        the network as it is
@@ -38,19 +31,23 @@ def outcome(
 
     A pure function of its arguments and of the kind of device that holds `network`, which it leaves as it was.
 
-    returns: float32 tensor (N, classes), on the CPU
+    count:   of the treatments that are tried, in this order
+    returns: float32 tensors (N, classes), on the CPU
     """
     fix(settings.threads)
     images, size = data.val.images, settings.batch_size
-    if treatment == "recalibrated":
-        return recalibrated_logits(network, images, new, size)
-    if treatment == "folded":
-        network = folded(network, own, new)
-    elif treatment == "fine_tuned":
+
+    def fine_tuned() -> nn.Module:
         assert data.train
-        network = copy.deepcopy(network)
-        train(network, data.train, new, settings.fine_tune, size, settings.seed)
-    return logits(network, images, new, size)
+        return train(copy.deepcopy(network), data.train, new, settings.fine_tune, size, settings.seed)
+
+    tried: dict[Treatment, Callable[[], torch.Tensor]] = {
+        "as_is": lambda: logits(network, images, new, size),
+        "recalibrated": lambda: recalibrated_logits(network, images, new, size),
+        "folded": lambda: logits(folded(network, own, new), images, new, size),
+        "fine_tuned": lambda: logits(fine_tuned(), images, new, size),
+    }
+    return {name: tried[name]() for name in get_args(Treatment)[:count]}
 
 
 def scratch(
