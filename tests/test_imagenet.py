@@ -451,7 +451,7 @@ def scales_first(**_: object) -> nn.Module:
 @pytest.mark.parametrize(
     ("arch", "said"),
     [
-        ("without_convolution", "it has no convolution; accepted: networks whose images go to one first"),
+        ("without_convolution", "its images do not go to a convolution of one group first, as accepted networks' do"),
         ("scales_first", "its images do not go to a convolution of one group first"),
     ],
 )

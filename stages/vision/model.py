@@ -1,10 +1,12 @@
 """Networks of torchvision and timm: as published, or with random weights, and the convolution that sees the images."""
 
+import copy
 import difflib
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -48,18 +50,6 @@ class Published(NamedTuple):
     weights: str
 
 
-class Selected(nn.Module):
-    """A network of which only some of the outputs count: those of the classes that the data has."""
-
-    def __init__(self, network: nn.Module, outputs: Sequence[int]):
-        super().__init__()
-        self.network = network
-        self.outputs = list(outputs)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.network(images)[:, self.outputs]
-
-
 @functools.cache
 def published(arch: str, weights: str | None) -> Published:
     """The network of that name in torchvision or timm with published weights, fetched by its library if need be.
@@ -80,14 +70,18 @@ def published(arch: str, weights: str | None) -> Published:
     if key == "DEFAULT" and not entries and (described := timm.get_pretrained_cfg(name)):
         key = described.tag or key
     state: State
-    if key in entries:
-        by_hand = f"fetch {entries[key].url}"
-        state = _fetched(
-            lambda: entries[key].get_state_dict(weights_only=True, map_location="cpu", check_hash=True), said, by_hand
-        )
-    elif key in tags:
-        by_hand = f"save the state dict of timm's {name}.{key}"
-        state = _fetched(lambda: timm.create_model(f"{name}.{key}", pretrained=True).state_dict(), said, by_hand)
+    if key in entries or key in tags:
+        try:
+            if key in entries:
+                state = entries[key].get_state_dict(weights_only=True, map_location="cpu", check_hash=True)
+            else:
+                state = timm.create_model(f"{name}.{key}", pretrained=True).state_dict()
+        except Exception as error:  # whatever a network can raise
+            by_hand = f"fetch {entries[key].url}" if key in entries else f"save the state dict of timm's {name}.{key}"
+            raise InputError(
+                f"{said}: cannot be fetched ({samples.reason(error)}); by hand: {by_hand} where that works, "
+                "and give the path of the file as imagenet.weights"
+            ) from None
     elif not key and name == BUNDLED:
         state = _bundled(said)
     elif weights and Path(weights).is_file():
@@ -104,7 +98,9 @@ def published(arch: str, weights: str | None) -> Published:
         # The library's own transform, with the normalization that leaves pixels as they are.
         own, pixels = transforms(), transforms(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         norm = Normalization.of(own.mean, own.std)
-        preparation = Preparation(lambda image: _bytes(pixels(image)), " ".join(repr(pixels).split()))
+        preparation = Preparation(
+            lambda image: pixels(image).mul(255).round().byte().numpy(), " ".join(repr(pixels).split())
+        )
     else:
         create = functools.partial(timm.create_model, name)
         described = timm.get_pretrained_cfg(f"{name}.{key if key in tags else tag}".rstrip("."))
@@ -113,15 +109,18 @@ def published(arch: str, weights: str | None) -> Published:
         transform = create_transform(**config, normalize=False)
         preparation = Preparation(transform, " ".join(repr(transform).split()))
     network = create()
-    last, count = _classifier(network)
+    last, count = _classifier(network)  # a file may have its tensors in another order
     if last in state and state[last].ndim and len(state[last]) != count:
         network = create(num_classes=len(state[last]))
     network = _loaded(network, state, arch, said)
-    for part, numbers in network.state_dict().items():
+    digest = hashlib.sha256()
+    for part, numbers in sorted(network.state_dict().items()):
         if not numbers.isfinite().all():
             raise InputError(f"{said}: {part} has numbers that are not finite")
+        if not part.endswith("num_batches_tracked"):
+            digest.update(part.encode() + numbers.contiguous().numpy().tobytes())
     _check_first(network, arch, preparation)
-    return Published(network, norm, preparation, _digest(network.state_dict()))
+    return Published(network, norm, preparation, digest.hexdigest())
 
 
 def with_outputs(network: nn.Module, classes: Sequence[str], root: Path = Path()) -> nn.Module:
@@ -135,7 +134,9 @@ def with_outputs(network: nn.Module, classes: Sequence[str], root: Path = Path()
         return network
     numbers = {name: number for number, name in enumerate(samples.classes(samples.read(root)))}
     if count == len(numbers) and numbers.keys() >= set(classes):
-        return Selected(network, [numbers[name] for name in classes])
+        selected, network = [numbers[name] for name in classes], copy.deepcopy(network)
+        network.register_forward_hook(lambda _network, _images, outputs: outputs[:, selected])
+        return network
     raise InputError(
         f"params.yaml: imagenet.weights are for {count} classes, imagenet.data has {len(classes)}; accepted: as many, "
         "or some of ImageNet's, named as in WordNet (n01440764), with weights for 1000"
@@ -170,16 +171,6 @@ def read(path: Path, said: str = "") -> State:
     return state
 
 
-def _fetched(fetch: Callable[[], State], said: str, by_hand: str) -> State:
-    try:
-        return fetch()
-    except Exception as error:  # whatever a network can raise
-        raise InputError(
-            f"{said}: cannot be fetched ({samples.reason(error)}); by hand: {by_hand} where that works, "
-            "and give the path of the file as imagenet.weights"
-        ) from None
-
-
 def _bundled(said: str) -> State:
     """The weights that a package of pip's brings: the tensors of timm's network in the same order, by other names."""
     try:
@@ -206,30 +197,17 @@ def _loaded(network: nn.Module, state: State, arch: str, said: str) -> nn.Module
 @torch.no_grad()
 def _check_first(network: nn.Module, arch: str, preparation: Preparation) -> None:
     """raises: InputError if the images do not go to a convolution first, which then could absorb a normalization"""
-    said = f"params.yaml: imagenet.arch = {arch!r}"
     seen: list[torch.Tensor] = []
-    try:
-        _, conv = first_convolution(network)
-    except StopIteration:
-        raise InputError(f"{said}: it has no convolution; accepted: networks whose images go to one first") from None
     image = Image.fromarray(np.arange(3 * 256 * 256, dtype=np.uint32).astype(np.uint8).reshape(256, 256, 3))
     images = torch.as_tensor(np.asarray(preparation.transform(image)))[None].float()
-    with conv.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
-        network(images)
-    if not seen or seen[0].shape != images.shape or not torch.equal(seen[0], images) or conv.groups != 1:
-        raise InputError(f"{said}: its images do not go to a convolution of one group first, as accepted networks' do")
-
-
-def _bytes(pixels: torch.Tensor) -> np.ndarray:
-    return pixels.mul(255).round().byte().numpy()
-
-
-def _digest(state: State) -> str:
-    digest = hashlib.sha256()
-    for key in sorted(state):
-        if not key.endswith("num_batches_tracked"):
-            digest.update(key.encode() + state[key].contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    with suppress(StopIteration):  # of a network without convolution
+        _, conv = first_convolution(network)
+        with conv.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
+            network(images)
+        if seen and torch.equal(seen[0], images) and conv.groups == 1:
+            return
+    said = f"params.yaml: imagenet.arch = {arch!r}: its images do not go to a convolution of one group first"
+    raise InputError(f"{said}, as accepted networks' do")
 
 
 def _classifier(network: nn.Module) -> tuple[str, int]:

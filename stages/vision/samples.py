@@ -31,13 +31,12 @@ def read(root: Path = Path()) -> dict[str, str]:
     raises: InputError if the manifest is missing or no such list
     """
     path = root / MANIFEST
-    restored = f"`git restore {MANIFEST}` brings it back"
     try:
         lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); {restored}") from None
-    if not lines or not all(len(line) == 2 and len(line[0]) == 64 and "/" not in line[1] for line in lines):
-        raise InputError(f"{path}: not a list of SHA-256 and name; {restored}")
+        if not lines or not all(len(line) == 2 and len(line[0]) == 64 and "/" not in line[1] for line in lines):
+            raise ValueError("not a list of SHA-256 and name")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {reason(error)}; `git restore {MANIFEST}` brings it back") from None
     return dict(sorted((name, sha256) for sha256, name in lines))
 
 

@@ -35,19 +35,15 @@ def outcomes(
     returns: float32 tensors (N, classes), on the CPU
     """
     fix(settings.threads)
-    images, size = data.val.images, settings.batch_size
-
-    def fine_tuned() -> nn.Module:
-        assert data.train
-        return train(copy.deepcopy(network), data.train, new, settings.fine_tune, size, settings.seed)
-
-    tried: dict[Treatment, Callable[[], torch.Tensor]] = {
+    images, part, size = data.val.images, data.train, settings.batch_size
+    tuned = settings.fine_tune, size, settings.seed
+    treatments: dict[Treatment, Callable[[], torch.Tensor]] = {
         "as_is": lambda: logits(network, images, new, size),
         "recalibrated": lambda: recalibrated_logits(network, images, new, size),
         "folded": lambda: logits(folded(network, own, new), images, new, size),
-        "fine_tuned": lambda: logits(fine_tuned(), images, new, size),
+        "fine_tuned": lambda: logits(train(copy.deepcopy(network), part, new, *tuned), images, new, size),
     }
-    return {name: tried[name]() for name in get_args(Treatment)[:count]}
+    return {name: treatments[name]() for name in get_args(Treatment)[:count]}
 
 
 def scratch(
@@ -67,7 +63,6 @@ def scratch(
     pads_like: the first convolution pads with a pixel of the value that zero has under this normalization
     """
     fix(settings.threads)
-    assert data.train
     network = model.build(settings.arch, None, len(data.classes), seed).to(device)
     if pads_like:
         name, conv = first_convolution(network)
@@ -89,7 +84,7 @@ def accuracy(outputs: torch.Tensor, labels: torch.Tensor) -> float:
 
 def train(
     network: nn.Module,
-    part: Part,
+    part: Part | None,
     norm: Normalization,
     settings: Sgd,
     batch_size: int,
@@ -102,6 +97,7 @@ def train(
 
     progress: called after every step with the number of images seen so far
     """
+    assert part, "the data has no part to train on"
     torch.manual_seed(seed)  # of dropout, in networks that have it
     order = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(

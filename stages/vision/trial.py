@@ -77,10 +77,8 @@ class ScratchTrial(_Digits):
         norm = Normalization.from_parameters(parameters)
         pads_like = None if border is None else Normalization.of(border, 1.0)
         network = treatments.scratch(self.data, self.settings, norm, seed, self.device, pads_like=pads_like)
-        if recalibrated:
-            assert self.data.train
-            images_ = self.data.train.images[:recalibrated]
-            network = treatments.recalibrated(network, images_, norm, self.settings.batch_size)
+        if recalibrated and (train := self.data.train):
+            network = treatments.recalibrated(network, train.images[:recalibrated], norm, self.settings.batch_size)
         outputs = treatments.logits(network, self.data.val.images, norm, self.settings.batch_size)
         return measured(outputs, self.data.val.labels, self.device)
 
