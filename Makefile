@@ -6,7 +6,7 @@ VENV := .venv
 WHEELS := $(if $(TORCH),--retries 1 --timeout 10 --extra-index-url https://download.pytorch.org/whl/$(TORCH))
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test attack bench gpu overhead batches rates touched verify carry setup lock
+.PHONY: repro test attack bench gpu touched verify carry setup lock
 
 repro: setup
 	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "make: not a git repository, which DVC needs: git init, or clone it"; exit 1; }
@@ -31,12 +31,6 @@ gpu: setup
 attack: setup
 	python tools/attack.py
 
-overhead: setup
-	python tools/overhead.py
-
-rates: setup
-	python tools/rates.py
-
 # After `make repro`, whose data and models it reads: a minute or two for most studies, 15 to 20 for each of 14 epochs.
 verify: setup
 	python tools/verify.py
@@ -48,9 +42,6 @@ carry: setup
 # After `make repro`, whose digits it reads: a quarter of an hour.
 touched: setup
 	python tools/touched.py
-
-batches: setup
-	python tools/batches.py
 
 setup: $(VENV)/ready dvc_plots/vega.js
 

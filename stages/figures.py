@@ -3,23 +3,24 @@
 from pathlib import Path
 
 from stages.common import files, tables
-from stages.evidence import drawings, figures
+from stages.evidence import drawings, figures, judgement
 from stages.evidence.drawings import Shown
-from stages.settings.params import Params, free
+from stages.settings.params import SWEEP, Params
 
 
 def main(settings: Params, name: str) -> None:
-    figure = settings.figures[name]
+    figure, pixels = settings.figures[name], files.read_json(Path("metrics/statistics.json"))["train"]
     shown = {study: _shown(study, settings) for study in figure.studies}
-    drawn = drawings.draw(figure.kind, figure.title, shown, settings)
-    figures.save(drawn, Path(f"plots/{name}.png"), settings.contour.dpi)
+    with judgement.whole(f"a table or metrics file of {', '.join(shown)}", "`dvc repro judge` makes the metrics"):
+        drawn = drawings.draw(figure, shown, settings, pixels)
+    figures.save(drawn, Path(f"plots/{name}.png"), settings.look.dpi)
 
 
 def _shown(name: str, settings: Params) -> Shown | None:
-    metrics = Path(f"metrics/studies/{name}.json")
-    if name not in settings.studies or not metrics.exists():
+    metrics, study = Path(f"metrics/studies/{name}.json"), settings.studies.get(name)
+    if not metrics.exists() or (study is None and name != SWEEP):
         return None
-    study = settings.studies[name]
-    space = study.search.space if study.search else None
-    marked = study.of_lenet and space is not None and free(space) == ["mean", "std"]
-    return Shown(name, tables.read(name), files.read_json(metrics), settings.rule.of(name), space, marked)
+    search = settings.sweep if study is None else study.search
+    space, lenet = search.space if search else None, study is None or study.of_lenet
+    made = tables.read(name), files.read_json(metrics), settings.rule.of(name)
+    return Shown(name, judgement.kind(study), *made, space, lenet)

@@ -13,8 +13,10 @@ import torch
 
 from stages.common import files, mnist
 from stages.common.errors import InputError, run_main
+from stages.common.folding import folded
 from stages.common.normalization import Normalization
-from stages.lenet.folding import folded, load, log_probabilities
+from stages.lenet.model import LeNet
+from stages.lenet.training import TEST_BATCH
 from stages.settings.params import Params
 
 MODEL = Path("data/models/baseline.pt")
@@ -50,6 +52,32 @@ def main(settings: Params) -> None:
         print(f"fold: {name}: differs by at most {max(differences):.1e}, {other} predictions change")
     values = {"diverged": False, "normalizations": metrics, "largest": most, "images": len(images)}
     files.write_json(Path("metrics/fold.json"), values)
+
+
+def load(path: Path) -> LeNet:
+    """A LeNet with the weights at `path`.
+
+    raises: InputError if there are none, or not those of a LeNet
+    """
+    accepted, model = "accepted: the weights of a LeNet, as in data/models", LeNet()
+    try:
+        weights = torch.load(path, weights_only=True, map_location="cpu")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; {accepted}") from None
+    except Exception:  # torch has many, and long, for a file that is not its own
+        raise InputError(f"{path}: cannot be read as weights; {accepted}") from None
+    try:
+        model.load_state_dict(weights)
+    except (AttributeError, RuntimeError, TypeError):
+        raise InputError(f"{path}: holds the weights of another network; {accepted}") from None
+    return model
+
+
+@torch.no_grad()
+def log_probabilities(model: LeNet, images: torch.Tensor, norm: Normalization) -> torch.Tensor:
+    """float32 (N, 10), of uint8 images (N, 1, 28, 28)"""
+    torch.set_num_threads(1)
+    return torch.cat([model(norm(part)) for part in images.split(TEST_BATCH)])
 
 
 def largest(difference: torch.Tensor) -> float:

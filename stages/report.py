@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from stages.common import files
+from stages.evidence import judgement, words
 from stages.settings.params import SWEEP, Params, Study
 
 TEMPLATE = Path("stages/report.md.jinja")
@@ -16,6 +17,7 @@ REPORT = Path("report.md")
 SUMMARY = Path("summary.json")
 README = Path("README.md")  # whose results, between two marks, are those of the report
 MARKS = "<!-- results -->", "<!-- /results -->"
+KINDS = ("comparison", "grid", "law", "search", "again", "treatments", "photographs")  # sections of the page
 FEW = 10  # points of a comparison that a table can show; a grid has more, and is a picture
 SINGLE = ("baseline", "fold", "resnet", "statistics", "zero_one")  # stages whose metrics it reads
 
@@ -24,18 +26,20 @@ def main(settings: Params) -> None:
     metrics = {name: files.read_json(Path(f"metrics/{name}.json")) for name in SINGLE}
     judged = {path.stem: files.read_json(path) for path in sorted(Path("metrics/studies").glob("*.json"))}
     studies = {name: judged[name] for name in (SWEEP, *settings.studies) if name in judged}
-    kinds: dict[str, dict[str, Any]] = {
-        kind: {} for kind in ("comparison", "grid", "search", "again", "treated", "pixels")
-    }
+    kinds: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
     for name, of in studies.items():
         kinds[_kind(settings.studies.get(name), of)][name] = of
     # A number that a metrics file lacks is an error, not an empty place on the page.
     page = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    page.filters |= {function.__name__: function for function in (described, number, numbers, only, partly, points)}
+    filters = described, number, numbers, only, partly, points, relative, words.exponent
+    page.filters |= {function.__name__: function for function in filters}
     page.filters["protocol"] = lambda comparison: protocol(comparison, settings)
-    text = page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        metrics | kinds | {"rules": {name: settings.rule.of(name) for name in studies}, "settings": settings}
-    )
+    known = metrics | kinds | {"rules": {name: settings.rule.of(name) for name in studies}, "settings": settings}
+    with judgement.whole("a file in metrics", "`dvc repro` makes it again"):
+        try:
+            text = page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(known)
+        except jinja2.UndefinedError as error:
+            raise LookupError(error) from error
     files.write_bytes(REPORT, (text.strip() + "\n").encode())
     if README.exists():
         files.write_bytes(README, with_results(README.read_text(encoding="utf-8"), text).encode())
@@ -53,13 +57,10 @@ def with_results(readme: str, report: str) -> str:
 
 
 def _kind(study: Study | None, metrics: dict[str, Any]) -> str:
-    if study is None or study.search:
-        return "search"
-    if study.sweep_trials:
-        return "again"
-    if study.seeds is not None:
-        return "comparison" if len(metrics) <= FEW else "grid"
-    return "treated" if "normalizations" in metrics else "pixels"
+    kind = judgement.kind(study)
+    if kind == "seeds":
+        return "law" if "offsets" in metrics else "comparison" if len(metrics) <= FEW else "grid"
+    return kind
 
 
 def summary(settings: Params, comparisons: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -78,6 +79,15 @@ def points(difference: dict) -> str:
     return f"{100 * difference['mean']:+.2f}{between}"
 
 
+def relative(difference: dict) -> str:
+    """By how much the errors are more than the reference's, in % of those, and the interval."""
+    if (error := difference.get("relative_error")) is None:
+        return ""
+    interval = error["interval"]
+    between = f" ({100 * interval['low']:+.0f} to {100 * interval['high']:+.0f})" if interval else ""
+    return f"{100 * error['mean']:+.0f}%{between}"
+
+
 def number(value: float | None) -> str:
     """Four digits, or none where the value is not defined."""
     return "" if value is None else f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"
@@ -92,37 +102,18 @@ def numbers(parameters: dict[str, Any]) -> str:
 
 def described(comparison: dict[str, Any], reference: str) -> dict[str, dict[str, Any]]:
     """The points of a comparison, the reference first, each with `differing`: the parameters that not all share."""
-    shared = set.intersection(*(set(of["parameters"].items()) for of in comparison.values()))
+    shared = words.shared(comparison)
     return {
-        name: of | {"differing": {key: value for key, value in of["parameters"].items() if (key, value) not in shared}}
+        name: of | {"differing": {key: value for key, value in of["parameters"].items() if key not in shared}}
         for name, of in sorted(comparison.items(), key=lambda item: item[0] != reference)
     }
 
 
 def protocol(comparison: dict[str, Any], settings: Params) -> str:
-    """How the training runs of a comparison were trained, where all points share it; what is usual is left out."""
-    shared = dict(set.intersection(*(set(of["parameters"].items()) for of in comparison.values())))
-    usual = settings.train.model_dump() | settings.data.model_dump()
-    said = {
-        "optimizer": "{}",
-        "lr": "learning rate {:g}",
-        "epochs": "{} epochs",
-        "train_images": "{:,} images",
-        "batch_size": "batches of {}",
-        "gamma": "rates times {:g} an epoch",
-        "init": "initial weights {}",
-        "shuffle": "a new order every epoch",
-        "held_out": "tested on the last {:,} training images",
-    }
-    always = ("optimizer", "lr", "epochs")
-    words = [
-        phrase.format(shared[key])
-        for key, phrase in said.items()
-        if key in shared and (key in always or shared[key] != usual.get(key))
-    ]
-    if "optimizer" in shared and "lr" not in shared:
-        words.insert(1, "own learning rates")
-    return ", ".join(words).replace("1 epochs", "1 epoch") if "optimizer" in shared else "training runs"
+    """How the training runs of a comparison were trained, where all points share it."""
+    shared = words.shared(comparison)
+    own_rates = ", own learning rates" if "optimizer" in shared and "lr" not in shared else ""
+    return words.protocol(shared, settings) + own_rates
 
 
 def partly(comparison: dict[str, Any]) -> int:

@@ -31,7 +31,6 @@ def main(settings: Params) -> None:
     weights = io.BytesIO()
     torch.save({name: part.cpu().contiguous() for name, part in network.state_dict().items()}, weights)
     files.write_bytes(MODEL, weights.getvalue())
-    files.write_machine(Path("data/machine/resnet.json"), describe(device))
     files.write_json(
         Path("metrics/resnet.json"),
         {
@@ -42,4 +41,5 @@ def main(settings: Params) -> None:
             "normalization": resnet.norm.parameters(),
         },
     )
+    files.write_machine(Path("data/machine/resnet.json"), describe(device))
     print(f"resnet: accuracy {accuracy:.4f} on {len(data.val.labels):,} images under its own normalization")

@@ -30,7 +30,7 @@ STUDIES = {  # of every kind one
         "seeds": 2,
     },
     "epochs": {"trial": KINDS["lenet"], "normalizations": PAIR, "seeds": 2, "train": {"epochs": 2}},
-    "rates": {
+    "rates_sgd": {
         "trial": KINDS["lenet"],
         "grid": {"lr": [0.01, 0.1], "normalization": PAIR},
         "seeds": 1,
@@ -70,7 +70,7 @@ STUDIES = {  # of every kind one
     },
 }
 FIGURES = {
-    "rates_figure": {"kind": "rates", "studies": ["rates"], "title": "Rates"},
+    "rates_figure": {"kind": "rates", "studies": ["rates_sgd"], "title": "Rates"},
     "cells": {"kind": "cells", "studies": ["plateau"], "title": "Cells"},
     "curves": {"kind": "epochs", "studies": ["epochs"], "title": "Curves"},
     "maps": {"kind": "map", "studies": ["imagenet_sweep", "factors"], "title": "Maps"},

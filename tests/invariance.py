@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
+from stages.common import folding
 from stages.common.determinism import fix
 from stages.common.normalization import Normalization
-from stages.vision import folding
 
 FACTOR = 3  # of the first weights, in claim 3; any number
 

@@ -15,15 +15,15 @@ import yaml
 from conftest import ROOT, Clone, committed
 
 from stages import report
-from stages.common import mnist
+from stages.common import folding, mnist
+from stages.common.folding import folded
 from stages.common.normalization import Normalization
+from stages.fold import load, log_probabilities
 from stages.lenet import training
-from stages.lenet.folding import folded, load, log_probabilities
 from stages.lenet.model import LeNet, Masks, silent
 from stages.lenet.training import Training, initial, train_and_test
 from stages.settings import params
 from stages.settings.params import Init
-from stages.vision import folding
 
 STANDARD, RAW = Normalization.of(0.1307, 0.3081), Normalization.of(0.0, 1.0)
 PAIRS = [STANDARD, RAW, Normalization.of(0.5, 0.5), Normalization.of(5.0, 0.5), Normalization.of(-5.0, 2.47)]
@@ -67,7 +67,7 @@ def test_fold_is_exact_with_channels_strides_and_padding(padding, bias: bool) ->
 
     expected = conv(normalized(own))
     for other in (new, Normalization.of(0.3, 2.0)):
-        moved = folding.fold(conv, own, other)(normalized(other))
+        moved = folding.folded(torch.nn.Sequential(conv), own, other)(normalized(other))
         assert torch.allclose(moved, expected, atol=1e-6)  # the numbers are float32's, the sums float64's
 
 
@@ -75,7 +75,7 @@ def test_fold_refuses_what_it_cannot_fold() -> None:
     with pytest.raises(ValueError, match="accepted is one group"):
         folding.fold(torch.nn.Conv2d(4, 4, 3, groups=2), RAW, STANDARD)
     with pytest.raises(ValueError, match="pads by reflect; accepted: zeros"):
-        folding.fold(torch.nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), RAW, STANDARD)
+        folding.frame(torch.nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), 28, 28)
 
 
 @pytest.mark.parametrize("init", INITS)

@@ -38,6 +38,18 @@ def test_results_appear_together_at_the_end(tmp_path: Path) -> None:
     assert set(all_of(tmp_path)) == {"metrics.json", "models/new.pt"}
 
 
+def test_same_results_on_another_machine_change_no_file(tmp_path: Path) -> None:
+    machine = tmp_path / "machine.json"
+    for device, accuracy, named in (("cpu A", 0.9, "cpu A"), ("cpu B", 0.9, "cpu A"), ("cpu B", 0.8, "cpu B")):
+        with files.together():
+            files.write_bytes(tmp_path / f"{device}.pt", b"weights")  # new in a fresh clone
+            files.write_json(tmp_path / "metrics.json", {"accuracy": accuracy})
+            files.write_machine(machine, device)
+        assert files.read_json(machine)["device"] == named
+    files.write_machine(machine, "cpu C")  # of a study, before its table
+    assert files.read_json(machine)["device"] == "cpu C"
+
+
 @pytest.mark.parametrize("stopped_by", ["full disk", "no folder", "interrupt"])
 def test_results_of_before_stay_where_one_cannot_be_written(stopped_by: str, tmp_path: Path) -> None:
     files.write_json(tmp_path / "metrics.json", {"accuracy": 0.1})

@@ -25,6 +25,7 @@ from timm.models import generate_default_cfgs, register_model
 from torch import nn
 from torchvision import models, transforms
 
+from stages.common import folding
 from stages.common.normalization import Normalization
 from stages.evidence.judgement import change
 from stages.settings import params
@@ -307,7 +308,7 @@ def test_classes_of_a_folder_are_read_at_their_numbers_among_1000(bundled: model
     pixels = torch.randint(256, (2, 3, 96, 96), dtype=torch.uint8)
     whole = treatments.logits(bundled.network, pixels, bundled.norm, 2)
     assert torch.equal(treatments.logits(network, pixels, bundled.norm, 2), whole[:, [0, 11, 96]])
-    assert treatments.logits(treatments.folded(network, bundled.norm, bundled.norm), pixels, bundled.norm, 2).shape == (
+    assert treatments.logits(folding.folded(network, bundled.norm, bundled.norm), pixels, bundled.norm, 2).shape == (
         2,
         3,
     )

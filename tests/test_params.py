@@ -99,7 +99,7 @@ BAD = [
     ("report.headline", ["zero_one"], "pattern"),
     ("resnet.norm.mean", [0.1, 0.1, 0.2], "digits are grey"),
     ("imagenet.arch", None, "valid string"),
-    ("contour.colormap", "rainbows", "viridis"),
+    ("look.colormap", "rainbows", "viridis"),
     ("run.device", "gpu", "cuda"),
     ("run.device", "cuda:99999999999", "pattern"),
     ("run.workers", 0, "auto or a whole number, 1 to 1024"),

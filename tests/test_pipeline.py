@@ -210,14 +210,14 @@ def test_what_judges_and_draws_reruns_no_training(project: Clone) -> None:
     for key, value, changed in (
         ("rule.margin", 0.003, judged),
         ("rule.threshold", 0.4, judged),
-        ("contour.dpi", 80, DRAWN),
+        ("look.dpi", 80, DRAWN),
         ("figures.cells.title", "Other cells", ["figures@cells", "report"]),
     ):
         before = project.read("params.yaml")
         project.set(**{key: value})
         assert stale(project) == changed, key
         (project.folder / "params.yaml").write_text(before)
-    project.set(contour__width=6)
+    project.set(look__width=6)
     assert sorted(ran(project.dvc("repro", "contour", "figures@cells"))) == ["contour", "figures@cells"]
     assert stale(project) == [name for name in DRAWN if name not in ("contour", "figures@cells")]
 
@@ -328,7 +328,7 @@ def test_damaged_data_stops_a_training_in_one_line(project: Clone) -> None:
 
 
 def test_page_of_plots_has_all_of_them_and_each_renders(project: Clone) -> None:
-    project.set(norm__mean=0, contour__width=8)
+    project.set(norm__mean=0, look__width=8)
     project.dvc("repro", "baseline", "contour")
     for command in (("show",), ("diff", "HEAD", "workspace")):
         shown = json.loads(project.dvc("plots", *command, "--json"))

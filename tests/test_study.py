@@ -316,7 +316,7 @@ def test_other_settings_start_from_scratch_and_the_old_study_comes_back_with_its
         ("norm", {"mean": 0.0}),
         ("rule", {"margin": 0.1}),
         ("run", {"workers": 7, "device": "cpu"}),
-        ("contour", {"dpi": 75}),
+        ("look", {"dpi": 75}),
         ("train", {"momentum": 0.5, "lr": {"adadelta": 1.0, "sgd": 0.5, "adam": 0.5}}),  # of other optimizers
         ("sweep", {"n_trials": 5}),
     ],

@@ -17,10 +17,11 @@ from PIL import Image
 from torch import nn
 from torchvision import models, transforms
 
+from stages.common import folding
 from stages.common.errors import InputError
 from stages.common.normalization import Normalization
 from stages.settings import params
-from stages.vision import folding, images, model, treatments
+from stages.vision import images, model, treatments
 from stages.vision.trial import ScratchTrial
 
 CPU = torch.device("cpu")
@@ -76,7 +77,7 @@ def folded_and_own(network: nn.Module, pixels: torch.Tensor, own: Normalization)
     The border and the normalization show in them: without either of them they would be others.
     """
     expected = treatments.logits(network, pixels, own, 4)
-    folded = treatments.folded(network, own, ODD)
+    folded = folding.folded(network, own, ODD)
     outputs = treatments.logits(folded, pixels, ODD, 4)
     spread = expected.std()
     assert (treatments.logits(network, pixels, ODD, 4) - expected).abs().max() > 0.1 * spread
@@ -110,7 +111,7 @@ def test_folded_published_network_is_the_same_function_border_included(height: i
     photographs = [Image.open(path).resize((width, height)) for path in sorted(tmp_path.glob("*/*"))]
     pixels = torch.stack([transforms.functional.pil_to_tensor(photograph) for photograph in photographs])
     own = treatments.logits(published.network, pixels, published.norm, 4)
-    outputs = treatments.logits(treatments.folded(published.network, published.norm, ODD), pixels, ODD, 4)
+    outputs = treatments.logits(folding.folded(published.network, published.norm, ODD), pixels, ODD, 4)
     assert (outputs - own).abs().max() < 1e-3
     outputs, own = folded_and_own(published.network, pixels, published.norm)
     assert torch.equal(outputs.argmax(1), own.argmax(1))
@@ -129,10 +130,10 @@ def test_first_convolution_is_the_one_that_sees_the_images(arch: str) -> None:
     with torch.device("cpu" if arch.startswith("regnet") else "meta"):
         network = models.get_model(arch).eval()
         seen: list[torch.Tensor] = []
-        name, conv = model.first_convolution(network)
+        name, conv = folding.first_convolution(network)
         replaced = copy.deepcopy(conv)
         replaced.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-        model.replace(network, name, replaced)
+        folding.replace(network, name, replaced)
         pixels = torch.rand(1, 3, 224, 224)
         network(pixels)
     assert seen[0] is pixels
@@ -145,7 +146,7 @@ def test_convolution_that_cannot_be_folded_is_refused() -> None:
         (timm.layers.StdConv2d(3, 8, 3), "StdConv2d is not known"),
     ):
         with pytest.raises(ValueError, match=reason):
-            folding.fold(conv, OWN, ODD)
+            folding.folded(nn.Sequential(conv), OWN, ODD)
 
 
 # Treatments

@@ -36,7 +36,7 @@ KINDS: dict[str, Callable[[Clone], None]] = {
     "`run.workers`": setting(run__workers=1),
     "`stages/settings/`": added("stages/settings/params.py", "# more"),
     "`stages/report.py`": added("stages/report.py", "# more"),
-    "`contour.width`": setting(contour__width=6),
+    "`look.width`": setting(look__width=6),
     "`norm.mean`": setting(norm__mean=0.0),
     "`rule.margin`": setting(rule__margin=0.003),
     "`studies.one_epoch.seeds`: one more": setting(studies__one_epoch__seeds=3),

@@ -1,6 +1,7 @@
 """How results are written: whole or not at all, and the same bytes for the same numbers."""
 
 import csv
+import filecmp
 import io
 import json
 import os
@@ -101,7 +102,13 @@ def write_part(path: Path, content: bytes) -> Path:
 
 
 def write_machine(path: Path, device: str) -> None:
-    """The machine and the versions that results come from, as the notebook's watermark: no metric, no timestamps."""
+    """The machine and the versions that results come from, as the notebook's watermark: no metric, no timestamps.
+
+    Written after them: the same results on another machine leave the file as it is, so that `git status` shows none.
+    """
+    known = {part: result for part, result in (_waiting or {}).items() if result.exists()}  # models are not in git
+    if path.exists() and known and all(filecmp.cmp(part, result, shallow=False) for part, result in known.items()):
+        return
     packages = ("torch", "torchvision", "numpy", "optuna", "scipy", "matplotlib", "dvc")
     write_json(
         path,

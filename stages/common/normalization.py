@@ -71,27 +71,3 @@ class Normalization(BaseModel):
 
 def _by_channel(kind: str) -> list[str]:
     return [f"{kind}_{channel}" for channel in "rgb"]
-
-
-def fold(
-    weight: "torch.Tensor", bias: "torch.Tensor | None", own: Normalization, new: Normalization
-) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Weight and bias of the convolution that gives under `new` what the given ones give for a pixel under `own`.
-
-    It sees x = (pixel - mean) / std. For other numbers mean', std' the same pixel is x' = (pixel - mean') / std', so
-    that x = (std' x' + mean' - mean) / std, channel by channel: the kernel takes the factor, the bias the shift.
-
-    weight:  float (out, in, height, width), of a convolution of one group; bias: float (out,), or None for zeros
-    returns: the same shapes, float64
-    """
-    import torch
-
-    channels = weight.shape[1]
-    mean, std, new_mean, new_std = (
-        torch.tensor(part, dtype=torch.float64, device=weight.device).expand(channels)
-        for norm in (own, new)
-        for _, part in norm
-    )
-    weight = weight.detach().double()
-    shift = weight.sum((2, 3)) @ ((new_mean - mean) / std)
-    return weight * (new_std / std).view(1, -1, 1, 1), shift if bias is None else bias.detach() + shift

@@ -1,293 +1,477 @@
-"""The kinds of figures: each draws a panel for each study, from its table and its metrics."""
+"""The kinds of figures: each draws studies from their tables and metrics, most of them a panel for each study."""
 
 import itertools
+import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import MaxNLocator
 
 from stages.common import tables
+from stages.common.errors import InputError
 from stages.common.tables import Row, numbers
-from stages.evidence import figures
-from stages.evidence.judgement import Curves, by_point, curves
-from stages.evidence.paired import interval
-from stages.settings.params import Axis, Look, Params, Rule, Space, free
+from stages.evidence import figures, law
+from stages.evidence.figures import LABELS
+from stages.evidence.judgement import curves
+from stages.evidence.paired import interval, relative_errors
+from stages.evidence.words import exponent, protocol, shared
+from stages.settings.params import Figure as Drawn
+from stages.settings.params import Params, Rule, Space, Treatment, free
 
 COSTS = Normalize(-2, 0)  # of differences, in points
-LINEAR = 0.35  # around a mean of 0, within which the axis of means is linear: beyond it, it is logarithmic
+SOME, NONE = "0.88", "0.7"  # greys of cells in which some of the seeds learn, or none
+CELLS: dict[str, Any] = {"edgecolors": "white", "linewidth": 0.5, "zorder": 0}
 
 
 class Shown(NamedTuple):
     """A study that is drawn.
 
+    kind:    what `judgement.kind` says of it
     rows:    of its table; metrics: what the judge made of them
     space:   of a search
-    marked:  whether a map shows the normalizations of LeNet
+    lenet:   whether it is LeNet's, trained on digits
     """
 
     name: str
+    kind: str
     rows: Sequence[Row]
     metrics: Mapping[str, Any]
     rule: Rule
     space: Space | None = None
-    marked: bool = False
+    lenet: bool = True
 
 
-def draw(kind: str, title: str, shown: Mapping[str, Shown | None], settings: Params) -> Figure:
-    """A figure of that kind, a panel for each study; a study that is not there leaves its panel empty, and says so."""
-    figure = KINDS[kind](list(shown.values()), settings)
-    for (name, study), ax in zip(shown.items(), figure.axes, strict=False):
+class Context(NamedTuple):
+    """pixels: mean and std of the data, fractions"""
+
+    settings: Params
+    pixels: Mapping[str, float]
+
+    def protocol(self, study: Shown) -> str:
+        """How the study was trained, as a title."""
+        return textwrap.fill(protocol(shared(study.metrics), self.settings), 56)
+
+    def sort(self, names: Sequence[str]) -> dict[str, str]:
+        """A colour for each name of a point, in the order of the normalizations; names of other points come after."""
+        known = {name: number for number, name in enumerate(self.settings.normalizations)}
+        names = sorted(dict.fromkeys(names), key=lambda name: known.get(name, len(known)))
+        return {name: f"C{number}" for number, name in enumerate(names)}
+
+
+Studies = Sequence[Shown | None]
+
+
+def draw(figure: Drawn, shown: Mapping[str, Shown | None], settings: Params, pixels: Mapping[str, float]) -> Figure:
+    """A figure of that kind; a study that is not there leaves its panel empty, and says so.
+
+    raises: InputError if the kind does not suit a study
+    """
+    kind = KINDS[figure.kind]
+    for name, study in shown.items():
+        if study and (study.kind != kind.of or not kind.suits(study)):
+            raise InputError(f"params.yaml: {name} cannot be drawn as kind {figure.kind}, which draws {kind.needs}")
+    drawn = kind.drawn(list(shown.values()), Context(settings, pixels))
+    for number, (name, study) in enumerate(shown.items()):
         if study is None:
-            ax.text(0.5, 0.5, f"no results of {name}", ha="center", va="center", transform=ax.transAxes)
-    figure.suptitle(title)
-    return figure
+            ax, y = (drawn.axes[number], 0.5) if kind.panels else (drawn.axes[0], 0.95 - 0.06 * number)
+            ax.text(0.5, y, f"no results of {name}", ha="center", va="center", transform=ax.transAxes)
+    drawn.suptitle(figure.title)
+    return drawn
 
 
-def accuracy_maps(studies: Sequence[Shown | None], settings: Params) -> Figure:
-    """Trials of searches over two axes, in the colour of their accuracy."""
-    look = settings.contour
-    figure, panels = _panels(look, len(studies), look.width / figures.GOLDEN_RATIO, shared=False)
+# Searches
+
+
+def accuracy_maps(studies: Studies, context: Context) -> Figure:
+    """Trials of searches over two axes: those that learned in the colour of their accuracy, the others as crosses."""
+    look = context.settings.look
+    figure, panels = _panels(context, len(studies), look.width / figures.GOLDEN_RATIO, shared=False)
     for study, ax in zip(studies, panels, strict=True):
-        if study and (axes := _two(study)):
-            (x, y), within = axes
-            rows = tables.last_epochs(study.rows)
-            xs, ys = (_column(rows, axis) for axis in (x, y))
-            accuracy = numbers(rows, "accuracy")
-            figures.accuracy_map(figure, ax, xs, ys, accuracy, look, study.rule.threshold, within)
-            if study.marked:
-                figures.mark(ax, settings.normalizations, size=130)
-            figures.legend(ax, columns=3)
-            ax.set(title=f"{len(rows)} trials", xlabel=figures.LABELS.get(x, x), ylabel=figures.LABELS.get(y, y))
+        if not study or not study.space:
+            continue
+        rows, searched = tables.last_epochs(study.rows), study.space
+        names = free(study.space)[:2]
+        figures.limit(ax, {axis: searched[name] for axis, name in zip("xy", names, strict=True)})
+        x, y = (np.array(_column(rows, name)) for name in names)
+        accuracy = numbers(rows, "accuracy")
+        learned, threshold = accuracy > study.rule.threshold, study.rule.threshold
+        style: dict[str, Any] = {"clip_on": False, "zorder": 2}  # a trial at the edge is whole
+        if not learned.all():
+            label = f"accuracy up to {threshold:g} ({(~learned).sum()})"
+            ax.scatter(x[~learned], y[~learned], s=20, c="tab:gray", marker="x", label=label, **style)
+        if learned.any():
+            # A tenth of the trials may lie below the scale: else a few bad ones would take all of its colours.
+            low, high = float(np.quantile(accuracy[learned], 0.1)), float(accuracy[learned].max())
+            label = f"{'learned' if threshold else 'trials'} ({learned.sum()})"
+            style |= {"s": 30, "edgecolors": "black", "linewidths": 0.4, "label": label, "cmap": look.colormap}
+            norm = figures.error_scale(low, high)
+            points = ax.scatter(x[learned], y[learned], c=accuracy[learned], norm=norm, **style)
+            below = "min" if accuracy[learned].min() < low else "neither"
+            bar = figure.colorbar(points, ax=ax, label="test accuracy", extend=below)
+            ticks = [tick for tick in figures.TICKS if low <= tick <= high]
+            bar.set_ticks(ticks if len(ticks) > 1 else [low, high])
+            bar.ax.yaxis.set_major_formatter("{x:.4g}")
+        for axis in (ax.xaxis, ax.yaxis):
+            figures.label(axis)
+        if study.lenet and names == ["mean", "std"]:
+            figures.mark(ax, context.settings.normalizations)
+            figures.in_stds(ax, context.pixels)
+        figures.legend(ax, columns=4)
+        xlabel, ylabel = (LABELS.get(name, name) for name in names)
+        ax.set(title=f"{len(rows)} trials", xlabel=xlabel, ylabel=ylabel)
     return figure
 
 
-def axes(studies: Sequence[Shown | None], settings: Params) -> Figure:
+def axes(studies: Studies, context: Context) -> Figure:
     """Accuracy against each axis of a search, a small panel for each: what the others were, is left out."""
     (study,) = studies[:1]
     names = (free(study.space) if study and study.space else []) or ["mean"]
     columns = min(3, len(names))
-    height = settings.contour.width / columns * -(-len(names) // columns)
-    figure = Figure(figsize=(settings.contour.width, height), layout="constrained")
-    panels = figure.subplots(-(-len(names) // columns), columns, sharey=True, squeeze=False).flat
+    lines, width = math.ceil(len(names) / columns), context.settings.look.width
+    figure = Figure(figsize=(width, width / columns * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, sharey=True, squeeze=False).flat
     for ax, name in itertools.zip_longest(panels, names):
         if name is None:
             ax.set_visible(False)
             continue
-        if study and study.space:
+        if study and study.space and name in study.space:
             rows = tables.last_epochs(study.rows)
-            accuracy = numbers(rows, "accuracy")
+            accuracy, x = numbers(rows, "accuracy"), np.array(_column(rows, name))
             best = accuracy >= accuracy.max() - study.rule.tolerance
-            x = np.array(_column(rows, name))
             figures.limit(ax, {"x": study.space[name]})
             ax.scatter(x[~best], accuracy[~best], s=14, color="tab:gray", clip_on=False)
             label = f"within {100 * study.rule.tolerance:g} points of the best"
             ax.scatter(x[best], accuracy[best], s=24, color="tab:red", label=label, clip_on=False)
             figures.label(ax.xaxis)
-        ax.set(xlabel=figures.LABELS.get(name, name))
+        ax.set(xlabel=LABELS.get(name, name))
     figure.axes[0].set_ylabel("accuracy")
     if study:
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", frameon=False)
     return figure
 
 
-def rates(studies: Sequence[Shown | None], settings: Params) -> Figure:
-    """Accuracy against learning rate, a curve for each normalization: mean and range of the seeds that learned."""
-    figure, panels = _panels(settings.contour, len(studies), 4.5)
-    names = {tuple(norm.parameters().items()): name for name, norm in reversed(settings.normalizations.items())}
-    for study, ax in zip(studies, panels, strict=True):
+# Points over seeds
+
+
+def rates(studies: Studies, context: Context) -> Figure:
+    """Accuracy against learning rate, a curve for each normalization: mean and range of the seeds.
+
+    Where only some of the seeds learn, a hollow point is their mean.
+    """
+    figure, panels = _panels(context, len(studies), 4.5)
+    normalizations = context.settings.normalizations
+    names = {tuple(norm.parameters().items()): name for name, norm in reversed(normalizations.items())}
+    of_studies = [_by_normalization(study, names) if study else {} for study in studies]
+    colors = context.sort([name for of_study in of_studies for name in of_study])
+    for study, of_study, ax in zip(studies, of_studies, panels, strict=True):
         if not study:
             continue
-        by_norm: dict[str, list[tuple[float, np.ndarray]]] = {}
-        for rows in by_point(study.rows).values():
-            curve, parameters = Curves.of(rows), tables.parameters(rows[0])
-            norm = {"mean": parameters["mean"], "std": parameters["std"]}
-            name = names.get(tuple(norm.items()), f"mean {norm['mean']:g}, std {norm['std']:g}")
-            by_norm.setdefault(name, []).append((float(parameters["lr"]), curve.accuracy[:, -1]))
-        for number, (name, tried) in enumerate(by_norm.items()):
-            learned = [
-                (lr, accuracy[accuracy > study.rule.threshold], len(accuracy))
-                for lr, accuracy in sorted(tried, key=lambda each: each[0])
-            ]
-            whole = [(lr, accuracy) for lr, accuracy, seeds in learned if len(accuracy) == seeds]
-            ax.plot(
-                [lr for lr, _ in whole],
-                [accuracy.mean() for _, accuracy in whole],
-                color=f"C{number}",
-                marker=".",
-                label=name,
-            )
-            for lr, accuracy in whole:
-                ax.plot([lr, lr], [accuracy.min(), accuracy.max()], color=f"C{number}", linewidth=0.8)
-            some = [(lr, accuracy.mean()) for lr, accuracy, seeds in learned if 0 < len(accuracy) < seeds]
-            xs, ys = [lr for lr, _ in some], [mean for _, mean in some]
-            ax.scatter(xs, ys, s=30, facecolors="none", edgecolors=f"C{number}")
-        first = tables.parameters(study.rows[0])
-        ax.set(title=figures.protocol({key: value for key, value in first.items() if key != "lr"}))
-        tried_rates = [lr for tried in by_norm.values() for lr, _ in tried]  # also those at which nothing learns
-        ax.set(xlabel=figures.LABELS["lr"], xscale="log", xlim=(min(tried_rates) / 1.2, 1.2 * max(tried_rates)))
+        some_fail = False
+        for name in sorted(of_study, key=list(colors).index):
+            points, color = of_study[name], colors[name]
+            all_learn = [point for point in points if point["learned"] == point["n"]]
+            lr, mean, low, high = _ranges(all_learn)
+            ax.errorbar(lr, mean, (mean - low, high - mean), color=color, marker=".", elinewidth=0.8, label=name)
+            lr, mean, *_ = _ranges([point for point in points if 0 < point["learned"] < point["n"]])
+            ax.plot(lr, mean, "o", color=color, markerfacecolor="none")
+            some_fail = some_fail or len(lr) > 0
+        if some_fail:
+            ax.errorbar([], [], fmt="o", color="black", mfc="none", label="only some of the seeds learn: their mean")
+        tried = [point["parameters"]["lr"] for point in study.metrics.values()]  # also those at which nothing learns
+        ax.set(xlabel=LABELS["lr"], xscale="log", xlim=(min(tried) / 1.2, 1.2 * max(tried)))
+        ax.set(title=context.protocol(study))
         figures.label(ax.xaxis)
-        figures.legend(ax, below=0.15)
     panels[0].set_ylabel("accuracy: mean and range over seeds")
-    best = max((numbers(study.rows, "accuracy").max() for study in studies if study), default=1.0)
-    panels[0].set_ylim(best - 0.05, best + 0.002)
+    best = [each["accuracy"]["max"] for study in studies if study for each in study.metrics.values() if each["learned"]]
+    panels[0].set_ylim(max(best, default=1.0) - 0.05, max(best, default=1.0) + 0.002)
+    _common_legend(figure, panels)
     return figure
 
 
-def cells(studies: Sequence[Shown | None], settings: Params) -> Figure:
-    """A cell for each normalization of a grid: its difference from the reference where all seeds learn."""
-    stds = [{each["parameters"]["std"] for each in study.metrics.values()} for study in studies if study]
-    figure, panels = _panels(settings.contour, len(studies), 6, shared=all(each == stds[0] for each in stds))
-    for study, ax in zip(studies, panels, strict=True):
-        if not study:
-            continue
-        points = study.metrics
-        _cells(ax, points, study.rule.reference, settings)
-        first = next(iter(points.values()))
-        n = first["n"]
-        ax.set(title=f"{figures.protocol(first['parameters'])}, {n} seed{'s' if n > 1 else ''}")
-        ax.set(xlabel=figures.LABELS["mean"])
-    panels[0].set_ylabel(figures.LABELS["std"])
-    colors = ScalarMappable(COSTS, settings.contour.colormap)
+def _by_normalization(study: Shown, names: Mapping[tuple, str]) -> dict[str, list[Mapping[str, Any]]]:
+    """The points of a study by the name of their normalization, in the order of their learning rates."""
+    of: dict[str, list[Mapping[str, Any]]] = {}
+    for point in sorted(study.metrics.values(), key=lambda point: point["parameters"]["lr"]):
+        norm = {key: point["parameters"][key] for key in ("mean", "std")}
+        of.setdefault(names.get(tuple(norm.items()), f"mean {norm['mean']:g}, std {norm['std']:g}"), []).append(point)
+    return of
+
+
+def _ranges(points: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Learning rates, and mean, minimum and maximum of the accuracies: (4, points)."""
+    over = [(point["parameters"]["lr"], point["accuracy"]) for point in points]
+    return np.array([(lr, of["mean"], of["min"], of["max"]) for lr, of in over]).reshape(-1, 4).T
+
+
+def cells(studies: Studies, context: Context) -> Figure:
+    """A cell for each normalization of a grid: its difference from the reference where all seeds learn.
+
+    Of several points with one normalization, such as one for each learning rate, the best is shown.
+    """
+    of_studies = [_cells(study) if study else {} for study in studies]
+    stds = [sorted({std for _, std in of_study}) for of_study in of_studies if of_study]
+    figure, panels = _panels(context, len(studies), 5.5, shared=all(each == stds[0] for each in stds))
+    for study, at, ax in zip(studies, of_studies, panels, strict=True):
+        if study:
+            _draw_cells(ax, at, study, context)
+            ax.set_xlabel(LABELS["mean"])
+            ax.set_title(context.protocol(study))
+    panels[0].set_ylabel(LABELS["std"])
+    colors = ScalarMappable(COSTS, context.settings.look.colormap)
     figure.colorbar(colors, ax=panels, extend="both", label="test accuracy: difference from the reference, points")
-    marks = {label: mark for ax in panels for mark, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=5, frameon=False)
+    _common_legend(figure, panels)
     return figure
 
 
-def _cells(ax: Axes, points: Mapping[str, Any], reference: str, settings: Params) -> None:
-    at = {(each["parameters"]["mean"], each["parameters"]["std"]): (name, each) for name, each in points.items()}
-    norms = {name: settings.normalizations[name] for name in figures.MARKED if name in settings.normalizations}
-    marked = {(*norm.mean, *norm.std): {name: norm} for name, norm in norms.items()}
-    means, stds = (np.unique([point[axis] for point in at]) for axis in (0, 1))
-    x, y = _edges(means), np.exp(_edges(np.log(stds)))
-    ax.set_xscale("asinh", linear_width=LINEAR)
-    ax.set(yscale="log", xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-    centres = LINEAR * np.sinh((np.arcsinh(x[1:] / LINEAR) + np.arcsinh(x[:-1] / LINEAR)) / 2)  # as they are seen
-    costs = np.full((len(stds), len(means)), np.nan)
-    for (mean, std), (name, each) in at.items():
-        row, column = np.searchsorted(stds, std), np.searchsorted(means, mean)
-        whole = each["learned"] == each["n"]
-        known = 0.0 if name == reference else np.nan  # nan: there is nothing to compare it with
-        difference = 100 * each["difference"]["mean"] if "difference" in each else known
-        costs[row, column] = difference if whole else np.nan
-        text = f"{each['learned']} of {each['n']}\nlearn" if each["learned"] else "×"
-        if whole and np.isfinite(difference):
-            text = f"{difference:+.1f}"
-        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "textcoords": "offset points"}
-        ax.annotate(
-            text,
-            (centres[column], std),
-            (0, -13 if (mean, std) in marked else 0),
-            color="white" if whole and COSTS(difference) < 0.6 else "black",
-            **style,
-        )
-        figures.mark(ax, marked.get((mean, std), {}), size=110)
-    grey = colormaps[settings.contour.colormap].with_extremes(bad="0.88")  # where not all seeds learn
-    ax.pcolormesh(x, y, costs, norm=COSTS, cmap=grey, edgecolors="white", linewidth=0.5)
-    ax.set_xticks(means, [f"{tick:g}" for tick in means], rotation=45)
-    ax.set_xticks([], minor=True)
-    ax.set_yticks(stds, ["1/255" if np.isclose(tick, 1 / 255, rtol=1e-3) else f"{tick:g}" for tick in stds])
-    ax.set_yticks([], minor=True)
+def _cells(study: Shown) -> dict[tuple[float, float], tuple[str, Mapping[str, Any]]]:
+    """The name and the metrics of the best point of each normalization."""
+    at: dict[tuple[float, float], tuple[str, Mapping[str, Any]]] = {}
+    for name, each in sorted(study.metrics.items(), key=_goodness):
+        at[each["parameters"]["mean"], each["parameters"]["std"]] = name, each
+    return at
 
 
-def _edges(values: np.ndarray) -> np.ndarray:
-    """Those of cells around values: in the middle between neighbours, and as far beyond the first and the last."""
-    if len(values) == 1:
-        return np.array([values[0] - 0.5, values[0] + 0.5])
-    middles = (values[1:] + values[:-1]) / 2
-    return np.concatenate([[2 * values[0] - middles[0]], middles, [2 * values[-1] - middles[-1]]])
+def _goodness(point: tuple[str, Mapping[str, Any]]) -> tuple[int, float]:
+    return point[1]["learned"], point[1]["accuracy"]["mean"] if point[1]["learned"] else 0.0
 
 
-def epochs(studies: Sequence[Shown | None], settings: Params) -> Figure:
-    """Above, accuracy after each epoch, mean and range over seeds; below, the difference from the reference, mean and
-    interval. Seeds that have not learned at the end are left out, and counted."""
+def _draw_cells(ax: Axes, at: Mapping[tuple, tuple[str, Mapping[str, Any]]], study: Shown, context: Context) -> None:
+    means, stds = (sorted({norm[axis] for norm in at}) for axis in (0, 1))
+    known = context.settings.normalizations
+    marked = {(*known[name].mean, *known[name].std): {name: known[name]} for name in figures.MARKED if name in known}
+    costs, greys = np.full((2, len(stds), len(means)), np.nan)
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "textcoords": "offset points"}
+    for norm, (name, each) in at.items():
+        row, column = stds.index(norm[1]), means.index(norm[0])
+        text = f"{each['learned']} of {each['n']}"
+        if each["learned"] < each["n"]:
+            greys[row, column] = each["learned"] == 0
+        elif "difference" in each or name == study.rule.reference:
+            costs[row, column] = 100 * each["difference"]["mean"] if "difference" in each else 0
+            text = f"{costs[row, column]:+.1f}"
+        color = "white" if COSTS(costs[row, column]) < 0.6 else "black"  # not of nan, whose comparison is false
+        ax.annotate(text, (column, row), (0, -13 if norm in marked else 0), color=color, **style)
+        figures.mark(ax, marked.get(norm, {}), (column, row))
+    edges = np.arange(len(means) + 1) - 0.5, np.arange(len(stds) + 1) - 0.5
+    ax.pcolormesh(*edges, costs, norm=COSTS, cmap=context.settings.look.colormap, **CELLS)
+    ax.pcolormesh(*edges, greys, cmap=ListedColormap([SOME, NONE]), vmin=0, vmax=1, **CELLS)
+    for grey, label in ((SOME, "only some of the seeds learn"), (NONE, "no seed learns")):
+        if (greys == (grey == NONE)).any():
+            ax.scatter([], [], s=110, marker="s", color=grey, label=label)
+    ax.set_xticks(range(len(means)), [f"{mean:g}" for mean in means], rotation=45)
+    ax.set_yticks(range(len(stds)), ["1/255" if np.isclose(std, 1 / 255, rtol=1e-3) else f"{std:g}" for std in stds])
+    pixels = context.pixels
+    offsets = [f"{(mean - pixels['mean']) / pixels['std']:+.1f}" for mean in means]
+    ax.secondary_xaxis("top", xlabel=figures.OFFSET).set_xticks(range(len(means)), offsets, fontsize=8)
+    right = ax.secondary_yaxis("right")
+    right.set_yticks(range(len(stds)), [f"{std / pixels['std']:.2g}" for std in stds], fontsize=8)
+    right.set_ylabel(figures.FACTOR)
+
+
+def epochs(studies: Studies, context: Context) -> Figure:
+    """Above, errors after each epoch: mean and range over the seeds; where not all seeds learn, a thin line for each.
+
+    Below, the mean error relative to the reference's and its interval, where all seeds of both learn.
+    """
     figure = Figure(figsize=(1 + 6 * len(studies), 8), layout="constrained")
     panels = figure.subplots(2, len(studies), sharex=True, sharey="row", height_ratios=(3, 2), squeeze=False)
-    lowest = 1.0
-    for study, above, below in zip(studies, *panels, strict=True):
+    of_studies = [curves(study.rows) if study else {} for study in studies]
+    colors = context.sort([name for of_study in of_studies for name in of_study])
+    for study, of, above, below in zip(studies, of_studies, *panels, strict=True):
         if not study:
             continue
-        of, rule = curves(study.rows), study.rule
-        for number, (point, curve) in enumerate(of.items()):
-            learned = curve.accuracy[:, -1] > rule.threshold
-            if not learned.any():
-                continue
-            color, steps, shown = f"C{number}", np.arange(1, curve.accuracy.shape[1] + 1), curve.accuracy[learned]
+        for point in sorted(of, key=list(colors).index):
+            curve, color = of[point], colors[point]
+            errors, learned = 100 * (1 - curve.accuracy), curve.accuracy[:, -1] > study.rule.threshold
+            steps, count = np.arange(1, errors.shape[1] + 1), len(learned)
             band: dict[str, Any] = {"color": color, "alpha": 0.15, "linewidth": 0}
-            count = f"{learned.sum()} of {len(learned)}" if not learned.all() else len(learned)
-            above.plot(
-                steps,
-                shown.mean(axis=0),
-                color=color,
-                marker=".",
-                label=f"{point} ({count} seed{'s' if len(learned) > 1 else ''})",
-            )
-            above.fill_between(steps, shown.min(axis=0), shown.max(axis=0), **band)
-            lowest = min(lowest, shown.mean(axis=0).min())
-            if point != rule.reference and rule.reference in of:
-                reference = of[rule.reference]
-                reference = reference.part(reference.accuracy[:, -1] > rule.threshold)
-                difference = _differences(curve.part(learned), reference)
-                if not len(difference):
-                    continue
-                steps = steps[: difference.shape[1]]
-                below.plot(steps, difference.mean(axis=0), color=color, marker=".")
-                if len(difference) > 1:
-                    below.fill_between(steps, *interval(difference.T, rule.confidence), **band)
-        below.axhline(0, color="C0", linewidth=1)
-        for end in (-1, 1):
-            label = f"the margin, ±{100 * rule.margin:g} points" if end > 0 else ""
-            below.axhline(100 * end * rule.margin, color="black", linewidth=0.8, linestyle="dotted", label=label)
-        above.set(title=figures.protocol(tables.parameters(study.rows[0])))
+            if not learned.all():
+                label = f"{point}: {learned.sum()} of {count} seed{'s' * (count > 1)} learn, a line for each"
+                lines = above.plot(steps, errors.T, color=color, linewidth=0.8)
+                lines[0].set_label(label)
+                continue
+            label = f"{point} ({count} seed{'s' * (count > 1)})"
+            above.plot(steps, errors.mean(axis=0), color=color, marker=".", label=label)
+            above.fill_between(steps, errors.min(axis=0), errors.max(axis=0), **band)
+            if "difference" in study.metrics[point]:
+                pair = curve.paired(of[study.rule.reference])
+                both = slice(min(each.accuracy.shape[1] for each in pair))
+                relative = 100 * relative_errors(*(1 - each.accuracy[:, both].T for each in pair))
+                below.plot(steps[both], relative.mean(axis=1), color=color, marker=".")
+                below.fill_between(steps[both], *interval(relative, study.rule.confidence), **band)
+        below.axhline(0, color=colors.get(study.rule.reference, "black"), linewidth=1)
+        above.set(title=context.protocol(study), yscale="log")
         below.set(xlabel="epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
-        for ax in (above, below):
-            if ax.get_legend_handles_labels()[0]:
-                ax.legend(frameon=False, loc="lower right")
-    panels[0, 0].set_ylabel("test accuracy:\nmean and range over seeds")
-    panels[0, 0].set_ylim(bottom=max(panels[0, 0].get_ylim()[0], lowest - 0.02))
-    panels[1, 0].set_yscale("symlog", linthresh=1)  # tenths of a point show, beside the wide interval of few seeds
-    panels[1, 0].yaxis.set_major_formatter(ScalarFormatter())
-    panels[1, 0].set_ylabel("difference from the reference,\npoints: mean and interval")
+        figures.label(above.yaxis)
+        above.legend(frameon=False)
+    panels[0, 0].set_ylabel("test error, %:\nmean and range over seeds")
+    panels[1, 0].set_ylabel("errors above those of the reference,\n%: mean and interval")
     return figure
 
 
-def _differences(curve: Curves, reference: Curves) -> np.ndarray:
-    """In points, (seeds, epochs): at the seeds and after the epochs that both have."""
-    own, other = curve.paired(reference)
-    both = min(own.accuracy.shape[1], other.accuracy.shape[1])
-    return 100 * (own.accuracy[:, :both] - other.accuracy[:, :both])
+def seeds(studies: Studies, context: Context) -> Figure:
+    """Differences from the reference, a point for each seed; and those that rounding alone makes.
+
+    The latter are differences between trials with the same parameters on two kinds of processor.
+    """
+    groups: dict[str, np.ndarray] = {}
+    for study in filter(None, studies):
+        of, reference = curves(study.rows), study.rule.reference
+        for point in context.sort([point for point, each in study.metrics.items() if "difference" in each]):
+            own, other = (each.accuracy[:, -1] for each in of[point].paired(of[reference]))
+            groups[f"{point} - {reference}\n{study.name}"] = 100 * (own - other)
+    of_seeds = len(groups)
+    groups |= rounding([row for study in studies if study for row in tables.last_epochs(study.rows)])
+    figure = Figure(figsize=(context.settings.look.width, 5.5), layout="constrained")
+    ax = figure.subplots()
+    labels = []
+    for place, (name, values) in enumerate(groups.items()):
+        color, count = "C0" if place < of_seeds else "tab:gray", len(values)
+        spread = np.linspace(-0.3, 0.3, count) if count > 1 else np.zeros(1)
+        ax.scatter(place + spread, values, s=14, color=color, alpha=0.7)
+        labels.append(f"{name}\n{count} seed{'s' * (count > 1)}")
+        if count > 1:
+            labels[-1] += f", std {values.std(ddof=1):.2f}"
+            ends = interval(values, context.settings.rule.confidence)
+            reach = np.abs(np.reshape(ends, (2, 1)) - values.mean())
+            ax.errorbar(place, values.mean(), reach, color="black", fmt="_", capsize=6)
+    ax.set_xticks(range(len(groups)), labels, fontsize=8 if len(groups) < 7 else 6)
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.set_ylabel("difference in accuracy, points:\nevery seed; mean and its interval")
+    return figure
 
 
-def _panels(look: Look, count: int, height: float, shared: bool = True) -> tuple[Figure, list[Axes]]:
+def rounding(rows: Sequence[Row]) -> dict[str, np.ndarray]:
+    """Differences in accuracy, in points, of trials with the same parameters on two kinds of processor, by point.
+
+    rows: of last epochs
+    """
+    ran: dict[tuple, dict[str, Row]] = {}
+    for row in rows:
+        ran.setdefault(tuple(sorted(tables.parameters(row).items())), {})[row["device"]] = row
+    pairs: dict[str, list[float]] = {}
+    for devices in ran.values():
+        for one, other in itertools.combinations(sorted(devices), 2):
+            points = 100 * (float(devices[one]["accuracy"]) - float(devices[other]["accuracy"]))
+            pairs.setdefault(f"{devices[one]['point']}: rounding,\ntwo kinds of processor", []).append(points)
+    return {name: np.array(points) for name, points in pairs.items()}
+
+
+def largest(studies: Studies, context: Context) -> Figure:
+    """The largest learning rate at which all seeds learn against 1 + offset^2, a series for each study.
+
+    A bar ends where no seed learns, with a triangle where the grid of rates ends before. Lines are those of the law.
+    """
+    figure = Figure(figsize=(context.settings.look.width, 5.5), layout="constrained")
+    ax = figure.subplots()
+    for number, study in enumerate(studies):
+        if not study:
+            continue
+        color, tried = f"C{number}", numbers(study.rows, "lr")
+        for each in study.metrics["offsets"].values():
+            x, works, fails = 1 + each["offset"] ** 2, each.get("all"), each.get("none")
+            ends = works or tried.min(), fails or tried.max()
+            ax.plot([x, x], ends, color=color, linewidth=1)
+            ax.plot(x, ends[0], color=color, marker="o" if works else "v")
+            ax.plot(x, ends[1], color=color, marker="_" if fails else "^")
+        name = f"{study.name}: {exponent(study.metrics)}"
+        x = np.array([1, 1 + max(each["offset"] for each in study.metrics["offsets"].values()) ** 2])
+        rate, fitted = study.metrics.get("rate_at_0", math.nan), study.metrics.get("exponent", {"estimate": math.nan})
+        ax.plot(x, rate * x ** -fitted["estimate"], color=color, linewidth=0.8, label=name)
+        ax.plot(x, rate * x**-law.EXPONENT, color=color, linestyle="dotted")
+    ax.plot([], [], color="black", linestyle="dotted", label=f"the law: exponent {-law.EXPONENT:g}")
+    ax.set(xscale="log", yscale="log", xlabel="1 + d², d: the inputs' mean in standard deviations of the pixels")
+    ax.set_ylabel("largest learning rate that works:\nbetween where all seeds learn and where none does")
+    for axis in (ax.xaxis, ax.yaxis):
+        figures.label(axis)
+    figures.legend(ax, columns=1)
+    return figure
+
+
+# Trained networks
+
+
+def networks(studies: Studies, context: Context) -> Figure:
+    """Accuracy of trained networks under normalizations, a bar for each treatment, with the interval of its difference
+    from the network's own normalization."""
+    figure, panels = _panels(context, len(studies), 4.5)
+    for study, ax in zip(studies, panels, strict=True):
+        if not study:
+            continue
+        order = dict.fromkeys(row["point"] for row in study.rows)
+        norms = {name: study.metrics["normalizations"][name] for name in order}
+        treatments = [name for name in get_args(Treatment) if any(name in of for of in norms.values())]
+        for number, treatment in enumerate(treatments):
+            width = 0.8 / len(treatments)
+            of_norm = {place: of[treatment] for place, of in enumerate(norms.values()) if treatment in of}
+            x = np.array(list(of_norm)) + (number - (len(treatments) - 1) / 2) * width
+            mean, low, high = (
+                100
+                * np.array(
+                    [[of["difference"]["mean"], *of["difference"]["interval"].values()] for of in of_norm.values()]
+                ).T
+            )
+            reach = np.maximum(0, [mean - np.minimum(low, high), np.maximum(low, high) - mean])
+            accuracy = [100 * of["accuracy"] for of in of_norm.values()]
+            label = treatment.replace("_", " ")
+            bars = ax.bar(x, accuracy, width, yerr=reach, label=label, error_kw={"linewidth": 0.8})
+            ax.bar_label(bars, fmt="%.1f", fontsize=6, padding=2)
+        ax.set_xticks(range(len(norms)), list(norms), rotation=45, ha="right")
+        ax.set_title(f"{study.name}, {study.metrics['images']:,} images")
+    panels[0].set_ylabel("accuracy, %")
+    _common_legend(figure, panels)
+    return figure
+
+
+def _panels(context: Context, count: int, height: float, shared: bool = True) -> tuple[Figure, list[Axes]]:
     """shared: whether they have one vertical axis"""
-    figure = Figure(figsize=(look.width * (1 if count == 1 else 1.1), height), layout="constrained")
+    width = context.settings.look.width * (1 + 0.15 * (count - 1))
+    figure = Figure(figsize=(width, height), layout="constrained")
     return figure, list(figure.subplots(1, count, sharey=shared, squeeze=False)[0])
 
 
-def _two(study: Shown) -> tuple[tuple[str, str], tuple[Axis, Axis]] | None:
-    """The two axes of a search that are free, and where they were searched; None if there are not two."""
-    names = free(study.space) if study.space else []
-    if len(names) != 2 or not study.space:
-        return None
-    searched = study.space
-    return (names[0], names[1]), (searched[names[0]], searched[names[1]])
+def _common_legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """One below all panels, with each label once."""
+    marks = {label: mark for ax in panels for mark, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=4, frameon=False)
 
 
 def _column(rows: Sequence[Row], name: str) -> list:
     return [tables.value(row[name]) for row in rows]
 
 
-KINDS: dict[str, Callable[[Sequence[Shown | None], Params], Figure]] = {
-    "map": accuracy_maps,
-    "axes": axes,
-    "rates": rates,
-    "cells": cells,
-    "epochs": epochs,
+class Kind(NamedTuple):
+    """of: what `judgement.kind` says of its studies; suits: whether a study has what it draws, which `needs` says."""
+
+    drawn: Callable[[Studies, Context], Figure]
+    of: str
+    needs: str
+    suits: Callable[[Shown], bool]
+    panels: bool = True  # one for each study
+
+
+def _of_lenet(study: Shown) -> bool:
+    return study.lenet and not _of_law(study)
+
+
+def _of_law(study: Shown) -> bool:
+    return "offsets" in study.metrics
+
+
+KINDS = {
+    "rates": Kind(rates, "seeds", "points of LeNet over seeds", _of_lenet),
+    "cells": Kind(cells, "seeds", "points of LeNet over seeds", _of_lenet),
+    "law": Kind(largest, "seeds", "a grid of means and learning rates", _of_law, panels=False),
+    "seeds": Kind(seeds, "seeds", "points over seeds", lambda study: not _of_law(study), panels=False),
+    "epochs": Kind(epochs, "seeds", "points of LeNet over seeds", _of_lenet),
+    "networks": Kind(networks, "treatments", "trained networks under normalizations", lambda study: True),
+    "map": Kind(accuracy_maps, "search", "searches over two axes", lambda study: len(free(study.space or {})) == 2),
+    "axes": Kind(axes, "search", "searches", lambda study: True, panels=False),
 }

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from stages.common import files
 from stages.common.normalization import Normalization
 from stages.settings.params import Axis as Searched
-from stages.settings.params import Interval, Look, Parameters
+from stages.settings.params import Interval
 
 GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 TICKS = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
@@ -33,50 +33,9 @@ LABELS = {  # of axes, by the name of the parameter
         for key, color in zip("rgb", ("red", "green", "blue"), strict=True)
     },
 }
+OFFSET = "offset from the mean of the pixels, in their standard deviations"
+FACTOR = "std, in standard deviations of the pixels"
 MARKED = {"standard": "*", "zero_one": "d", "none": "s"}  # normalizations that maps show, and their markers
-Values = Sequence[float] | Sequence[str] | np.ndarray
-
-
-def accuracy_map(
-    figure: Figure,
-    ax: Axes,
-    x: Values,
-    y: Values,
-    accuracy: np.ndarray,
-    look: Look,
-    threshold: float,
-    within: tuple[Searched, Searched],
-) -> None:
-    """Trials over two parameters: those that learned in the colour of their accuracy, those that died as crosses.
-
-    x, y:      parameters of the trials (n,): numbers, or choices
-    accuracy:  fractions (n,)
-    threshold: trials have learned if their accuracy is above this
-    within:    where the parameters were searched: there the axes end, with scales as in the search
-    """
-    x, y, learned = np.array(x), np.array(y), accuracy > threshold
-    limit(ax, dict(zip("xy", within, strict=True)))
-    style: dict[str, Any] = {"clip_on": False, "zorder": 2}  # a trial at the edge is whole
-    if not learned.all():
-        label_died = f"accuracy up to {threshold:g} ({(~learned).sum()})"
-        ax.scatter(x[~learned], y[~learned], s=20, c="tab:gray", marker="x", label=label_died, **style)
-    if learned.any():
-        shown = accuracy[learned]
-        # A tenth of the trials may lie below the scale: else a few bad ones would take all of its colours.
-        low, high = float(np.quantile(shown, 0.1)), float(shown.max())
-        style |= {
-            "s": 30,
-            "edgecolors": "black",
-            "linewidths": 0.4,
-            "label": f"{'learned' if threshold else 'trials'} ({learned.sum()})",
-        }
-        points = ax.scatter(x[learned], y[learned], c=shown, cmap=look.colormap, norm=error_scale(low, high), **style)
-        bar = figure.colorbar(points, ax=ax, label="test accuracy", extend="min" if shown.min() < low else "neither")
-        ticks = [tick for tick in TICKS if low <= tick <= high]
-        bar.set_ticks(ticks if len(ticks) > 1 else [low, high])
-        bar.ax.yaxis.set_major_formatter("{x:.4g}")
-    for axis in (ax.xaxis, ax.yaxis):
-        label(axis)
 
 
 def error_scale(low: float, high: float) -> FuncNorm:
@@ -98,13 +57,6 @@ def limit(ax: Axes, within: Mapping[str, Searched]) -> None:
             getattr(ax, f"{name}axis").update_units(searched)
 
 
-def protocol(parameters: Parameters) -> str:
-    """How a training run of LeNet was trained, for a title."""
-    epochs = int(parameters["epochs"])
-    rate = f", learning rate {parameters['lr']:g}" if "lr" in parameters else ""
-    return f"{parameters['optimizer']}{rate}, {epochs} epoch{'s' if epochs > 1 else ''}"
-
-
 def label(axis: Axis) -> None:
     """Plain numbers along an axis; on a logarithmic one at 1, 2 and 5 of every decade, within one at all ticks."""
     if axis.have_units():  # choices, which label themselves
@@ -124,18 +76,30 @@ def legend(ax: Axes, columns: int = 5, below: float = 0.11) -> None:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -below), ncols=columns, frameon=False)
 
 
-def mark(ax: Axes, normalizations: Mapping[str, Normalization], size: float) -> None:
+def mark(ax: Axes, normalizations: Mapping[str, Normalization], place: tuple[float, float] | None = None) -> None:
     """The normalizations that everything is compared with, hollow, so that they hide no trial.
 
-    size: area of a marker, in points squared
+    place: where, if not at their mean and std
     """
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
     for name, marker in MARKED.items():
         if name in normalizations:
             (mean, *_), (std, *_) = normalizations[name].mean, normalizations[name].std
-            if left <= mean <= right and low <= std <= high:
+            if place or (left <= mean <= right and low <= std <= high):
                 style: dict[str, Any] = {"facecolors": "none", "edgecolors": "red", "linewidths": 1.2, "zorder": 3}
-                ax.scatter(mean, std, s=size, marker=marker, label=f"{name} ({mean:.4g}, {std:.4g})", **style)
+                label = f"{name} ({mean:.4g}, {std:.4g})"
+                ax.scatter(*(place or (mean, std)), s=110, marker=marker, label=label, **style)
+
+
+def in_stds(ax: Axes, pixels: Mapping[str, float]) -> None:
+    """Second axes over (mean, std), in standard deviations of the pixels."""
+    mean, std = pixels["mean"], pixels["std"]
+    offset: Any = (lambda x: (x - mean) / std, lambda offset: mean + offset * std)
+    factor: Any = (lambda y: y / std, lambda factor: factor * std)
+    top = ax.secondary_xaxis("top", functions=offset, xlabel=OFFSET)
+    right = ax.secondary_yaxis("right", functions=factor, ylabel=FACTOR)
+    for axis in (top.xaxis, right.yaxis):
+        label(axis)
 
 
 def save(figure: Figure, path: Path, dpi: int) -> None:

@@ -2,22 +2,45 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from scipy import stats
 
 from stages.common import tables
+from stages.common.errors import InputError
 from stages.common.tables import Row, numbers, spread
-from stages.evidence.paired import answers, compare
-from stages.settings.params import Rule, Treatment
+from stages.evidence.paired import answers, compare, relative_error
+from stages.settings.params import Rule, Study, Treatment
 
 DIFFERENCES = {"accuracy": "difference", "loss": "loss_difference"}  # the comparison of each outcome, in the metrics
 SAME_TEST = ("held_out",)  # parameters that decide on which images a trial is tested
 CHANNELS = {"red": "r", "green": "g", "blue": "b"}
 
 Metrics = dict[str, Any]
+
+
+def kind(study: Study | None) -> str:
+    """How a study is judged, drawn and reported; None: the sweep."""
+    if study is None or study.search:
+        return "search"
+    if study.sweep_trials:
+        return "again"
+    if study.seeds is not None:
+        return "seeds"
+    return "treatments" if study.normalizations or study.points or study.grid else "photographs"
+
+
+@contextmanager
+def whole(path: object, way: str) -> Iterator[None]:
+    """Whatever a damaged table or metrics file raises is one line, with the way to make it again."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        cause = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"{path}: is damaged, or not of such a study ({cause}); {way}") from error
 
 
 class Curves(NamedTuple):
@@ -39,6 +62,10 @@ class Curves(NamedTuple):
         shape = len(ends), -1
         accuracy, loss = (numbers(rows, column).reshape(shape) for column in ("accuracy", "loss"))
         return cls(numbers(ends, "seed").astype(int), accuracy, loss, [row["device"] for row in ends])
+
+    def means(self, threshold: float) -> np.ndarray:
+        """Accuracies after each epoch, float array (epochs,): nan where not all seeds have learned yet."""
+        return np.where((self.accuracy > threshold).all(axis=0), self.accuracy.mean(axis=0), math.nan)
 
     def part(self, which: np.ndarray) -> "Curves":
         """which: bool array (seeds,), or indices"""
@@ -67,10 +94,11 @@ def comparison(rows: Sequence[Row], rule: Rule, images: int) -> Metrics:
     """The metrics of points over seeds, by the name of the point:
 
     parameters, n (seeds), learned (how many of them)
-    accuracy, loss:  over the seeds that learned; `by_epoch`: their means after each epoch, where there are several
-    difference:      from the reference, seed by seed, by the rule; loss_difference: the same of the loss, a declared
-                     second outcome, which has no margin. Only where all seeds of both learned: a mean over trials that
-                     learned and trials that did not says nothing
+    accuracy, loss:  over the seeds that learned; `by_epoch`: their means after each epoch, where there are several, and
+                     nan after those at which some of them had not learned yet
+    difference:      from the reference, seed by seed, by the rule, with the `relative_error`; loss_difference: the same
+                     of the loss, a declared second outcome, which has no margin. Only where all seeds of both learned:
+                     a mean over trials that learned and trials that did not says nothing
     mixed_pairs:     how many of the pairs ran on two kinds of device
 
     images: on which accuracies are measured, if not on `held_out` ones
@@ -89,7 +117,7 @@ def comparison(rows: Sequence[Row], rule: Rule, images: int) -> Metrics:
             those = each.part(learned[point])
             metrics[point] |= {"accuracy": over_seeds(those.accuracy[:, -1]), "loss": over_seeds(those.loss[:, -1])}
             if each.accuracy.shape[1] > 1:
-                means = those.accuracy.mean(axis=0)
+                means = those.means(rule.threshold)
                 metrics[point]["by_epoch"] = {epoch: {"accuracy": mean} for epoch, mean in enumerate(means, 1)}
     if rule.reference in of and learned[rule.reference].all():
         tested = {point: [parameters[point].get(key) for key in SAME_TEST] for point in of}
@@ -115,13 +143,16 @@ def _add_differences(metrics: Metrics, pairs: Mapping[str, tuple[Curves, Curves]
         }
         for point, each in answers(compared, rule.confidence, planned=len(metrics) - 1).items():
             metrics[point][DIFFERENCES[outcome]] = each
+            if outcome == "accuracy":
+                end, reference = ends[point]
+                each |= relative_error(end, reference, rule.confidence, step)
     for point, (own, reference) in pairs.items():
         if mixed := sum(one != other for one, other in zip(own.devices, reference.devices, strict=True)):
             metrics[point]["mixed_pairs"] = mixed
         epochs = min(own.accuracy.shape[1], reference.accuracy.shape[1])
         if epochs > 1:
-            means = (own.accuracy[:, :epochs] - reference.accuracy[:, :epochs]).mean(axis=0)
-            for epoch, mean in enumerate(means, 1):
+            means = [each.means(rule.threshold)[:epochs] for each in (own, reference)]
+            for epoch, mean in enumerate(means[0] - means[1], 1):
                 metrics[point]["by_epoch"][epoch]["difference"] = mean
 
 
@@ -137,21 +168,21 @@ def search(rows: Sequence[Row], axes: Sequence[str], rule: Rule) -> Metrics:
 
     best:       the trial with the best accuracy, on the images that chose it; cross_half_accuracy: see there
     good:       trials whose accuracy is at most the rule's tolerance below the best
-    accuracies: of all trials, of each kind
+    accuracies: of the trials that learned, of each kind
     """
     rows = tables.last_epochs(rows)
     points = [{axis: tables.value(row[axis]) for axis in axes} for row in rows]
     accuracy = numbers(rows, "accuracy")
-    best = int(accuracy.argmax())
+    best, learned = int(accuracy.argmax()), accuracy > rule.threshold
     good = [points[number] for number in np.flatnonzero(accuracy >= accuracy.max() - rule.tolerance).tolist()]
     kinds = [name for name in rows[0] if name.startswith("accuracy") and not name.endswith(("_even", "_odd", "_own"))]
     chosen = {"number": best, "accuracy": accuracy.max(), "cross_half_accuracy": cross_half_accuracy(rows)}
     return {
         "best": chosen | points[best],
         "completed": len(rows),
-        "learned": int((accuracy > rule.threshold).sum()),
+        "learned": int(learned.sum()),
         "good": {"count": len(good)} | {axis: _values([point[axis] for point in good]) for axis in axes},
-        "accuracies": {name: spread(numbers(rows, name)) for name in kinds},
+        "accuracies": {name: spread(numbers(rows, name)[learned]) for name in kinds if learned.any()},
         "device_kinds": len({row["device"] for row in rows}),
     }
 
@@ -169,12 +200,13 @@ def cross_half_accuracy(rows: Sequence[Row]) -> float:
 def follow_up(rows: Sequence[Row], sweep: Sequence[Row], rule: Rule) -> Metrics:
     """The metrics of trials of the sweep that were evaluated again.
 
-    share:  that learns, the interval of Clopper and Pearson, as if the trials were drawn
-    silent: medians of the shares of silent units, in the sweep and here
+    accuracy: of those that learned, if any did
+    share:    that learns, the interval of Clopper and Pearson, as if the trials were drawn
+    silent:   medians of the shares of silent units, in the sweep and here
     """
     ends = tables.last_epochs(rows)
     before = [sweep[int(point.removeprefix("trial "))] for point in by_point(rows)]
-    accuracy = numbers(ends, "accuracy")
+    accuracy, in_sweep = numbers(ends, "accuracy"), numbers(before, "accuracy")
     by_epoch: dict[str, list[bool]] = {}
     for row in rows:
         by_epoch.setdefault(row["epoch"], []).append(float(row["accuracy"]) > rule.threshold)
@@ -186,8 +218,8 @@ def follow_up(rows: Sequence[Row], sweep: Sequence[Row], rule: Rule) -> Metrics:
         "learned": learned,
         "learned_by_epoch": {epoch: sum(of) for epoch, of in by_epoch.items()},
         "share": {"low": share.low, "high": share.high},
-        "accuracy": spread(accuracy),
-        "accuracy_in_sweep": spread(numbers(before, "accuracy")),
+        **({"accuracy": spread(accuracy[accuracy > rule.threshold])} if learned else {}),
+        "accuracy_in_sweep": {"min": in_sweep.min(), "max": in_sweep.max()},
         "silent": {"sweep": silent(before), "follow_up": silent(ends)},
     }
 
@@ -200,7 +232,7 @@ def silent(rows: Sequence[Row]) -> dict[str, float]:
 
 def treatments(rows: Sequence[Row], images: int, rule: Rule) -> Metrics:
     """The metrics of a trained network under normalizations, each by treatment: accuracy, and the change from the
-    network's own on the same images.
+    network's own on the same images, with the `relative_error`.
 
     images: that each accuracy is measured on
     """
@@ -212,10 +244,14 @@ def treatments(rows: Sequence[Row], images: int, rule: Rule) -> Metrics:
             suffix = "" if treatment == "as_is" else f"_{treatment}"
             if row.get(f"accuracy{suffix}"):
                 lost, gained = int(row[f"lost{suffix}"]), int(row[f"gained{suffix}"])
-                metrics[row["point"]][treatment] = {
-                    "accuracy": float(row[f"accuracy{suffix}"]),
-                    "difference": change(lost, gained, images, rule.confidence),
-                }
+                difference = change(lost, gained, images, rule.confidence)
+                # Whether each image is right, before and after: first those that are right before.
+                right, places = round(images * float(row["accuracy_own"])), np.arange(images)
+                before = (places < right).astype(float)
+                after = ((places >= lost) & (places < right + gained)).astype(float)
+                difference |= relative_error(after, before, rule.confidence, 0.0)
+                accuracy = float(row[f"accuracy{suffix}"])
+                metrics[row["point"]][treatment] = {"accuracy": accuracy, "difference": difference}
         if row.get("folded_difference"):
             folded = {"folded_difference": float(row["folded_difference"]), "folded_other": int(row["folded_other"])}
             metrics[row["point"]] |= folded

@@ -53,14 +53,35 @@ def compare(
 
 def interval(differences: np.ndarray, confidence: float, step: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Student's interval of the mean along the last axis; nan for a single one."""
-    n = differences.shape[-1]
+    n, mean = differences.shape[-1], differences.mean(axis=-1)
     if n == 1:
-        return np.full(differences.shape[:-1], math.nan), np.full(differences.shape[:-1], math.nan)
-    mean, reach = (
-        differences.mean(axis=-1),
-        stats.t.ppf((1 + confidence) / 2, n - 1) * standard_error(differences, step),
-    )
+        return np.full_like(mean, math.nan), np.full_like(mean, math.nan)
+    reach = stats.t.ppf((1 + confidence) / 2, n - 1) * standard_error(differences, step)
     return mean - reach, mean + reach
+
+
+def relative_error(accuracy: np.ndarray, reference: np.ndarray, confidence: float, step: float) -> dict[str, Any]:
+    """By which fraction the mean error is above the reference's, and the interval of that fraction by the delta method.
+
+    accuracy, reference: as `values` and `reference` of `compare`; returns: nothing where the reference makes no error
+    """
+    if not (errors := 1 - reference.mean()) > 0:
+        return {}
+    relative = relative_errors(1 - accuracy, 1 - reference)
+    low, high = interval(relative, confidence, step / errors)
+    between = {"low": float(low), "high": float(high)} if len(relative) > 1 else None
+    return {"relative_error": {"mean": float(relative.mean()), "interval": between}}
+
+
+def relative_errors(errors: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """A value for each pair along the last axis, whose mean is the ratio of the mean errors minus 1.
+
+    Their spread is that of the ratio (delta method: its linearization in both means), so `interval` is its interval.
+    """
+    mean = reference.mean(axis=-1, keepdims=True)
+    mean = np.where(mean > 0, mean, np.nan)
+    ratio = errors.mean(axis=-1, keepdims=True) / mean
+    return ratio - 1 + (errors - ratio * reference) / mean
 
 
 def standard_error(differences: np.ndarray, step: float) -> np.ndarray:

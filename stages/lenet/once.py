@@ -46,8 +46,8 @@ def train_once(name: str, norm: Normalization, settings: Params) -> None:
     files.write_csv(plots / "predictions.csv", ("actual", "predicted"), predictions)
     by_epoch = ((number, each.accuracy, each.loss) for number, each in enumerate(outcome.tests, 1))
     files.write_csv(plots / "epochs.csv", ("epoch", "accuracy", "loss"), by_epoch)
-    files.write_machine(Path(f"data/machine/{name}.json"), device.describe(runs_on))
     files.write_json(Path(f"metrics/{name}.json"), {"accuracy": test.accuracy, "loss": test.loss})
+    files.write_machine(Path(f"data/machine/{name}.json"), device.describe(runs_on))
     diverged = "" if math.isfinite(test.loss) else " (diverged: try a smaller learning rate)"
     print(
         f"{name}: accuracy {test.accuracy:.4f}, loss {test.loss:.4f} on {len(test.predicted):,} test images{diverged}"

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import nn, optim
 
 from stages.common.determinism import fix
+from stages.common.folding import fold
 from stages.common.mnist import Data
-from stages.common.normalization import Normalization, fold
+from stages.common.normalization import Normalization
 from stages.lenet.model import LeNet, Masks
 
 TEST_BATCH = 50  # images at a time in a test: what they need stays in the processor's cache
@@ -106,9 +107,7 @@ def initial(norm: Normalization, training: Training) -> LeNet:
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     with torch.no_grad():
         if training.start:
-            weight, bias = fold(model.conv1.weight, model.conv1.bias, own=training.start, new=norm)
-            model.conv1.weight.copy_(weight)
-            model.conv1.bias.copy_(bias)  # type: ignore[union-attr]
+            model.conv1 = fold(model.conv1, own=training.start, new=norm)
         model.conv1.weight.mul_(training.weight_factor)
         model.conv1.bias.mul_(training.bias_factor)  # type: ignore[union-attr]
     return model

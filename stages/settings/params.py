@@ -397,7 +397,7 @@ class Look(_Section):
 
 
 class Figure(_Section):
-    kind: Literal["map", "cells", "epochs", "rates", "axes"]
+    kind: Literal["rates", "cells", "law", "seeds", "epochs", "networks", "map", "axes"]
     studies: Annotated[list[Name], Field(min_length=1, max_length=9)]
     title: str
 
@@ -436,7 +436,7 @@ class Params(_Section):
     figures: dict[Name, Figure]
     rule: Rule
     fold: Fold
-    contour: Look
+    look: Look
     report: Report
     resnet: Resnet
     imagenet: Imagenet

@@ -18,6 +18,7 @@ from torch import nn
 from torchvision import models
 
 from stages.common.errors import InputError
+from stages.common.folding import first_convolution
 from stages.common.normalization import Normalization
 from stages.vision import samples
 from stages.vision.images import Preparation, reason
@@ -138,17 +139,6 @@ def build(arch: str, state: State | None, classes: int, seed: int) -> nn.Module:
         _check(state, network.state_dict(), arch, "data/models/resnet.pt")
         network.load_state_dict(state)
     return network.eval().to(memory_format=torch.channels_last)
-
-
-def first_convolution(network: nn.Module) -> tuple[str, nn.Conv2d]:
-    """Name and module of the convolution that sees the images; StopIteration if there is none."""
-    return next((name, part) for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
-
-
-def replace(network: nn.Module, name: str, part: nn.Module) -> None:
-    """Exchanges the module called `name`, in place."""
-    parent, _, child = name.rpartition(".")
-    setattr(network.get_submodule(parent), child, part)
 
 
 def read(path: Path) -> State:

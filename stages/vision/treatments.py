@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +11,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
 from stages.common.determinism import fix
+from stages.common.folding import Padded, border, first_convolution, folded, replace
 from stages.common.normalization import Normalization
-from stages.settings.params import Imagenet, Resnet, Sgd
-from stages.vision import folding, model
+from stages.settings.params import Imagenet, Resnet, Sgd, Treatment
+from stages.vision import model
 from stages.vision.images import Images, Part
 
-Treatment = Literal["as_is", "recalibrated", "folded", "fine_tuned"]
 TREATMENTS: tuple[Treatment, ...] = get_args(Treatment)
 
 
@@ -73,8 +73,8 @@ def scratch(
     assert data.train
     network = model.build(settings.arch, None, len(data.classes), seed).to(device)
     if pads_like:
-        name, conv = model.first_convolution(network)
-        model.replace(network, name, folding.Padded(conv, folding.border(conv, pads_like, norm)))
+        name, conv = first_convolution(network)
+        replace(network, name, Padded(conv, border(conv, pads_like, norm)))
     return train(network, data.train, norm, settings.train, settings.batch_size, seed, progress)
 
 
@@ -151,14 +151,6 @@ def recalibrated(network: nn.Module, images: torch.Tensor, norm: Normalization, 
     layers = nn.ModuleList(layer for layer in network.modules() if isinstance(layer, _BatchNorm))
     layers.forward = network.forward
     update_bn((_inputs(batch, norm, network) for batch in batches(images, batch_size)), layers)
-    return network.eval()
-
-
-def folded(network: nn.Module, own: Normalization, new: Normalization) -> nn.Module:
-    """A copy that gives for images under `new` what `network` gives for them under `own`, up to rounding."""
-    network = copy.deepcopy(network)
-    name, conv = model.first_convolution(network)
-    model.replace(network, name, folding.fold(conv, own, new))
     return network.eval()
 
 

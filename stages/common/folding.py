@@ -1,17 +1,19 @@
 """A change of normalization absorbed into a network's first convolution, exactly: the same function of the pixels.
 
-Kernel and bias absorb it (see `normalization.fold`). Zero padding stands for a pixel of value `mean`: it is replaced by
-the value of such a pixel under the other normalization.
+Kernel and bias absorb it. Zero padding stands for a pixel of value `mean`: it is replaced by the value of such a pixel
+under the other normalization.
 """
 
 import copy
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from stages.common import normalization
 from stages.common.normalization import Normalization
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Padded(nn.Module):
@@ -45,9 +47,7 @@ def frame(conv: nn.Conv2d, height: int, width: int) -> tuple[int, int, int, int]
     sides: list[int] = []
     for axis, size in ((1, width), (0, height)):
         span = conv.dilation[axis] * (conv.kernel_size[axis] - 1)
-        if (
-            type(conv).__name__ == "Conv2dSame"
-        ):  # timm's, which pads as TensorFlow: so that size / stride is what comes out
+        if type(conv).__name__ == "Conv2dSame":  # timm's pads as TensorFlow: the output has size / stride, rounded up
             total = max((-(-size // conv.stride[axis]) - 1) * conv.stride[axis] + span + 1 - size, 0)
         elif type(conv) is not nn.Conv2d:
             raise ValueError(f"{type(conv).__name__} is not known; accepted: torch's Conv2d and timm's Conv2dSame")
@@ -65,18 +65,48 @@ def border(conv: nn.Conv2d, own: Normalization, new: Normalization) -> torch.Ten
     return ((mean - new_mean) / new_std).expand(conv.in_channels).to(conv.weight)
 
 
-def fold(conv: nn.Conv2d, own: Normalization, new: Normalization) -> Padded:
-    """The convolution that gives for images under the normalization `new` what `conv` gives for them under `own`.
+@torch.no_grad()
+def fold(conv: nn.Conv2d, own: Normalization, new: Normalization) -> nn.Conv2d:
+    """The convolution that gives for pixels under `new` what `conv` gives for them under `own`, except at its padding.
 
-    returns: a convolution of the same shape, with a bias, framed by constants
-    raises:  ValueError for a convolution with groups, or with a padding that `frame` does not know
+    It sees x = (pixel - mean) / std. For other numbers mean', std' the same pixel is x' = (pixel - mean') / std', so
+    that x = (std' x' + mean' - mean) / std, channel by channel: the kernel takes the factor, the bias the shift. They
+    are computed in float64 and rounded once.
+
+    returns: a copy, with a bias
+    raises:  ValueError for a convolution with groups
     """
     if conv.groups != 1:
         raise ValueError(f"cannot fold a normalization into {conv}: accepted is one group")
-    frame(conv, 1, 1)
-    weight, bias = normalization.fold(conv.weight, conv.bias, own, new)
-    folded = copy.deepcopy(conv)
-    folded.bias = nn.Parameter(bias.to(conv.weight, copy=True))
-    with torch.no_grad():  # computed in float64, and rounded once
-        folded.weight.copy_(weight)
-    return Padded(folded, border(conv, own, new))
+    mean, std, new_mean, new_std = (
+        torch.tensor(part, dtype=torch.float64, device=conv.weight.device).expand(conv.in_channels)
+        for part in (own.mean, own.std, new.mean, new.std)
+    )
+    weight, folded = conv.weight.double(), copy.deepcopy(conv)
+    shift = weight.sum((2, 3)) @ ((new_mean - mean) / std)
+    folded.weight.copy_(weight * (new_std / std).view(1, -1, 1, 1))
+    folded.bias = nn.Parameter((shift if conv.bias is None else conv.bias + shift).to(conv.weight))
+    return folded
+
+
+def folded(network: Network, own: Normalization, new: Normalization) -> Network:
+    """A copy that gives for images under `new` what `network` gives for them under `own`, up to rounding.
+
+    raises: ValueError for a first convolution with groups, or with a padding that `frame` does not know
+    """
+    network = copy.deepcopy(network)
+    name, conv = first_convolution(network)
+    pads, moved = any(frame(conv, 1, 1)), fold(conv, own, new)
+    replace(network, name, Padded(moved, border(conv, own, new)) if pads else moved)
+    return network.eval()
+
+
+def first_convolution(network: nn.Module) -> tuple[str, nn.Conv2d]:
+    """Name and module of the convolution that sees the images; StopIteration if there is none."""
+    return next((name, part) for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
+
+
+def replace(network: nn.Module, name: str, part: nn.Module) -> None:
+    """Exchanges the module called `name`, in place."""
+    parent, _, child = name.rpartition(".")
+    setattr(network.get_submodule(parent), child, part)

@@ -1,0 +1,52 @@
+"""How training runs were trained, in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from stages.settings.params import Params
+
+WORDS = {
+    "optimizer": "{}",
+    "lr": "learning rate {:g}",
+    "epochs": "{} epochs",
+    "momentum": "momentum {:g}",
+    "train_images": "{:,} images",
+    "batch_size": "batches of {}",
+    "gamma": "rates times {:g} an epoch",
+    "init": "initial weights {}",
+    "weight_factor": "first weights times {:g}",
+    "bias_factor": "first biases times {:g}",
+    "start_mean": "from the network of mean {:g}",
+    "start_std": "and std {:g}",
+    "shuffle": "a new order every epoch",
+    "held_out": "tested on the last {:,} training images",
+}
+ALWAYS = "optimizer", "lr", "epochs"
+
+
+def shared(points: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that all points of a comparison have, by name."""
+    first, *others = (point["parameters"] for point in points.values())
+    return {name: value for name, value in first.items() if all(name in of and of[name] == value for of in others)}
+
+
+def protocol(parameters: Mapping[str, Any], settings: Params) -> str:
+    """How training runs with these parameters were trained; what is usual is left out."""
+    if "optimizer" not in parameters:
+        return "training runs"
+    usual = settings.train.model_dump() | settings.data.model_dump()
+    words = [
+        phrase.format(parameters[name])
+        for name, phrase in WORDS.items()
+        if parameters.get(name) and (name in ALWAYS or parameters[name] != usual.get(name))
+    ]
+    return ", ".join("1 epoch" if phrase == "1 epochs" else phrase for phrase in words)
+
+
+def exponent(law: Mapping[str, Any]) -> str:
+    """The fitted exponent of the largest rate that works, with its interval."""
+    if "exponent" not in law:
+        return "no exponent: too few largest rates within the grid"
+    low, high = (law["exponent"]["interval"][end] for end in ("low", "high"))
+    between = " to ".join("open" if end is None else f"{-end:.2f}" for end in (high, low))
+    return f"exponent {-law['exponent']['estimate']:.2f} ({between})"
