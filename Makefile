@@ -2,22 +2,31 @@
 
 PYTHON ?= python3.11
 VENV := .venv
-# `make setup TORCH=cpu`: PyTorch's own wheels, without CUDA. By default those of pip's index, which on Linux bring it.
-WHEELS := $(if $(TORCH),--retries 1 --timeout 10 --extra-index-url https://download.pytorch.org/whl/$(TORCH))
+# uv, if it is on the PATH, and pip otherwise; uv would take a package from the first index that has any version of it.
+INSTALL := $(if $(shell command -v uv),uv pip install --python $(VENV)/bin/python --index-strategy unsafe-best-match,\
+	$(VENV)/bin/python -m pip install $(if $(TORCH),--retries 1 --timeout 10))
+# `make setup TORCH=cpu`: PyTorch's own wheels, without CUDA. By default those of the usual index, which on Linux bring it.
+WHEELS := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test attack bench gpu touched verify carry setup lock
+.PHONY: repro test test-all lint attack bench gpu touched verify carry setup lock
 
 repro: setup
 	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "make: not a git repository, which DVC needs: git init, or clone it"; exit 1; }
 	dvc repro
 
-test: setup
+test: lint
+	pytest
+
+# With the slow tests.
+test-all: lint
+	pytest -m ''
+
+lint: setup
 	ruff check .
 	ruff format --check .
 	mypy
 	lint-imports --no-logo
-	pytest
 
 # Half an hour on two cores, with nothing else running; python tools/bench.py --repetitions 2 is quicker.
 bench: setup
@@ -45,14 +54,14 @@ touched: setup
 
 setup: $(VENV)/ready dvc_plots/vega.js
 
-# A plain pip install under constraints: exact versions, and on each platform only what its own wheels ask for. A set-up
+# A plain install under constraints: exact versions, and on each platform only what its own wheels ask for. A set-up
 # that fails or is stopped leaves no .venv; one that was killed leaves it without `ready`, and is begun again.
 $(VENV)/ready: pyproject.toml .constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "make: $(PYTHON) is not there, or older than 3.11; name another one: make PYTHON=python3.12"; exit 1; }
 	@test -e $@ || rm -rf $(VENV)
 	trap 'test -e $@ || rm -rf $(VENV)' EXIT; trap 'exit 1' INT TERM; $(PYTHON) -m venv $(VENV) \
-		&& PIP_CONSTRAINT=.constraints.txt $(VENV)/bin/python -m pip install --quiet $(WHEELS) '.[test]' && touch $@
+		&& PIP_CONSTRAINT=.constraints.txt UV_CONSTRAINT=.constraints.txt $(INSTALL) --quiet $(WHEELS) '.[test]' && touch $@
 
 # Vega, so that the charts of `dvc plots show` are drawn without network: in a block of its own, as its names are short.
 dvc_plots/vega.js: $(VENV)/ready

@@ -52,6 +52,7 @@ def test_changed_constant_does_not_carry(changed: Clone) -> None:
     assert "0/5 trials done" in trials(changed)
 
 
+@pytest.mark.slow
 def test_study_of_another_processor_carries(changed: Clone) -> None:
     """Its results differ from those of this machine; old and new code do not."""
     from stages.study import store

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 from scipy import stats
 
-from stages.evidence import drawings, figures, judgement
+from stages.common.errors import InputError
+from stages.evidence import drawings, figures, judgement, law, words
 from stages.evidence.drawings import KINDS, Shown
 from stages.settings import params
 from stages.settings.params import Space
@@ -25,6 +26,7 @@ X, Y = RANDOM.uniform(-3, 3, 60), np.exp(RANDOM.uniform(-2, 2, 60))
 PLANE = {"mean": {"low": -4, "high": 4}, "std": {"low": 0.1, "high": 10, "log": True}}
 OPTIMIZERS = ["adadelta", "sgd", "adam"]
 STANDARD = {"mean": 0.1307, "std": 0.3081}
+PIXELS = {"mean": 0.13, "std": 0.3}
 SGD = {"optimizer": "sgd", "epochs": 1}
 
 Row = dict[str, str]
@@ -51,27 +53,62 @@ def over_seeds(points: Mapping[str, tuple[Mapping[str, Any], Values]]) -> Shown:
             for seed, accuracy in enumerate(np.asarray(over))
         )
     )
-    return Shown("points", rows, judgement.comparison(rows, RULE, images=10_000), RULE)
+    return Shown("points", "seeds", rows, judgement.comparison(rows, RULE, images=10_000), RULE)
 
 
-def search(accuracy: Values, space: Mapping[str, Any], columns: Mapping[str, Values], marked: bool = False) -> Shown:
+def search(accuracy: Values, space: Mapping[str, Any], columns: Mapping[str, Values], lenet: bool = False) -> Shown:
     """A search over these columns; accuracy: of each trial, or of each trial after each epoch."""
     trials = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     curves = np.reshape(accuracy, (len(trials), -1))
     rows = table(*(("", parameters, curve) for parameters, curve in zip(trials, curves, strict=True)))
-    return Shown("search", rows, {}, RULE, TypeAdapter(Space).validate_python(space), marked)
+    return Shown("search", "search", rows, {}, RULE, TypeAdapter(Space).validate_python(space), lenet)
+
+
+def of_law(largest: Mapping[float, Sequence[float]], rates: Sequence[float]) -> Shown:
+    """A study over means and rates: by mean, the largest rate at which each seed learns."""
+    trials = [
+        (
+            f"{mean} {rate}",
+            {"mean": mean, "std": 0.3, "optimizer": "sgd", "lr": rate, "epochs": 1, "seed": seed},
+            accuracy,
+        )
+        for mean, of_seeds in largest.items()
+        for rate in rates
+        for seed, most in enumerate(of_seeds)
+        for accuracy in [[0.95 if rate <= most else 0.1]]
+    ]
+    rows = table(*trials)
+    return Shown("offsets", "seeds", rows, law.law(rows, PIXELS, RULE), RULE)
+
+
+def treated(accuracy: float) -> Shown:
+    """A trained network whose normalizations and treatments have that accuracy, on 100 images; its own has 0.9."""
+    lost, gained = (str(max(0, round(sign * (90 - 100 * accuracy)))) for sign in (1, -1))
+    rows = [
+        {"trial": str(trial), "point": point, "mean": "0.5", "std": "0.5", "treated": "2", "epoch": "1"}
+        | {"accuracy": str(accuracy), "accuracy_own": "0.9", "accuracy_recalibrated": str(accuracy), "loss": "0.1"}
+        | {f"{kind}{suffix}": n for kind, n in (("lost", lost), ("gained", gained)) for suffix in ("", "_recalibrated")}
+        for trial, point in enumerate(("own", "zero_one"))
+    ]
+    return Shown("network", "treatments", rows, judgement.treatments(rows, 100, RULE), RULE)
 
 
 def made(kind: str, accuracy: float, count: int) -> Shown:
     """A study for a figure of that kind, all of whose trials end with that accuracy; count: of trials, or of seeds."""
     if kind in ("map", "axes"):
         return search([accuracy] * count, PLANE, {"mean": X[:count], "std": Y[:count]})
+    if kind == "law":
+        return of_law({mean: [accuracy > 0.5] * count for mean in (0.13, -0.5)}, [0.01, 0.1])
+    if kind == "networks":
+        return treated(accuracy)
     norms = {"standard": STANDARD, "zero_one": {"mean": 0.0, "std": 1.0}}
     return over_seeds({name: ({**norm, "lr": 0.01}, np.full((count, 2), accuracy)) for name, norm in norms.items()})
 
 
 def drawn(kind: str, *studies: Shown | None) -> tuple[Figure, list[Any]]:
-    figure = drawings.draw(kind, "Title", {f"study_{number}": each for number, each in enumerate(studies)}, SETTINGS)
+    shown = {f"study_{number}": each for number, each in enumerate(studies)}
+    asked = params.Figure(kind=cast(Any, kind), studies=list(shown), title="Title")
+    figure = drawings.draw(asked, shown, SETTINGS, PIXELS)
     return figure, cast(list[Any], figure.axes)
 
 
@@ -106,12 +143,32 @@ def test_study_that_is_not_there_is_named_in_its_panel(kind: str, tmp_path: Path
     for studies in ([None], [None, study], [study, None]) if kind != "axes" else ([None],):
         figure, panels = drawn(kind, *studies)
         figures.save(figure, tmp_path / "figure.png", 50)
-        for number, (each, ax) in enumerate(zip(studies, panels, strict=False)):
-            said = [text.get_text() for text in ax.texts if "no results" in text.get_text()]
-            assert said == ([] if each else [f"no results of study_{number}"])
-            assert bool(ax.collections or ax.lines) == bool(each)
+        said = [text.get_text() for ax in panels for text in ax.texts if "no results" in text.get_text()]
+        assert said == [f"no results of study_{number}" for number, each in enumerate(studies) if each is None]
+        if not KINDS[kind].panels:
+            continue
+        for each, ax in zip(studies, panels, strict=False):
+            assert bool(ax.collections or ax.lines or ax.patches) == bool(each)
+            assert any("no results" in text.get_text() for text in ax.texts) != bool(each)
         legends = [*figure.legends, *(ax.get_legend() for ax in panels if ax.get_legend())]
-        assert sum(len(legend.get_texts()) for legend in legends) > 0 or studies == [None]
+        assert sum(len(legend.get_texts()) for legend in legends) > 0 or studies == [None] or kind == "seeds"
+
+
+RESNET = Shown("resnet", "seeds", [], {"standard": {"parameters": STANDARD}}, RULE, lenet=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_study_that_a_kind_of_figure_cannot_draw_is_one_line(kind: str) -> None:
+    of_line = search([0.9] * 3, {"mean": {"low": -4, "high": 4}, "std": 1}, {"mean": [0, 1, 2]})
+    others = {"seeds": [treated(0.8), of_line], "treatments": [of_line, RESNET], "search": [treated(0.8), RESNET]}
+    wrong = others[KINDS[kind].of]
+    wrong += {"law": [made("rates", 0.9, 3)], "map": [of_line], "axes": [], "networks": []}.get(
+        kind, [made("law", 0.9, 3)]
+    )
+    wrong += [RESNET] if kind in ("rates", "cells", "epochs") else []
+    for study in wrong:
+        with pytest.raises(InputError, match=rf"^params.yaml: study_0 cannot be drawn as kind {kind}, which draws .*$"):
+            drawn(kind, study)
 
 
 # Searches
@@ -132,7 +189,7 @@ def test_map_shows_the_last_epoch_of_every_trial() -> None:
 
 def test_maps_have_axes_and_marks_of_their_own() -> None:
     weights = {"mean": 5, "std": 0.5, "weight_factor": {"low": 1, "high": 2}, "lr": {"low": 0.2, "high": 1}}
-    marked = search([0.9] * 60, PLANE, {"mean": X, "std": Y}, marked=True)
+    marked = search([0.9] * 60, PLANE, {"mean": X, "std": Y}, lenet=True)
     other = search([0.9, 0.95], weights, {"weight_factor": [1, 2], "lr": [0.5, 0.7]})
     _, (one, another, *_) = drawn("map", marked, other)
     assert (one.get_ylim(), one.get_yscale(), another.get_ylim(), another.get_yscale()) == (
@@ -181,17 +238,18 @@ def test_curves_of_rates_have_the_mean_and_the_range_of_seeds() -> None:
         f"lr {lr}": ({**STANDARD, "lr": lr}, np.reshape(over, (3, 1))) for lr, over in reversed(values.items())
     }
     unnamed = {"unnamed": ({"mean": 7, "std": 2.5, "lr": 0.1}, [[0.5001], [0.6], [0.7]])}
-    _, (ax,) = drawn("rates", over_seeds(tried | unnamed))
+    figure, (ax,) = drawn("rates", over_seeds(tried | unnamed))
     assert (ax.get_title(), ax.get_xscale()) == ("sgd, 1 epoch", "log")
-    curve, first, second, other, _ = ax.lines
+    (curve, _, (bars,)), (other, _, _), _ = ax.containers
     assert np.transpose(curve.get_data()) == pytest.approx(np.array([[0.01, 0.97], [0.1, 0.95]]))
-    assert np.transpose(first.get_data()) == pytest.approx(np.array([[0.01, 0.96], [0.01, 0.98]]))
-    assert np.transpose(second.get_data()) == pytest.approx(np.array([[0.1, 0.9], [0.1, 0.98]]))
+    ends = np.array(bars.get_segments())
+    assert ends == pytest.approx(np.array([[[0.01, 0.96], [0.01, 0.98]], [[0.1, 0.9], [0.1, 0.98]]]))
     assert np.transpose(other.get_data()) == pytest.approx(np.array([[0.1, 1.8001 / 3]]))
-    hollow, none = ax.collections
-    assert np.asarray(hollow.get_offsets()) == pytest.approx(np.array([[1, 0.96]]))  # of the two that learned
-    assert len(hollow.get_facecolors()) == len(none.get_offsets()) == 0
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["standard", "mean 7, std 2.5"]
+    hollow, none = (line for line in ax.lines if line.get_marker() == "o" and line.get_color() != "black")
+    assert np.transpose(hollow.get_data()) == pytest.approx(np.array([[1, 0.96]]))  # of the two that learned
+    assert (hollow.get_markerfacecolor(), len(none.get_xdata())) == ("none", 0)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["standard", "mean 7, std 2.5", "only some of the seeds learn: their mean"]
 
 
 @pytest.mark.parametrize("accuracy", [0.6, 0.99])
@@ -215,7 +273,7 @@ def grid(costs: Mapping[float, Mapping[float, Sequence[float]]]) -> Shown:
 
 def cells(ax: Any) -> tuple[list[list[str]], np.ndarray]:
     """What is written in cells, and the numbers of their colours, both row by row, by std and mean."""
-    (mesh,) = (each for each in ax.collections if isinstance(each, QuadMesh))
+    mesh, _ = (each for each in ax.collections if isinstance(each, QuadMesh))
     numbers: np.ndarray = np.ma.filled(np.ma.asarray(mesh.get_array()).astype(float), np.nan)
     at = sorted((text.xy[1], text.xy[0], text.get_text()) for text in ax.texts)
     written = np.reshape(np.array([text for *_, text in at], dtype=object), numbers.shape).tolist()
@@ -235,12 +293,9 @@ GRID: dict[float, dict[float, list[float]]] = {
 
 def test_cells_have_the_differences_from_the_reference() -> None:
     figure, (three, one, bar) = drawn("cells", grid(GRID), grid({10.0: {0.1307: [9]}, 0.3081: {0.1307: [0]}}))
-    assert (three.get_title(), one.get_title()) == (
-        "sgd, learning rate 0.01, 1 epoch, 3 seeds",
-        "sgd, learning rate 0.01, 1 epoch, 1 seed",
-    )
+    assert three.get_title() == one.get_title() == "sgd, learning rate 0.01, 1 epoch"
     written, numbers = cells(three)
-    assert written == [["+0.1", "+0.0", "1 of 3\nlearn"], ["-0.2", "-0.6", "×"]]
+    assert written == [["+0.1", "+0.0", "1 of 3"], ["-0.2", "-0.6", "0 of 3"]]
     assert numbers == pytest.approx(np.array([[0.1, 0, NAN], [-0.2, -0.6, NAN]]), nan_ok=True)
     written, numbers = cells(one)
     assert written == [["+0.0"], ["-9.0"]]
@@ -249,43 +304,117 @@ def test_cells_have_the_differences_from_the_reference() -> None:
         assert [label.get_text() for label in ax.get_yticklabels()] == stds
     assert bar.get_ylim() == (-2, 0)
     marks = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert marks == ["zero_one (0, 1)", "standard (0.1307, 0.3081)"]
+    some, none = "only some of the seeds learn", "no seed learns"
+    assert set(marks) == {"zero_one (0, 1)", "standard (0.1307, 0.3081)", some, none}
     assert points(one).keys() == {"standard"}  # not where another cell would be
+    _, greys = (each for each in three.collections if isinstance(each, QuadMesh))
+    assert np.ma.filled(np.ma.asarray(greys.get_array()).astype(float), NAN) == pytest.approx(
+        np.array([[NAN, NAN, 0], [NAN, NAN, 1]]), nan_ok=True
+    )
+    offset, factor = three.child_axes
+    assert [label.get_text() for label in offset.get_xticklabels()] == ["-0.4", "+0.0", "+6.2"]
+    assert [label.get_text() for label in factor.get_yticklabels()] == ["1", "3.3"]
+
+
+def test_cell_of_several_rates_is_that_of_the_best() -> None:
+    tried = {"standard": (0.3081, 0.01, 0.98), "slow": (1, 0.02, 0.96), "good": (1, 0.04, 0.97), "dead": (1, 0.08, 0.1)}
+    study = over_seeds(
+        {name: ({"mean": 0.1307, "std": std, "lr": lr}, [[accuracy]]) for name, (std, lr, accuracy) in tried.items()}
+    )
+    assert cells(drawn("cells", study)[1][0])[0] == [["+0.0"], ["-1.0"]]
 
 
 def test_cells_without_a_reference_that_learns_have_no_differences() -> None:
     dead = GRID | {0.3081: {**GRID[0.3081], 0.1307: [0, 0, NAN]}}
     written, numbers = cells(drawn("cells", grid(dead))[1][0])
-    assert written == [["3 of 3\nlearn", "2 of 3\nlearn", "1 of 3\nlearn"], ["3 of 3\nlearn", "3 of 3\nlearn", "×"]]
+    assert written == [["3 of 3", "2 of 3", "1 of 3"], ["3 of 3", "3 of 3", "0 of 3"]]
     assert np.isnan(numbers).all()
 
 
-def test_curves_of_epochs_have_mean_range_and_interval() -> None:
-    values = np.random.default_rng(4).normal(0.98, 0.001, (2, 5, 3))  # points, seeds, epochs
-    values[1, 4] = 0.1  # a seed that learns nothing
-    values[0, 0] = 0.1  # nor does this one, of the reference
-    study = over_seeds({name: ({**STANDARD, "lr": 1.0}, values[i]) for i, name in enumerate(("standard", "other"))})
+def test_curves_of_epochs_have_errors_and_relative_errors() -> None:
+    values = np.random.default_rng(4).normal(0.98, 0.001, (3, 5, 3))  # points, seeds, epochs
+    values[2, 3:] = 0.1  # seeds that learn nothing
+    names = ("standard", "other", "partly")
+    study = over_seeds({name: ({**STANDARD, "lr": 1.0}, values[i]) for i, name in enumerate(names)})
     for above, below in np.reshape(drawn("epochs", study, study)[1], (2, 2)).T:
-        learned = [values[0, 1:], values[1, :4]]
-        for line, expected in zip(above.lines, learned, strict=True):
+        errors = 100 * (1 - values)
+        means, thin = above.lines[:2], above.lines[2:]
+        for line, expected in zip(means, errors, strict=False):
             assert line.get_ydata() == pytest.approx(expected.mean(axis=0))
         bands = [each.get_paths()[0].vertices for each in above.collections]
-        for band, expected in zip(bands, learned, strict=True):
+        for band, expected in zip(bands, errors[:2], strict=True):  # and none over the seeds of which some die
             assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx((expected.min(), expected.max()))
+        assert np.array([line.get_ydata() for line in thin]) == pytest.approx(errors[2])
         labels = [text.get_text() for text in above.get_legend().get_texts()]
-        assert labels == ["standard (4 of 5 seeds)", "other (4 of 5 seeds)"]
-        both = slice(1, 4)
-        assert below.lines[0].get_ydata() == pytest.approx(100 * (values[1] - values[0])[both].mean(axis=0))
+        assert labels == ["standard (5 seeds)", "other (5 seeds)", "partly: 3 of 5 seeds learn, a line for each"]
+        ratio = errors[1].mean(axis=0) / errors[0].mean(axis=0)
+        assert below.lines[0].get_ydata() == pytest.approx(100 * (ratio - 1))
         (of_difference,) = below.collections
-        low, high = stats.ttest_rel(values[1, both, 0], values[0, both, 0]).confidence_interval(RULE.confidence)
+        low, high = delta(errors[1, :, 0], errors[0, :, 0])
         ends = [y for x, y in of_difference.get_paths()[0].vertices if x == 1]
         assert (min(ends), max(ends)) == pytest.approx((100 * low, 100 * high))
 
 
+def delta(errors: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
+    """The interval of the ratio of means minus 1, by the variances and the covariance."""
+    n, ratio = len(errors), errors.mean() / reference.mean()
+    (a, ab), (_, b) = np.cov(errors, reference)
+    error = np.sqrt((a - 2 * ratio * ab + ratio**2 * b) / n) / reference.mean()
+    reach = stats.t.ppf((1 + RULE.confidence) / 2, n - 1) * error
+    return ratio - 1 - reach, ratio - 1 + reach
+
+
 def test_differences_of_epochs_end_with_the_reference() -> None:
-    reference, other = ({**STANDARD, "lr": 1.0}, [[0.97]]), ({**STANDARD, "lr": 2.0}, [[0.96, 0.97], [0.1, 0.1]])
+    reference, other = ({**STANDARD, "lr": 1.0}, [[0.97]]), ({**STANDARD, "lr": 2.0}, [[0.96, 0.97]])
     _, (above, below) = drawn("epochs", over_seeds({"standard": reference, "other": other}))
-    assert list(above.lines[1].get_ydata()) == [0.96, 0.97]
-    assert below.lines[0].get_ydata() == pytest.approx([-1])
-    labels = [text.get_text() for text in above.get_legend().get_texts()]
-    assert labels == ["standard (1 seed)", "other (1 of 2 seeds)"]
+    assert list(above.lines[1].get_ydata()) == pytest.approx([4, 3])
+    assert below.lines[0].get_ydata() == pytest.approx([100 / 3])
+
+
+def test_every_seed_is_a_point_beside_those_of_rounding() -> None:
+    ends = {"standard": [0.98, 0.98, 0.97], "zero_one": [0.97, 0.98, 0.96], "dead": [0.1, 0.98, 0.98]}
+    study = over_seeds(
+        {
+            name: ({"mean": place, "std": 1, "lr": 1.0}, np.reshape(of, (3, 1)))
+            for place, (name, of) in enumerate(ends.items())
+        }
+    )
+    again = [{**row, "device": "gpu", "accuracy": "0.975"} for row in study.rows if row["seed"] == "1"][:1]
+    again += [{**row, "device": "gpu", "accuracy": "0.975"} for row in study.rows if row["accuracy"] == "0.1"]
+    _, (ax,) = drawn("seeds", study, study._replace(name="again", rows=again, metrics={}))
+    shown = [
+        np.asarray(each.get_offsets())[:, 1].tolist() for each in ax.collections if isinstance(each, PathCollection)
+    ]
+    assert shown == [pytest.approx([-1, 0, -1]), pytest.approx([0.5])]
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+    assert labels[0] == "zero_one - standard\npoints\n3 seeds, std 0.58"
+    assert labels[1].startswith("standard: rounding")
+
+
+def test_law_has_the_largest_rates_and_its_exponent() -> None:
+    rates = [0.001, 0.01, 0.1]
+    study = of_law({0.13: [0.1, 0.01], -0.17: [0.01, 0.01], -0.77: [0, 0.001]}, rates)
+    _, (ax,) = drawn("law", study)
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    drawn_ends = [tuple(line.get_data()) for line in ax.lines if len(line.get_xdata()) == 1]
+    ends = np.reshape(np.array(drawn_ends, dtype=float), (-1, 2))
+    expected = [(1, 0.01), (1, 0.1), (2, 0.01), (2, 0.1), (10, 0.001), (10, 0.01)]
+    assert ends == pytest.approx(np.array(expected), rel=1e-9)
+    markers = [line.get_marker() for line in ax.lines if len(line.get_xdata()) == 1]
+    assert markers == ["o", "^", "o", "_", "v", "_"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        f"offsets: {words.exponent(study.metrics)}",
+        "the law: exponent -1",
+    ]
+
+
+def test_bars_of_networks_have_their_accuracy_and_the_interval_of_the_difference() -> None:
+    study = treated(0.8)
+    figure, (ax,) = drawn("networks", study)
+    heights = [bar.get_height() for container in ax.containers for bar in getattr(container, "patches", [])]
+    assert heights == pytest.approx([80] * 4)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["as is", "recalibrated"]
+    interval = study.metrics["normalizations"]["own"]["as_is"]["difference"]["interval"]
+    bars = next(each for each in ax.containers if not hasattr(each, "patches"))
+    (low, high) = bars[2][0].get_segments()[0][:, 1]
+    assert (low, high) == pytest.approx((90 + 100 * interval["low"], 90 + 100 * interval["high"]))

@@ -41,16 +41,10 @@ BAD = [
     ("norm.men", 0.1, "accepted here: mean, std"),
     ("training", {}, "accepted here: data, normalizations, norm, train"),
     ("data", None, "keys of its own"),
-    ("data.train_images", -1, "greater than or equal to 1"),
     ("data.test_images", 10_001, "less than or equal to 10000"),
-    ("train.epochs", True, "integer"),
-    ("train.shuffle", "no", "boolean"),
     ("train.optimizer", "rmsprop", "'adadelta', 'sgd' or 'adam'"),
-    ("train.lr", 0, "greater than 0"),
     ("train.lr", 1e300, "less than or equal to 1000000"),
     ("train.lr", {"adadelta": 1.0, "sgd": 0.1}, "one for each optimizer: adam is missing"),
-    ("train.seed", 2**60, "less than 4294967296"),
-    ("sweep.sampler", "annealing", "'tpe'"),
     ("sweep.space.mean", {"low": 3, "high": -3}, "low (3) must be below high (-3)"),
     ("sweep.space.mean", {"low": -1, "high": 1, "log": True}, "low (-1) must be above 0 where log is true"),
     ("sweep.space.std", {"low": -1, "high": 1}, "above 0"),
@@ -59,7 +53,6 @@ BAD = [
     ("sweep.space.mean_r", 1, "must have mean, or mean_r, mean_g, mean_b; has mean, mean_r"),
     ("sweep.train", {"start": "nothing"}, UNKNOWN),
     ("studies.Two words", STUDY | PAIR, "pattern"),
-    ("studies.a|b", STUDY | PAIR, "pattern"),
     ("studies.b\n", STUDY | PAIR, "pattern"),
     ("studies.one_epoch.points", {"a\nb": {"normalization": "none"}}, "pattern"),
     ("normalizations.a|b", {"mean": 0, "std": 1}, "pattern"),
@@ -77,7 +70,6 @@ BAD = [
     ("studies.more", {"trial": KINDS["imagenet"], "train": {"epochs": 2}} | PAIR, "for LeNet alone"),
     ("studies.more", STUDY | {"normalizations": ["own"]}, "'own' is none of normalizations"),
     ("studies.one_epoch.trial", "lenet", "keys of its own"),
-    ("studies.one_epoch.trial", KINDS["lenet"] | {"settings": "lenet"}, "'train', 'resnet' or 'imagenet'"),
     ("studies.one_epoch.trial", KINDS["lenet"] | {"code": "../lenet"}, "pattern"),
     ("studies.one_epoch.normalizations", ["nothing"], UNKNOWN),
     ("studies.one_epoch.normalizations", ["torchvision"], "digits are grey"),
@@ -89,7 +81,6 @@ BAD = [
     ("studies.one_epoch.grid", {"normalization": ["nothing"]}, UNKNOWN),
     ("studies.one_epoch.grid", {"mean": [0, 1]}, "a normalization by name, or mean and std"),
     ("studies.one_epoch.train", {"start": "nothing"}, UNKNOWN),
-    ("studies.revival.sweep_trials.kind", "dead", "'died'"),
     ("studies.resnet_scratch.points", {"bad": {"normalization": "nothing"}}, UNKNOWN),
     ("studies.imagenet_treatments.normalizations", ["nothing"], UNKNOWN),
     ("studies.imagenet_sweep.search.space", {"mean": {"low": 0, "high": 1}}, "std_r, std_g, std_b"),
@@ -98,9 +89,7 @@ BAD = [
     ("rule.studies.nothing", {"margin": 0.1}, "no such study; accepted: sweep, "),
     ("report.headline", ["zero_one"], "pattern"),
     ("resnet.norm.mean", [0.1, 0.1, 0.2], "digits are grey"),
-    ("imagenet.arch", None, "valid string"),
     ("look.colormap", "rainbows", "viridis"),
-    ("run.device", "gpu", "cuda"),
     ("run.device", "cuda:99999999999", "pattern"),
     ("run.workers", 0, "auto or a whole number, 1 to 1024"),
 ]
@@ -202,19 +191,19 @@ def test_proposed_optimizer_needs_a_rate(tmp_path: Path) -> None:
     assert params.load(changed(tmp_path, {"studies.more": study | {"train": {"lr": 0.1}}}))
 
 
-@pytest.mark.parametrize("stage", ENTRY)
-@pytest.mark.parametrize("name", [None, "nothing"])
-def test_stage_without_a_known_entry_is_refused(stage: str, name: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trials"], "has no entry ''; accepted: .*one_epoch"),
+        (["trials", "nothing"], "has no entry 'nothing'; accepted: .*one_epoch"),
+        (["figures", "nothing"], "has no entry 'nothing'; accepted: .*cells"),
+        (["sweep", "revival"], "python -m stages sweep: takes no further argument, is given 'revival'"),
+    ],
+)
+def test_stage_without_a_known_entry_is_refused(words: list[str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("sys.argv", ["stages", stage, *([name] if name else [])])
-    with pytest.raises(InputError, match=rf"has no entry '{name or ''}'; accepted: .*{ENTRY[stage]}"):
-        __main__.main()
-
-
-def test_stage_of_no_entry_takes_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("sys.argv", ["stages", "sweep", "revival"])
-    with pytest.raises(InputError, match="python -m stages sweep: takes no further argument, is given 'revival'"):
+    monkeypatch.setattr("sys.argv", ["stages", *words])
+    with pytest.raises(InputError, match=said):
         __main__.main()
 
 

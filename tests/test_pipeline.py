@@ -169,6 +169,7 @@ def test_trial_is_the_baseline_at_the_same_normalization(project: Clone) -> None
     assert metrics == {"accuracy": float(row["accuracy"]), "loss": float(row["loss"])}
 
 
+@pytest.mark.slow
 def test_experiment_with_another_mean_runs_the_baseline_only(project: Clone) -> None:
     output = project.dvc("exp", "run", "-S", "norm.mean=0")
     # The baseline is trained, what is made from it follows; no other training runs.
@@ -187,13 +188,18 @@ def test_experiment_with_another_mean_runs_the_baseline_only(project: Clone) -> 
     assert max(map(len, table.splitlines())) <= 120
 
 
-def test_forced_run_writes_the_same_bytes(project: Clone) -> None:
+def test_forced_run_changes_nothing_even_if_the_results_name_another_machine(project: Clone) -> None:
+    machine = project.folder / "data/machine/baseline.json"
+    machine.write_text(machine.read_text().replace('"device": "', '"device": "another '))
+    project.dvc("commit", "--force", "baseline")
+    project.run("git", "commit", "--quiet", "--all", "--message=Another machine")
     before = project.results()
     assert ran(project.dvc("repro", "-f", "-s", "baseline")) == ["baseline"]
     assert project.results() == before
     assert project.run("git", "status", "--porcelain").stdout == ""
 
 
+@pytest.mark.slow
 def test_forced_sweep_evaluates_all_trials_again(swept: Clone) -> None:
     before = swept.results()
     assert "6/6 trials done" in swept.dvc("repro", "-fs", "sweep")
@@ -239,6 +245,7 @@ def test_more_trials_are_added_and_fewer_are_shown(project: Clone) -> None:
     assert trials(project) == six
 
 
+@pytest.mark.slow
 def test_sweep_killed_in_the_middle_of_a_trial_loses_and_repeats_nothing(swept: Clone) -> None:
     straight = swept.read("plots/trials/sweep.csv")
     swept.set(run__workers=2)
@@ -266,6 +273,7 @@ def test_sweep_killed_in_the_middle_of_a_trial_loses_and_repeats_nothing(swept: 
     assert swept.read("plots/trials/sweep.csv") == straight
 
 
+@pytest.mark.slow
 def test_interrupted_sweep_says_so_and_goes_on(swept: Clone) -> None:
     swept.set(sweep__n_trials=14, run__workers=2)
     for sent, status in ((signal.SIGINT, 1), (signal.SIGTERM, 1)):
@@ -353,6 +361,7 @@ def test_page_of_plots_has_all_of_them_and_each_renders(project: Clone) -> None:
     assert (project.folder / "dvc_plots/index.html").exists()
 
 
+@pytest.mark.slow
 def test_queue_of_experiments(project: Clone) -> None:
     project.dvc("exp", "run", "--queue", "-S", "norm.mean=0,0.5", "baseline")
     project.dvc("queue", "start")
@@ -370,6 +379,7 @@ def test_queue_of_experiments(project: Clone) -> None:
     project.dvc("exp", "diff", "HEAD", applied)
 
 
+@pytest.mark.slow
 def test_pushed_results_are_pulled_elsewhere(project: Clone, tmp_path: Path) -> None:
     project.dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
     project.run("git", "commit", "--quiet", "--all", "--message=A remote")
@@ -381,6 +391,7 @@ def test_pushed_results_are_pulled_elsewhere(project: Clone, tmp_path: Path) -> 
     assert ran(elsewhere.dvc("repro")) == []
 
 
+@pytest.mark.slow
 def test_fresh_clone_trains_but_keeps_the_committed_sweep(project: Clone, tmp_path: Path) -> None:
     project.run("git", "clone", "--quiet", ".", str(tmp_path / "fresh"))
     fresh = Clone(tmp_path / "fresh")

@@ -134,8 +134,10 @@ def test_metrics_compare_the_ends_and_follow_the_epochs() -> None:
     }
     assert not {"accuracy", "loss", "difference", "by_epoch"} & set(metrics["short"])  # none learned
     by_epoch = metrics["longer"]["by_epoch"]
-    assert [each["accuracy"] for each in by_epoch.values()] == pytest.approx([0.55, 0.85, 0.945])
-    assert [each.get("difference") for each in by_epoch.values()] == [0, 0, None]  # the reference has no third epoch
+    nan = float("nan")  # one of the seeds had not learned yet
+    assert [each["accuracy"] for each in by_epoch.values()] == pytest.approx([nan, 0.85, 0.945], nan_ok=True)
+    differences = [each.get("difference", -1) for each in by_epoch.values()]
+    assert differences == pytest.approx([nan, 0, -1], nan_ok=True)  # the reference has no third epoch
 
 
 def test_means_are_those_of_the_seeds_that_learned() -> None:

@@ -288,7 +288,10 @@ def epochs(studies: Studies, context: Context) -> Figure:
             continue
         for point in sorted(of, key=list(colors).index):
             curve, color = of[point], colors[point]
-            errors, learned = 100 * (1 - curve.accuracy), curve.accuracy[:, -1] > study.rule.threshold
+            errors, learned = (
+                100 * np.maximum(1 - curve.accuracy, figures.LEAST),
+                curve.accuracy[:, -1] > study.rule.threshold,
+            )
             steps, count = np.arange(1, errors.shape[1] + 1), len(learned)
             band: dict[str, Any] = {"color": color, "alpha": 0.15, "linewidth": 0}
             if not learned.all():
@@ -328,7 +331,8 @@ def seeds(studies: Studies, context: Context) -> Figure:
             own, other = (each.accuracy[:, -1] for each in of[point].paired(of[reference]))
             groups[f"{point} - {reference}\n{study.name}"] = 100 * (own - other)
     of_seeds = len(groups)
-    groups |= rounding([row for study in studies if study for row in tables.last_epochs(study.rows)])
+    ends = [(study, row) for study in studies if study for row in tables.last_epochs(study.rows)]
+    groups |= rounding([row for study, row in ends if float(row["accuracy"]) > study.rule.threshold])
     figure = Figure(figsize=(context.settings.look.width, 5.5), layout="constrained")
     ax = figure.subplots()
     labels = []
@@ -351,7 +355,7 @@ def seeds(studies: Studies, context: Context) -> Figure:
 def rounding(rows: Sequence[Row]) -> dict[str, np.ndarray]:
     """Differences in accuracy, in points, of trials with the same parameters on two kinds of processor, by point.
 
-    rows: of last epochs
+    rows: of last epochs, of trials that learned
     """
     ran: dict[tuple, dict[str, Row]] = {}
     for row in rows:
@@ -375,6 +379,7 @@ def largest(studies: Studies, context: Context) -> Figure:
         if not study:
             continue
         color, tried = f"C{number}", numbers(study.rows, "lr")
+        ax.set(xscale="log", yscale="log")
         for each in study.metrics["offsets"].values():
             x, works, fails = 1 + each["offset"] ** 2, each.get("all"), each.get("none")
             ends = works or tried.min(), fails or tried.max()
@@ -387,7 +392,7 @@ def largest(studies: Studies, context: Context) -> Figure:
         ax.plot(x, rate * x ** -fitted["estimate"], color=color, linewidth=0.8, label=name)
         ax.plot(x, rate * x**-law.EXPONENT, color=color, linestyle="dotted")
     ax.plot([], [], color="black", linestyle="dotted", label=f"the law: exponent {-law.EXPONENT:g}")
-    ax.set(xscale="log", yscale="log", xlabel="1 + d², d: the inputs' mean in standard deviations of the pixels")
+    ax.set(xlabel="1 + d², d: the inputs' mean in standard deviations of the pixels")
     ax.set_ylabel("largest learning rate that works:\nbetween where all seeds learn and where none does")
     for axis in (ax.xaxis, ax.yaxis):
         figures.label(axis)

@@ -33,6 +33,7 @@ LABELS = {  # of axes, by the name of the parameter
         for key, color in zip("rgb", ("red", "green", "blue"), strict=True)
     },
 }
+LEAST = 5e-5  # error that is drawn: that of a perfect trial of 10,000 images counts as half a wrong one
 OFFSET = "offset from the mean of the pixels, in their standard deviations"
 FACTOR = "std, in standard deviations of the pixels"
 MARKED = {"standard": "*", "zero_one": "d", "none": "s"}  # normalizations that maps show, and their markers
@@ -40,10 +41,9 @@ MARKED = {"standard": "*", "zero_one": "d", "none": "s"}  # normalizations that 
 
 def error_scale(low: float, high: float) -> FuncNorm:
     """Colours by the order of magnitude of the error: 0.97 and 0.98 differ as much as 0.5 and 0.67."""
-    least = 5e-5  # the error of a perfect trial of 10,000 images counts as half a wrong one
-    functions = (lambda accuracy: -np.log10(np.maximum(1 - accuracy, least)), lambda order: 1 - 10.0**-order)
-    high = min(high, 1 - least)
-    return FuncNorm(functions, min(low, high - least), high)
+    functions = (lambda accuracy: -np.log10(np.maximum(1 - accuracy, LEAST)), lambda order: 1 - 10.0**-order)
+    high = min(high, 1 - LEAST)
+    return FuncNorm(functions, min(low, high - LEAST), high)
 
 
 def limit(ax: Axes, within: Mapping[str, Searched]) -> None:

@@ -1,0 +1,248 @@
+"""Entries of params.yaml that nobody planned for, in YAML alone: results and a report, or one line.
+
+Hypothesis makes the entries; the trials are made up, so nothing trains. Everything else is the project's own: settings,
+which trials there are, their tables, the judge, the figures, the report.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from conftest import KINDS, ROOT
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from stages import contour, figures, judge, report, sweep, trials
+from stages.common import tables
+from stages.common.errors import InputError
+from stages.settings import params
+from stages.study import runner
+
+COMMITTED = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+NORMS = ["standard", "zero_one", "none", "half", "wide"]
+# How the trials of a study end: all learn, none does, some do, all alike, some diverge.
+ENDS = {"learn": (0.95, 0.99), "die": (0.1, 0.11), "mixed": (0.1, 0.99), "alike": (0.9, 0.9), "diverge": (0.1, 0.99)}
+SINGLE = ("baseline", "fold", "resnet", "statistics", "zero_one")
+
+
+def some(names: Sequence[str], least: int = 1) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from(names), min_size=least, max_size=4, unique=True)
+
+
+def optional(**keys: st.SearchStrategy) -> st.SearchStrategy[dict[str, Any]]:
+    """Any of these keys."""
+    return st.fixed_dictionaries({}, optional=keys)
+
+
+rate = st.sampled_from([1e-7, 0.01, 0.1, 1, 4.0])
+overrides = optional(
+    epochs=st.integers(1, 3),
+    optimizer=st.sampled_from(["adadelta", "sgd", "adam"]),
+    lr=rate,
+    held_out=st.integers(1, 10_000),
+    shuffle=st.booleans(),
+    init=st.sampled_from(["default", "he_normal"]),
+    batch_size=st.integers(1, 300),
+    seed=st.integers(0, 3),
+)
+named = st.builds(lambda name, more: {"normalization": name} | more, st.sampled_from(NORMS), overrides)
+numbered = st.builds(
+    lambda mean, std, more: {"mean": mean, "std": std} | more, st.floats(-5, 5), st.floats(1e-3, 5), overrides
+)
+names = st.from_regex(r"[a-z][a-z0-9_]{0,7}", fullmatch=True)
+grids = st.one_of(
+    st.fixed_dictionaries({"normalization": some(NORMS)}, optional={"lr": st.lists(rate, min_size=1, max_size=3)}),
+    st.fixed_dictionaries(
+        {axis: st.lists(st.floats(0.1, 3), min_size=1, max_size=3, unique=True) for axis in ("mean", "std")},
+        optional={"lr": st.lists(rate, min_size=1, max_size=3, unique=True)},
+    ),
+)
+points = st.fixed_dictionaries(
+    {"trial": st.just(KINDS["lenet"]), "normalizations": some(NORMS), "seeds": st.integers(1, 3)},
+    optional={"points": st.dictionaries(names, named | numbered, max_size=2), "grid": grids, "train": overrides},
+)
+interval = st.builds(
+    lambda low, wide, log: {"low": low, "high": low + wide, "log": log}, st.floats(0.1, 1), rate, st.booleans()
+)
+axis = interval | st.floats(0.1, 5)
+space = st.fixed_dictionaries(
+    {"mean": axis, "std": axis}, optional={"lr": axis, "weight_factor": axis, "init": st.just(["default", "he_normal"])}
+)
+search = st.fixed_dictionaries(
+    {
+        "n_trials": st.integers(1, 9),
+        "sampler": st.sampled_from(["tpe", "random"]),
+        "seed": st.just(1),
+        "batch": st.integers(1, 4),
+        "grid": st.just(3),
+        "space": space,
+    }
+)
+searches = st.fixed_dictionaries({"trial": st.just(KINDS["lenet"]), "search": search}, optional={"train": overrides})
+kinds = st.sampled_from(["died", "nearest_died", "learned", "best"])
+again = st.fixed_dictionaries(
+    {
+        "trial": st.just(KINDS["lenet_again"]),
+        "sweep_trials": st.builds(
+            lambda kind, first: {"kind": kind, "threshold": 0.5, "first": first}, kinds, st.integers(1, 3)
+        ),
+        "seeds": st.integers(1, 2),
+    },
+    optional={"train": overrides},
+)
+scratch = st.fixed_dictionaries(
+    {"trial": st.just(KINDS["resnet"]), "normalizations": some(NORMS), "seeds": st.integers(1, 3)},
+    optional={
+        "points": st.dictionaries(
+            names, st.builds(lambda name: {"normalization": name, "border": 0.5}, st.sampled_from(NORMS)), max_size=1
+        )
+    },
+)
+treated = st.fixed_dictionaries(
+    {"trial": st.just(KINDS["resnet_trained"]), "normalizations": some(["own", *NORMS])},
+    optional={"treatments": st.sampled_from([["as_is"], ["as_is", "recalibrated"]])},
+)
+rule = optional(
+    reference=st.sampled_from(NORMS),
+    margin=st.sampled_from([0.0001, 0.002, 0.5]),
+    threshold=st.sampled_from([0, 0.5, 0.98]),
+    tolerance=st.sampled_from([0, 0.005, 1]),
+)
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, str]]:
+    """Sections of params.yaml, and how the trials of each study end."""
+    studies = draw(st.dictionaries(names, points | points | searches | again | scratch | treated, max_size=3))
+    known = st.sampled_from([*studies, "missing"])
+    figure_kinds = params.Figure.model_fields["kind"].annotation.__args__  # type: ignore[union-attr]
+    figure = st.builds(
+        lambda kind, shown: {"kind": kind, "studies": shown, "title": kind},
+        st.sampled_from(figure_kinds),
+        st.lists(known, min_size=1, max_size=2, unique=True),
+    )
+    sections = {
+        "studies": studies,
+        "figures": draw(st.dictionaries(names, figure, max_size=3)),
+        "rule": COMMITTED["rule"]
+        | draw(rule)
+        | {"studies": {name: draw(rule) for name in draw(st.lists(known, max_size=2)) if name in studies}},
+        "report": {
+            "answer": draw(st.lists(known, max_size=3)),
+            "columns": draw(st.lists(st.sampled_from(NORMS) | names, max_size=3, unique=True)),
+            "headline": [f"{draw(known)}.{draw(st.sampled_from(NORMS))}"],
+        },
+        "sweep": COMMITTED["sweep"] | {"n_trials": 6},
+    }
+    return sections, {name: draw(st.sampled_from(list(ENDS))) for name in (*studies, params.SWEEP)}
+
+
+class MadeUp:
+    """In place of `runner.run`'s trials: results that end as `ends` says, on two kinds of device."""
+
+    def __init__(self, ends: dict[str, str]):
+        self.ends, self.random = ends, np.random.default_rng(1)
+
+    def points(self, name: str, _: params.Params, planned: Sequence[Any], __: type) -> None:
+        parameters = [each.parameters for each in planned]
+        tables.write(
+            name, [each.point for each in planned], parameters, [self.result(name, each) for each in parameters]
+        )
+
+    def search(self, name: str, _: params.Params, plan: Any, __: type) -> None:
+        proposed = [
+            {axis: self.value(of) for axis, of in plan.settings.space.items()} | plan.fixed
+            for _ in range(plan.settings.n_trials)
+        ]
+        tables.write(name, [""] * len(proposed), proposed, [self.result(name, each) for each in proposed])
+
+    def value(self, axis: Any) -> float | str:
+        if isinstance(axis, list):
+            return str(self.random.choice(axis))
+        return axis if isinstance(axis, float) else float(self.random.uniform(axis.low, axis.high))
+
+    def result(self, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        epochs = [
+            round(float(self.random.uniform(*ENDS[self.ends[name]])), 4) for _ in range(parameters.get("epochs", 1))
+        ]
+        losses = [None if self.ends[name] == "diverge" and each < 0.5 else 1 - each for each in epochs]
+        last, treated = epochs[-1], parameters.get("treated", 0)
+        result: dict[str, Any] = {"accuracy": last, "accuracy_even": last, "accuracy_odd": last, "loss": losses[-1]}
+        if "optimizer" in parameters:
+            result |= {"accuracy_by_epoch": epochs, "loss_by_epoch": losses}
+            result |= {f"{layer}_silent_{when}": 0.1 for layer in ("conv1", "fc1") for when in ("before", "after")}
+        elif treated:
+            result |= {"accuracy_own": 0.9, "lost": 3, "gained": 1}
+            if treated > 1:
+                result |= {"accuracy_recalibrated": last, "lost_recalibrated": 0, "gained_recalibrated": 0}
+            if treated > 2:
+                result |= {"accuracy_folded": last, "lost_folded": 0, "gained_folded": 0}
+                result |= {"folded_difference": 1e-6, "folded_other": 0}
+        return result | {"device": str(self.random.choice(["cpu one", "cpu two"]))}
+
+
+def check(sections: dict[str, Any], ends: dict[str, str]) -> None:
+    """All stages except those that train, on made-up trials; what is refused is refused in one line."""
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        for name in ("plots/trials", "metrics/studies"):
+            Path(name).mkdir(parents=True)
+        Path("stages").symlink_to(ROOT / "stages")
+        for name in SINGLE:
+            Path(f"metrics/{name}.json").symlink_to(ROOT / "metrics" / f"{name}.json")
+        Path("params.yaml").write_text(yaml.safe_dump(COMMITTED | sections, sort_keys=False), encoding="utf-8")
+        if loaded := within_one_line(params.load):
+            run_stages(loaded, MadeUp(ends))
+
+
+def run_stages(loaded: params.Params, made_up: MadeUp) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "run_points", made_up.points)
+        patch.setattr(runner, "run_search", made_up.search)
+        sweep.main(loaded)
+        for name in loaded.studies:
+            within_one_line(trials.main, loaded, name)
+    judge.main(loaded)
+    for name in loaded.figures:
+        within_one_line(figures.main, loaded, name)
+    within_one_line(contour.main, loaded)
+    report.main(loaded)
+    for path in Path("metrics/studies").glob("*.json"):
+        assert "NaN" not in path.read_text(encoding="utf-8"), path
+    page = Path("report.md").read_text(encoding="utf-8")
+    assert not re.search(r".*\b(nan|None|inf|Undefined)\b.*", page)
+
+
+def within_one_line(function: Callable, *arguments: Any) -> Any:
+    """What the function returns; None if it refuses its input, in one line for each fault."""
+    try:
+        return function(*arguments)
+    except InputError as refused:
+        lines = str(refused).splitlines()
+    assert lines
+    assert all(": " in line for line in lines), lines
+    return None
+
+
+FEW = settings(
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
+)
+MANY = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+
+
+@FEW
+@given(entries())
+def test_any_entries_end_in_a_report_or_in_one_line(made: tuple[dict, dict]) -> None:
+    check(*made)
+
+
+@pytest.mark.slow
+@MANY
+@given(entries())
+def test_many_more_entries_do_so_too(made: tuple[dict, dict]) -> None:
+    check(*made)
