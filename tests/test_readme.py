@@ -1,4 +1,4 @@
-"""README.md names what there is: files, stages, settings and commands; and the results are those of the report."""
+"""README.md and docs/ name files, stages, settings and commands that exist; README shows the results of the report."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,9 @@ from stages import report
 from stages.settings import params
 from stages.study import design
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+README = PAGES[ROOT / "README.md"]
+BY_HAND = "\n".join([re.sub("<!-- results -->.*<!-- /results -->", "", README, flags=re.S), *list(PAGES.values())[1:]])
 SETTINGS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 NAMES = {  # of stages, with NAME for any entry of a section
@@ -19,21 +21,28 @@ NAMES = {  # of stages, with NAME for any entry of a section
     for stage, of in STAGES.items()
     for name in (["NAME", *SETTINGS[of["foreach"][2:-1]]] if "foreach" in of else [None])
 }
-EXAMPLE = "".join(re.findall(r"```yaml\n(.*?)```", README, re.S))
-CODE = re.findall(r"`([^`\n]+)`", README.replace("```", ""))
-COMMANDS = [line.strip().partition("  # ")[0] for line in README.splitlines() if line.startswith("    ")]
+EXAMPLE = "".join(re.findall(r"```yaml\n(.*?)```", BY_HAND, re.S))
+CODE = re.findall(r"`([^`\n]+)`", BY_HAND.replace("```", ""))
+COMMANDS = [line.strip().partition("  # ")[0] for line in BY_HAND.splitlines() if line.startswith("    ")]
 COMMANDS += [code for code in CODE if " " in code]
 MAKE = {target for command in COMMANDS for target in re.findall(r"^make ([a-z]+)", command)}
 
 
-def test_lines_are_short() -> None:
-    assert max(map(len, README.splitlines())) <= 120
+def test_pages_are_short() -> None:
+    assert max(map(len, BY_HAND.splitlines())) <= 120
+    assert len(README.splitlines()) <= 180
+    assert [path for path, text in PAGES.items() if text != README and len(text.splitlines()) > 70] == []
+
+
+def test_every_page_is_linked_from_readme() -> None:
+    assert [name for path in PAGES if (name := f"docs/{path.name}") not in README and path.name != "README.md"] == []
 
 
 def test_links_lead_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", README) if not link.startswith("https://")]
-    assert len(links) > 3
-    assert [link for link in links if not (ROOT / link.partition("#")[0]).exists()] == []
+    links = [(path.parent, link) for path, text in PAGES.items() for link in re.findall(r"\]\(([^)\s]+)\)", text)]
+    links = [(folder, link) for folder, link in links if not link.startswith("https://")]
+    assert len(links) > 10
+    assert [link for folder, link in links if not (folder / link.partition("#")[0]).exists()] == []
 
 
 def test_files_that_are_named_are_there() -> None:
@@ -48,7 +57,7 @@ def test_files_that_are_named_are_there() -> None:
 
 def test_stages_that_are_named_are_there() -> None:
     example = {f"trials@{name}" for name in yaml.safe_load(re.sub(r"\*", "", EXAMPLE)) or ()}
-    rows = re.findall(r"^\| (`.*?) \|", README.partition("| stage |")[2].partition("\n\n")[0], re.M)
+    rows = re.findall(r"^\| (`.*?) \|", BY_HAND.partition("| stage |")[2].partition("\n\n")[0], re.M)
     assert {name for row in rows for name in re.findall("`(.*?)`", row)} == {
         f"{name}@NAME" if "foreach" in of else name for name, of in STAGES.items()
     }
