@@ -20,7 +20,7 @@ from stages.common.folding import folded
 from stages.common.normalization import Normalization
 from stages.fold import load, log_probabilities
 from stages.lenet import training
-from stages.lenet.model import LeNet, Masks, silent
+from stages.lenet.model import LeNet, silent
 from stages.lenet.training import Training, initial, train_and_test
 from stages.settings import params
 from stages.settings.params import Init
@@ -118,7 +118,7 @@ def test_order_and_dropout_are_the_same_whatever_the_initial_weights(
 ) -> None:
     forward, part, steps = LeNet.forward, data.part(256, 0), []
 
-    def recorded(model: LeNet, images: torch.Tensor, masks: Masks | None = None) -> torch.Tensor:
+    def recorded(model: LeNet, images: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
         if masks:
             steps.append([part.clone() for part in (images, *masks)])
         return forward(model, images, masks)

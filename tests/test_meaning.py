@@ -106,7 +106,7 @@ def test_comments_docstrings_and_places_do_not_count(edited) -> None:
         ("vision/trial.py", "class ImagenetTrial", "OTHER = 1\n\n\nclass ImagenetTrial", [VISION]),
         ("common/normalization.py", "div_(255)", "div_(256)", [LENET, VISION]),
         ("common/determinism.py", "set_flush_denormal(True)", "set_flush_denormal(False)", [LENET, VISION]),
-        ("common/mnist.py", "(16, 28 * 28)", "(17, 28 * 28)", [LENET, VISION]),
+        ("common/mnist.py", "offset=16", "offset=17", [LENET, VISION]),
     ],
 )
 def test_code_counts_for_the_trials_that_run_it(path: str, old: str, new: str, counts_for: list[str], edited) -> None:

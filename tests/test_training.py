@@ -19,7 +19,7 @@ from torchvision import transforms
 from stages.common import device, mnist
 from stages.common.normalization import Normalization
 from stages.lenet import training
-from stages.lenet.model import LeNet, Masks, pack, unpack
+from stages.lenet.model import LeNet, draw_masks, unpack
 from stages.lenet.training import Training, train_and_test
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
@@ -87,9 +87,7 @@ def test_network_and_gradient_are_the_notebooks(norm: Normalization, data: mnist
     theirs = notebook.Net()
     images, labels = norm(data.train_images[:64]), data.train_labels[:64]
     torch.manual_seed(4)
-    masks = Masks.empty(64)
-    masks.draw()
-    F.nll_loss(ours(images, masks), labels).backward()
+    F.nll_loss(ours(images, draw_masks(64)), labels).backward()
     torch.manual_seed(4)
     F.nll_loss(theirs(images), labels).backward()
 
@@ -107,24 +105,14 @@ def test_normalization_is_torchvisions_bit_for_bit(data: mnist.Data) -> None:
         assert torch.equal(norm(image), theirs(image[0].numpy()))
 
 
-def test_packed_masks_come_back() -> None:
-    mask = torch.rand(24, 5) < 0.5
-    assert torch.equal(unpack(pack(mask)).view(24, 5), mask.float())
-
-
-def test_masks_of_batches_lie_in_those_of_the_epoch() -> None:
-    whole = Masks.empty(100)
-    parts = list(whole.split(64))
-    assert [part.units1.numel() * 8 // 9216 for part in parts] == [64, 36]
+def test_masks_are_those_of_dropout_batch_by_batch() -> None:
     torch.manual_seed(1)
-    for part in parts:
-        part.draw()
+    batches = [unpack(draw_masks(count)) for count in (64, 36)]
     torch.manual_seed(1)
-    for part, count in zip(parts, (64, 36), strict=True):
-        kept = torch.empty(count * 9216, dtype=torch.int32).bernoulli_(0.75)
-        assert torch.equal(unpack(part.units1), kept.float())
-        torch.empty(count * 128, dtype=torch.int32).bernoulli_(0.5)
-    assert torch.equal(whole.units2[-parts[1].units2.numel() :], parts[1].units2)
+    for masks, count in zip(batches, (64, 36), strict=True):
+        units = torch.ones(count, 64, 144), torch.ones(count, 128)
+        after = [F.dropout(part, rate).flatten(1) > 0 for part, rate in zip(units, (0.25, 0.5), strict=True)]
+        assert torch.equal(masks, torch.cat(after, dim=1).byte())
 
 
 def test_training_depends_on_its_arguments_alone(data: mnist.Data) -> None:

@@ -22,7 +22,7 @@ from stages.common import device, mnist
 from stages.common.determinism import fix
 from stages.common.errors import run_main
 from stages.lenet import training
-from stages.lenet.model import LeNet, Masks
+from stages.lenet.model import LeNet
 from stages.lenet.training import Training, train_and_test
 from stages.lenet.trial import LenetTrial
 from stages.settings.params import Params
@@ -49,7 +49,7 @@ class Step:
     data: mnist.Data
     normalize: Callable[..., torch.Tensor]
 
-    def __call__(self, batch: torch.Tensor, masks: Masks) -> torch.Tensor:
+    def __call__(self, batch: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         self.model.zero_grad()
         images, labels = self.data.train_images[batch], self.data.train_labels[batch]
         loss = F.nll_loss(self.model(self.normalize(images), masks), labels)
@@ -145,10 +145,10 @@ def accuracy(run: Training, data: mnist.Data) -> float:
     return train_and_test(NORM, run, data).tests[-1].accuracy
 
 
-def drawn(run: Training, data: mnist.Data) -> list[tuple[torch.Tensor, Masks]]:
+def drawn(run: Training, data: mnist.Data) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The steps of an epoch but for a shorter last one."""
     count = len(data.train_images)
-    steps = training._drawn(run.seed, run.batch_size, run.shuffle, 0, count, data.train_images.device).steps
+    steps, _ = training._drawn(run.seed, run.batch_size, run.shuffle, 0, count, data.train_images.device)
     return steps[: count // run.batch_size]
 
 
@@ -186,9 +186,11 @@ def constant(on: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda pixels: pixels.float().div_(255).sub_(mean).div_(std)
 
 
-def captured(step: Step, first: tuple[torch.Tensor, Masks]) -> Callable[[torch.Tensor, Masks], torch.Tensor]:
+def captured(
+    step: Step, first: tuple[torch.Tensor, torch.Tensor]
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """The step as a CUDA graph, its network and optimizer as they are before the first step."""
-    batch, masks = first[0].clone(), Masks(*(units.clone() for units in first[1]))
+    batch, masks = first[0].clone(), first[1].clone()
     initial = {name: value.clone() for name, value in step.model.state_dict().items()}
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -204,16 +206,16 @@ def captured(step: Step, first: tuple[torch.Tensor, Masks]) -> Callable[[torch.T
         for value in state.values():
             value.zero_()
 
-    def replay(images: torch.Tensor, kept: Masks) -> torch.Tensor:
-        for own, given in zip((batch, *masks), (images, *kept), strict=True):
-            own.copy_(given)
+    def replay(images: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+        for used, given in ((batch, images), (masks, kept)):
+            used.copy_(given)
         graph.replay()
         return loss
 
     return replay
 
 
-def milliseconds(step: Callable, steps: list[tuple[torch.Tensor, Masks]]) -> str:
+def milliseconds(step: Callable, steps: list[tuple[torch.Tensor, torch.Tensor]]) -> str:
     for each in steps[:10]:
         step(*each)
     times = [1000 * timed(lambda: [step(*each) for each in steps])[0] / len(steps) for _ in range(REPETITIONS)]

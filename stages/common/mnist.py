@@ -62,15 +62,11 @@ def load(train_images: int, test_images: int, folder: Path = FOLDER) -> Data:
     for name in FILES:
         if wrong := fault(folder / name):
             raise InputError(f"{folder / name}: {wrong}; `dvc repro download` fetches the published file")
-    return Data(
-        _idx(folder / "train-images-idx3-ubyte", train_images).view(-1, 1, 28, 28),
-        _idx(folder / "train-labels-idx1-ubyte", train_images).long(),
-        _idx(folder / "t10k-images-idx3-ubyte", test_images).view(-1, 1, 28, 28),
-        _idx(folder / "t10k-labels-idx1-ubyte", test_images).long(),
-    )
+    return Data(*(_idx(folder / name, train_images if "train" in name else test_images) for name in FILES))
 
 
 def _idx(path: Path, count: int) -> torch.Tensor:
     # IDX: a magic number and one size for each dimension, four bytes each, then the bytes of the items.
-    header, item = (16, 28 * 28) if "idx3" in path.name else (8, 1)
-    return torch.from_numpy(np.fromfile(path, np.uint8, count=count * item, offset=header))
+    if "labels" in path.name:
+        return torch.from_numpy(np.fromfile(path, np.uint8, count, offset=8)).long()
+    return torch.from_numpy(np.fromfile(path, np.uint8, count * 28 * 28, offset=16)).view(-1, 1, 28, 28)

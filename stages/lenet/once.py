@@ -44,7 +44,7 @@ def train_once(name: str, norm: Normalization, settings: Params) -> None:
     files.write_csv(plots / "learning_curve.csv", ("images", "loss"), _curve(outcome.losses, settings))
     predictions = zip(data.test_labels.tolist(), test.predicted.tolist(), strict=True)
     files.write_csv(plots / "predictions.csv", ("actual", "predicted"), predictions)
-    by_epoch = ((number, each.accuracy, each.loss) for number, each in enumerate(outcome.tests, 1))
+    by_epoch = ((epoch, test.accuracy, test.loss) for epoch, test in enumerate(outcome.tests, 1))
     files.write_csv(plots / "epochs.csv", ("epoch", "accuracy", "loss"), by_epoch)
     files.write_json(Path(f"metrics/{name}.json"), {"accuracy": test.accuracy, "loss": test.loss})
     files.write_machine(Path(f"data/machine/{name}.json"), device.describe(runs_on))

@@ -1,9 +1,8 @@
 """A trial of LeNet: a training run and its tests, as a worker runs it."""
 
+import math
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from stages.common import device, mnist
 from stages.common.normalization import Normalization
@@ -42,7 +41,7 @@ class LenetTrial:
 
     @staticmethod
     def determinants(settings: Params) -> dict[str, dict]:
-        """The settings and the data that determine the result, besides what the trial is told."""
+        """The settings and the data that determine the result, besides its parameters."""
         hashes = {name: sha256 for name, (_, sha256) in mnist.FILES.items()}
         return {
             "data": {"test_images": settings.data.test_images} | hashes,
@@ -57,24 +56,24 @@ class LenetTrial:
         held_out: int = 0,
         start_mean: float | None = None,
         start_std: float | None = None,
-        **told: Any,
+        **training: Any,
     ) -> dict[str, Any]:
         """A training run under (mean, std) on the first `train_images` digits, tested after every epoch.
 
         held_out: so many of the last training images are tested instead of the test images: for choices, a learning
                   rate say, that the test must not see. 0 for none
-        start_mean, start_std, told: see `Training`
+        start_mean, start_std, training: see `Training`
         returns: accuracy and loss of the last test, and of the test after each epoch; accuracy on the test images of
                  even and of odd index; for each layer the share of silent units before and after training; the kind
                  of device. Accuracies are fractions in [0, 1]; a loss that is not finite is None.
         """
         device.release_memory()  # of the trial before
         start = Normalization.of(start_mean, start_std) if start_mean is not None and start_std is not None else None
-        norm, training = Normalization.of(mean, std), Training(start=start, **told)
+        norm, run = Normalization.of(mean, std), Training(start=start, **training)
         data = self.data.part(train_images, held_out)
-        model, _, tests = train_and_test(norm, training, data, self.cores)
+        model, _, tests = train_and_test(norm, run, data, self.cores)
         shown = norm(self.data.test_images[:SILENT_IMAGES])
-        before = silent(initial(norm, training).to(self.device), shown)
+        before = silent(initial(norm, run).to(self.device), shown)
         last = tests[-1]
         correct = (last.predicted == data.test_labels.cpu()).double()
         return {
@@ -84,11 +83,11 @@ class LenetTrial:
             "loss": _finite(last),
             **{f"{layer}_silent_before": share for layer, share in before.items()},
             **{f"{layer}_silent_after": share for layer, share in silent(model, shown).items()},
-            "accuracy_by_epoch": [each.accuracy for each in tests],
-            "loss_by_epoch": [_finite(each) for each in tests],
+            "accuracy_by_epoch": [test.accuracy for test in tests],
+            "loss_by_epoch": [_finite(test) for test in tests],
             "device": device.describe(self.device),
         }
 
 
 def _finite(test: Test) -> float | None:
-    return test.loss if torch.tensor(test.loss).isfinite() else None
+    return test.loss if math.isfinite(test.loss) else None
