@@ -76,6 +76,8 @@ FIGURES = {
     "cells": {"kind": "cells", "studies": ["plateau"], "title": "Cells"},
     "curves": {"kind": "epochs", "studies": ["epochs"], "title": "Curves"},
     "maps": {"kind": "map", "studies": ["imagenet_sweep", "factors"], "title": "Maps"},
+    "differences": {"kind": "seeds", "studies": ["one_epoch", "epochs"], "title": "Seeds"},
+    "networks": {"kind": "networks", "studies": ["imagenet_treatments", "resnet_treatments"], "title": "Networks"},
     "channels": {"kind": "axes", "studies": ["imagenet_channels"], "title": "Axes"},
 }
 SLICE = {
