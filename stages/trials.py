@@ -1,6 +1,7 @@
 """Stage `trials`: the study of that name in params.yaml, as `python -m stages trials NAME`: its table, nothing else."""
 
 from importlib import import_module
+from pathlib import Path
 from typing import get_args
 
 from stages.common import tables
@@ -13,6 +14,7 @@ from stages.study.proposals import Search
 def main(settings: Params, name: str) -> None:
     study = settings.studies[name]
     trial = _class(study)
+    _check_reads(settings, name, study.trial.reads)
     if study.search:
         search = Search(study.search, design.fixed(settings, study, study.search, study.train))
         runner.run_search(name, settings, search, trial)
@@ -20,6 +22,16 @@ def main(settings: Params, name: str) -> None:
         runner.run_points(name, settings, planned, trial)
     else:
         raise InputError(f"{PATH}: studies.{name}.sweep_trials: the sweep has no such trial")
+
+
+def _check_reads(settings: Params, name: str, reads: str) -> None:
+    """raises: InputError if DVC would not see that a folder of photographs has changed"""
+    data = settings.imagenet.data
+    if settings.studies[name].trial.settings == "imagenet" and data != "samples" and Path(reads) != Path(data):
+        raise InputError(
+            f"{PATH}: studies.{name}.trial.reads = {reads!r}; accepted: {data!r}, as imagenet.data, where `dvc status` "
+            "then sees changes"
+        )
 
 
 def _class(study: Study) -> type:

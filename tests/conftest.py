@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 PAIR = ["standard", "zero_one"]
 GRID = {"mean": [0, 0.1307], "std": [0.3081, 1]}
 KINDS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["trials"]
+for kind in ("imagenet", "photographs"):
+    KINDS[kind]["reads"] = "photographs"  # the folder that the slice has
 SEARCH = {"seed": 1998, "batch": 4, "grid": 3}
 SPACE = {"mean": {"low": -0.5, "high": 1.5}, "std": {"low": 0.2, "high": 0.6, "log": True}}
 AGAIN = {"trial": KINDS["lenet_again"], "seeds": 1}

@@ -164,6 +164,7 @@ def test_cluster_of_unfit_workers_is_refused_and_nothing_is_written(unfinished: 
     assert not list(unfinished.folder.glob("data/studies/*.sqlite3"))
 
 
+@pytest.mark.slow
 def test_scheduler_that_dies_is_one_line_and_what_is_finished_is_kept(unfinished: Clone, dask: Dask) -> None:
     dask.worker()
     unfinished.set(run__scheduler=dask.address)
@@ -175,6 +176,7 @@ def test_scheduler_that_dies_is_one_line_and_what_is_finished_is_kept(unfinished
     assert "1/1 trials done" in unfinished.run(sys.executable, "-m", "stages", "sweep").stdout
 
 
+@pytest.mark.slow
 def test_scheduler_with_certificates_is_reached_by_dasks_own_configuration(unfinished: Clone, tmp_path: Path) -> None:
     names = {name: str(tmp_path / f"{name}.pem") for name in ("key", "cert")}
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]

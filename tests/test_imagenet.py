@@ -1,5 +1,6 @@
 """Published networks on photographs of ImageNet: where both come from, and what stages say of them."""
 
+import ast
 import hashlib
 import io
 import json
@@ -20,11 +21,13 @@ import timm
 import torch
 from conftest import CLASSES, ROOT, Clone, write_photographs
 from PIL import Image
+from safetensors.torch import save_file
 from test_vision import refused
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
 from torchvision import models, transforms
 
+from stages import trials
 from stages.common import folding
 from stages.common.normalization import Normalization
 from stages.evidence.judgement import change
@@ -226,9 +229,34 @@ def test_manifest_that_is_none_is_one_line(project_root: Path) -> None:
     assert "`git restore data/imagenet.sha256` brings it back" in refused(samples.read, project_root)
 
 
+def test_line_ends_of_the_manifest_change_nothing(
+    photographs: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project_root)
+    imagenet, preparation = settings_of().imagenet, images.Preparation(np.asarray, "usual")
+    content = samples.text(samples.read())  # sorted, as the committed one is
+    said = []
+    for written in (content, content.replace(b"\n", b"\r\n")):
+        samples.MANIFEST.write_bytes(written)
+        said.append((images.source(imagenet), images.decoded_samples(imagenet, preparation)))
+    assert said[0] == said[1]
+    assert said[0][0] == {"samples": hashlib.sha256(content).hexdigest()}
+
+
+def test_text_has_one_encoding_everywhere() -> None:
+    """Without one it has the locale's."""
+    for path in (ROOT / "stages").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                named = {keyword.arg for keyword in node.keywords}
+                text = node.func.attr in ("read_text", "write_text")
+                assert "encoding" in named or not text, f"{path}: line {node.lineno}"
+
+
 def test_committed_manifest_has_a_photograph_of_each_class() -> None:
     hashes = samples.read(ROOT)
     assert len(set(samples.classes(hashes))) == len(hashes) == 1000
+    assert samples.text(hashes) == (ROOT / samples.MANIFEST).read_bytes()
     assert samples.classes(hashes)[0] == "n01440764"  # the tench, which networks call 0
     assert samples.classes(hashes)[-1] == "n15075141"  # toilet tissue: 999
 
@@ -290,14 +318,56 @@ def test_network_of_torchvision_is_used_as_torchvision_says(tmp_path: Path) -> N
         )
 
 
-def test_weights_are_found_by_their_names_in_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_dict_may_be_written_in_many_ways(tmp_path: Path) -> None:
+    network = models.squeezenet1_1(num_classes=7)
+    state = network.state_dict()
+    first = model.published("squeezenet1_1", saved(network, tmp_path / "squeezenet1_1.pt"))
+    ways = {
+        "reversed": dict(reversed(state.items())),
+        "parallel": {f"module.{key}": part for key, part in state.items()},
+        "wrapped": {"state_dict": state, "epoch": 3},
+    }
+    paths = [tmp_path / "weights.safetensors"]
+    save_file(state, paths[0])
+    for name, content in ways.items():
+        paths.append(tmp_path / f"{name}.pt")
+        torch.save(content, paths[-1])
+    for path in paths:
+        other = model.published("squeezenet1_1", str(path))
+        assert other.weights == first.weights, path
+        assert all(torch.equal(part, state[key]) for key, part in other.network.state_dict().items())
+    halved = {key: part.bfloat16() for key, part in state.items()}
+    torch.save(halved, tmp_path / "bfloat16.pt")
+    rounded = model.published("squeezenet1_1", str(tmp_path / "bfloat16.pt"))
+    assert all(torch.equal(part, halved[key].float()) for key, part in rounded.network.state_dict().items())
+    assert rounded.weights != first.weights
+
+
+def test_fingerprint_knows_the_weights_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    network, path = models.squeezenet1_1(), tmp_path / "weights.pt"
+    settings = settings_of(arch="squeezenet1_1", weights=str(path))
+    prints = []
+    for _ in range(2):
+        saved(network, path)
+        model.published.cache_clear()  # as in another process
+        prints.append(ImagenetTrial.determinants(settings))
+        with torch.no_grad():
+            network.get_parameter("features.0.bias")[3] += 1
+    assert [key for key in prints[0] if prints[0][key] != prints[1][key]] == ["network"]
+
+
+@pytest.mark.parametrize("name", ["IMAGENET1K_V1", "DEFAULT"])
+def test_weights_are_found_by_their_names_in_torchvision(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     entry = models.SqueezeNet1_1_Weights.IMAGENET1K_V1
     file = tmp_path / "hub" / "checkpoints" / Path(entry.url).name  # as if fetched
     file.parent.mkdir(parents=True)
     network = models.squeezenet1_1()
     saved(network, file)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    published = model.published("squeezenet1_1", "IMAGENET1K_V1")
+    published = model.published("squeezenet1_1", name)
     model.published.cache_clear()  # of random weights by that name
     named = published.network.state_dict()
     assert all(torch.equal(part, named[key]) for key, part in network.state_dict().items())
@@ -322,16 +392,21 @@ def test_weights_of_another_kind_are_one_line(tmp_path: Path) -> None:
 
     assert "imagenet.arch = 'resnet19': unknown" in line("resnet19", None)
     assert "such as resnet18" in line("resnet_18", None)
-    assert "accepted: IMAGENET1K_V1, or the path" in line("squeezenet1_1", None)
+    assert "accepted: IMAGENET1K_V1, DEFAULT, or the path" in line("squeezenet1_1", None)
     assert "no such weights, and no such file; accepted: IMAGENET1K_V1" in line("squeezenet1_1", "IMAGENET1K_V9")
     assert "no such weights, and no such file; accepted: in1k" in line("tf_efficientnet_lite0", "in22k")
     path = tmp_path / "weights.pt"
-    for content in ({"epoch": 3}, [1, 2], {}, models.squeezenet1_1()):
+    for content in ({"epoch": 3}, [1, 2], {}, {0: torch.zeros(2)}, models.squeezenet1_1()):
         torch.save(content, path)
         assert "no state dict" in line("squeezenet1_1", str(path))
     path.write_text("no weights")
     assert "no state dict" in line("squeezenet1_1", str(path))
-    assert "no state dict" in line("squeezenet1_1", str(tmp_path))
+    assert "no such weights, and no such file" in line("squeezenet1_1", str(tmp_path))
+    state = models.squeezenet1_1().state_dict()
+    state["features.0.bias"][3] = math.nan
+    torch.save(state, path)
+    assert f"'{path}': features.0.bias has numbers that are not finite" in line("squeezenet1_1", str(path))
+    assert "imagenet.arch = 'resnet50.in9k': unknown" in line("resnet50.in9k", None)
     path = tmp_path / "resnet34.pt"
     saved(models.resnet34(), path)
     said = f"imagenet.weights = '{path}': not the weights of "
@@ -376,7 +451,7 @@ def scales_first(**_: object) -> nn.Module:
 @pytest.mark.parametrize(
     ("arch", "said"),
     [
-        ("without_convolution", "it has no convolution; accepted: networks whose images go to one first"),
+        ("without_convolution", "its images do not go to a convolution of one group first, as accepted networks' do"),
         ("scales_first", "its images do not go to a convolution of one group first"),
     ],
 )
@@ -396,9 +471,11 @@ def test_unreachable_weights_are_one_line_with_a_way_by_hand(tmp_path: Path, mon
     assert "/resnet18-f37072fd.pth" in line
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    line = refused(model.published, model.BUNDLED, "in1k")
-    assert "imagenet.weights = 'in1k': cannot be fetched (" in line
-    assert "save the state dict of timm's tf_efficientnet_lite0.in1k" in line
+    full = f"{model.BUNDLED}.in1k"
+    for arch, weights in ((model.BUNDLED, "in1k"), (model.BUNDLED, "DEFAULT"), (model.BUNDLED, full), (full, None)):
+        line = refused(model.published, arch, weights)
+        assert f"imagenet.weights = {weights!r}: cannot be fetched (" in line
+        assert f"save the state dict of timm's {full}" in line
 
 
 # Trials
@@ -428,7 +505,7 @@ def test_result_of_a_trial_is_that_of_the_logits(trial: ImagenetTrial, bundled: 
         logits = bundled.network(transforms.functional.normalize(pixels / 255, mean, std))[:, [0, 11, 96]]
         return logits, logits.argmax(1) == labels
 
-    own, was = tested(*bundled.norm)
+    own, was = tested(bundled.norm.mean, bundled.norm.std)
     other, now = tested(TORCHVISION.mean, TORCHVISION.std)
     assert torch.allclose(trial.own, own, atol=1e-4)
     assert result["accuracy_own"] == was.double().mean()
@@ -481,15 +558,20 @@ def test_trial_is_checked_and_then_needs_its_files_alone(
 
 
 def test_fine_tuning_determines_trials_where_there_is_a_part_to_train_on(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, project_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(project_root)
     both = tmp_path / "both"
     for part in ("train", "val"):
         shutil.copytree(folder / "val", both / part)
     for data, counts in (("samples", False), (str(folder), False), (str(both), True)):
-        one, other = (ImagenetTrial.determinants(settings_of(data=data, seed=seed)) for seed in (1, 2))
+        one, other = (ImagenetTrial.determinants(settings_of(data=data, train_images=6, seed=seed)) for seed in (1, 2))
         assert (one != other) == counts
+
+
+def test_folder_of_photographs_must_be_what_the_trials_read() -> None:
+    line = refused(trials.main, settings_of(data="photographs"), "imagenet_treatments")
+    assert "studies.imagenet_treatments.trial.reads = 'data/imagenet.sha256'; accepted: 'photographs'" in line
 
 
 # Comparison on the same images
@@ -546,10 +628,8 @@ def test_results_are_those_of_the_photographs(finished: Clone) -> None:
 def test_clone_without_photographs_keeps_its_results(project: Clone) -> None:
     shutil.rmtree(project.folder / "photographs")
     before = project.results()
-    assert "up to date" in project.dvc("status")
-    assert "Running stage" not in project.dvc("repro")
     for changed, said in (
-        ({"test_images": 6}, "imagenet.data = 'photographs': no such folder; accepted: samples, or a folder"),
+        ({"test_images": 6}, "imagenet.data = 'photographs': no folder with val/; accepted: samples, or one"),
         ({"arch": "resnet_18"}, "imagenet.arch = 'resnet_18': unknown; accepted: a network of torchvision or timm"),
         ({"data": "samples"}, "run.imagenet = 'nowhere': no such folder; accepted as run.imagenet: a folder with"),
     ):

@@ -1,6 +1,7 @@
 """Networks for colour images under other normalizations, on digits and on made-up photographs: functions and trials."""
 
 import copy
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -8,11 +9,12 @@ from pathlib import Path
 
 import invariance
 import numpy as np
+import PIL
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from conftest import ROOT, write_photographs
+from conftest import CLASSES, ROOT, write_photographs
 from PIL import Image
 from torch import nn
 from torchvision import models, transforms
@@ -152,16 +154,10 @@ def test_convolution_that_cannot_be_folded_is_refused() -> None:
 # Treatments
 
 
-def outcome(
-    treatment: treatments.Treatment, network: nn.Module, data: images.Images, new: Normalization
-) -> torch.Tensor:
-    return treatments.outcome(treatment, network, data, SETTINGS, OWN, new)
-
-
 def test_what_as_is_loses_comes_back(data: images.Images, trained: nn.Module) -> None:
     own = treatments.logits(trained, data.val.images, OWN, BATCH)
     before = [part.clone() for part in trained.state_dict().values()]
-    outcomes = {name: outcome(name, trained, data, EXTREME) for name in treatments.TREATMENTS}
+    outcomes = treatments.outcomes(trained, data, SETTINGS, OWN, EXTREME, count=4)
     accuracies = {name: treatments.accuracy(outputs, data.val.labels) for name, outputs in outcomes.items()}
     reached = treatments.accuracy(own, data.val.labels)
     assert reached > 0.85
@@ -174,9 +170,8 @@ def test_what_as_is_loses_comes_back(data: images.Images, trained: nn.Module) ->
 
 
 def test_recalibration_under_the_own_normalization_changes_little(data: images.Images, trained: nn.Module) -> None:
-    own, again = (
-        treatments.accuracy(outcome(name, trained, data, OWN), data.val.labels) for name in ("as_is", "recalibrated")
-    )
+    outcomes = treatments.outcomes(trained, data, SETTINGS, OWN, OWN, count=2)
+    own, again = (treatments.accuracy(outputs, data.val.labels) for outputs in outcomes.values())
     assert abs(again - own) < 0.03
 
 
@@ -449,8 +444,70 @@ def test_channel_statistics_are_exact() -> None:
     assert all(own < all_pixels for own, all_pixels in zip(image_stds, norm.std, strict=True))
 
 
+def test_contents_of_a_folder_distinguish_it(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where the hashes are kept
+    read, hashed = Path.read_bytes, []
+
+    def counted(path: Path) -> bytes:
+        hashed.append(path)
+        return read(path)
+
+    def said(test_images: int = 9) -> dict[str, str]:
+        hashed.clear()
+        settings = {"data": str(folder), "train_images": 12, "test_images": test_images}
+        return images.source(PARAMS.imagenet.model_copy(update=settings))
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    first, photographs = said(), list(folder.glob("*/*/*"))
+    assert set(photographs) <= set(hashed)
+    assert first["pillow"] == PIL.__version__
+    assert said() == first
+    assert not set(photographs) & set(hashed)  # each is read once
+    assert said(test_images=8) != first
+    one = folder / "val" / CLASSES[1] / "2.JPEG"
+    content = one.read_bytes()
+    one.write_bytes(content[:-1] + b"\0")  # of the same name and size
+    assert said() != first
+    one.write_bytes(content)
+    assert said() == first
+    (tmp_path / images.HASHES).write_text("damaged")
+    assert said() == first
+    other = folder / "val" / os.fsdecode(b"\xff")
+    (folder / "val" / CLASSES[2]).rename(other)
+    (folder / "train" / CLASSES[2]).rename(folder / "train" / other.name)
+    assert said() != first  # a class has another name
+    assert loaded(folder).classes[-1] == other.name
+
+
+@pytest.mark.parametrize("name", ["grey.png", "grey.tiff"])
+def test_16_bits_are_read_as_8(name: str, tmp_path: Path) -> None:
+    grey = np.random.default_rng(2).integers(256, size=(70, 80), dtype=np.uint8)
+    Image.fromarray(grey).save(tmp_path / "8.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / name)
+    expected, read = (images._read(tmp_path / each, USUAL) for each in ("8.png", name))
+    assert len(np.unique(expected)) > 50
+    assert np.array_equal(read, expected)
+    Image.fromarray(grey.astype(np.float32)).save(tmp_path / "float.tiff")
+    line = refused(images._read, tmp_path / "float.tiff", USUAL)
+    assert "32 bits a pixel, mode F, whose white is unknown; accepted: 8 or 16 bits" in line
+
+
+def test_what_is_hidden_or_no_image_is_skipped_and_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class_folder = folder / "val" / CLASSES[0]
+    before = loaded(folder)
+    for hidden in (folder / "val" / ".hidden", class_folder / ".hidden"):
+        shutil.copytree(folder / "val" / CLASSES[1], hidden)
+    for number in range(2):
+        Image.new("RGB", (99, 99)).save(class_folder / f"{number}.gif")
+    assert loaded(folder).classes == list(CLASSES)
+    assert torch.equal(loaded(folder).val.images, before.val.images)
+    Image.new("RGB", (99, 99)).save(class_folder / "a.png")
+    loaded(folder, test_images=10)
+    assert "val: skipped: 3 .JPEG, 2 .gif; accepted: .jpg " in capsys.readouterr().out
+
+
 def test_folder_of_another_layout_is_one_line(folder: Path) -> None:
-    assert "no such folder; accepted: samples, or a folder with val/" in refused(loaded, folder / "none")
+    assert "no folder with val/; accepted: samples, or one with val/" in refused(loaded, folder / "none")
     assert "imagenet.test_images = 10: " in refused(loaded, folder, test_images=10)
     assert "imagenet.train_images = 13: " in refused(loaded, folder, train_images=13)
     val = folder / "val"
@@ -467,6 +524,6 @@ def test_folder_of_another_layout_is_one_line(folder: Path) -> None:
         path.unlink()
     assert "no valid file for the classes n01440764" in refused(loaded, folder)
     shutil.rmtree(val)
-    assert f"{val}: no such folder" in refused(loaded, folder)
+    assert f"imagenet.data = '{folder}': no folder with val/" in refused(loaded, folder)
     val.mkdir()
     assert "find any class folder" in refused(loaded, folder)

@@ -9,6 +9,7 @@ so the kind of processor that made a study does not matter.
 """
 
 import argparse
+import functools
 import io
 import json
 import subprocess
@@ -135,18 +136,26 @@ def evaluate(
 def checked_out(digest: str, module: str, folder: Path) -> str | None:
     """The newest commit whose code of a trial has that digest; leaves its stages and params.yaml in `folder`."""
     commits = subprocess.run(["git", "log", "--format=%H", "--", "stages"], capture_output=True, text=True, check=True)
-    words = [sys.executable, "-c", f"from stages.study import meaning; print(meaning.digest({module!r}))"]
     for commit in commits.stdout.split():
-        archive = subprocess.run(["git", "archive", commit, "stages", "params.yaml"], capture_output=True, check=True)
-        with tempfile.TemporaryDirectory(dir=folder) as unpacked:
-            with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
-                tar.extractall(unpacked, filter="data")
-            found = subprocess.run(words, cwd=unpacked, capture_output=True, text=True)
-            if found.stdout.strip() == digest:
-                for part in Path(unpacked).iterdir():
-                    part.rename(folder / part.name)
-                return commit
+        if digest_at(commit, module) == digest:
+            unpack(commit, folder)
+            return commit
     return None
+
+
+@functools.cache
+def digest_at(commit: str, module: str) -> str:
+    """The digest of a trial's code in a commit; empty if it has no such module."""
+    words = [sys.executable, "-c", f"from stages.study import meaning; print(meaning.digest({module!r}))"]
+    with tempfile.TemporaryDirectory() as folder:
+        unpack(commit, Path(folder))
+        return subprocess.run(words, cwd=folder, capture_output=True, text=True).stdout.strip()
+
+
+def unpack(commit: str, folder: Path) -> None:
+    archive = subprocess.run(["git", "archive", commit, "stages", "params.yaml"], capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+        tar.extractall(folder, filter="data")
 
 
 if __name__ == "__main__":

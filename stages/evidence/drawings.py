@@ -331,8 +331,8 @@ def seeds(studies: Studies, context: Context) -> Figure:
             own, other = (each.accuracy[:, -1] for each in of[point].paired(of[reference]))
             groups[f"{point} - {reference}\n{study.name}"] = 100 * (own - other)
     of_seeds = len(groups)
-    ends = [(study, row) for study in studies if study for row in tables.last_epochs(study.rows)]
-    groups |= rounding([row for study, row in ends if float(row["accuracy"]) > study.rule.threshold])
+    trials = [(study, row) for study in studies if study for row in tables.last_epochs(study.rows)]
+    groups |= rounding([row for study, row in trials if float(row["accuracy"]) > study.rule.threshold])
     figure = Figure(figsize=(context.settings.look.width, 5.5), layout="constrained")
     ax = figure.subplots()
     labels = []

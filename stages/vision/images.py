@@ -1,16 +1,20 @@
 """Images for any network: digits in three equal channels, or photographs, decoded once and kept as bytes on disk."""
 
 import hashlib
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import PIL
 import torch
 from PIL import Image
-from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS, ImageFolder
 
 from stages.common import mnist
 from stages.common.errors import InputError
@@ -20,7 +24,7 @@ from stages.settings.params import Imagenet, Resnet
 from stages.vision import samples
 
 CACHE = Path("data/images")
-AVAILABLE_DIGITS = (60_000, 10_000)
+HASHES = CACHE / "hashes.json"  # of photographs in folders, so that each is read once
 CHUNK = 256  # images that are decoded, or counted, at a time
 
 
@@ -53,11 +57,9 @@ class Preparation(NamedTuple):
 def digits(settings: Resnet, folder: Path = mnist.FOLDER) -> Images:
     """The first digits of MNIST, as many as `settings` asks for.
 
-    raises: InputError if a file is missing or damaged, or there are too few
+    raises: InputError if a file is missing or damaged
     """
-    counts = settings.train_images, settings.test_images
-    _check_counts("resnet", dict(zip(("train_images", "test_images"), counts, strict=True)), AVAILABLE_DIGITS, "MNIST")
-    data = mnist.load(*counts, folder)
+    data = mnist.load(settings.train_images, settings.test_images, folder)
     return Images(
         Part(data.train_images.expand(-1, 3, -1, -1), data.train_labels),
         Part(data.test_images.expand(-1, 3, -1, -1), data.test_labels),
@@ -74,47 +76,39 @@ def photographs(settings: Imagenet, preparation: Preparation, source: str | None
     root:   the folder that the project's data lie in
     raises: InputError if data is missing or of another layout, if there are too few images, or an image is broken
     """
-    if settings.data == samples.NAME:
-        hashes = samples.read(root)
-        _check_counts("imagenet", {"test_images": settings.test_images}, (len(hashes),), str(samples.MANIFEST))
-        labels = torch.arange(len(hashes))  # one of each class, in the order of their names
-        chosen = _choose(labels, settings.test_images)
-        path = root / decoded_samples(settings, preparation, root)
-        if not path.exists():
-            folder, names = samples.fetch(hashes, source, root), list(hashes)
-            _decode([folder / names[index] for index in chosen.tolist()], preparation, path)
-        return Images(None, Part(_mapped(path), labels[chosen]), samples.classes(hashes))
-    train, val = _listed(Path(settings.data))
-    available = {"train_images": len(train.samples)} if train else {}
-    available["test_images"] = len(val.samples)
-    asked = {key: getattr(settings, key) for key in available}
-    _check_counts("imagenet", asked, tuple(available.values()), settings.data)
-    return Images(
-        _part(train, settings.train_images, preparation, root / CACHE) if train else None,
-        _part(val, settings.test_images, preparation, root / CACHE),
-        val.classes,
-    )
+    if settings.data != samples.NAME:
+        train, val = _folders(settings)
+        return Images(train and train.decoded(preparation, root), val.decoded(preparation, root), val.classes)
+    hashes = samples.read(root)
+    _check_count("imagenet.test_images", settings.test_images, len(hashes), str(samples.MANIFEST))
+    labels = _choose(torch.arange(len(hashes)), settings.test_images)  # one of each class, in the order of their names
+    path, names = root / decoded_samples(settings, preparation, root), list(hashes)
+    if not path.exists():
+        folder = samples.fetch(hashes, source, root)
+        _decode([folder / names[label] for label in labels.tolist()], preparation, path)
+    return Images(None, Part(_mapped(path), labels), samples.classes(hashes))
 
 
 def decoded_samples(settings: Imagenet, preparation: Preparation, root: Path = Path()) -> Path:
     """Where the samples lie decoded, under `root`, whatever folder or archive they came from."""
-    digest = hashlib.sha256((root / samples.MANIFEST).read_bytes() + preparation.words.encode()).hexdigest()[:12]
+    digest = hashlib.sha256(samples.text(samples.read(root)) + preparation.words.encode()).hexdigest()[:12]
     return CACHE / f"{samples.NAME}-{settings.test_images}-{digest}.npy"
 
 
 def trains(settings: Imagenet) -> bool:
     """Whether the photographs have a part to train on."""
-    return settings.data != samples.NAME and _listed(Path(settings.data))[0] is not None
+    return settings.data != samples.NAME and Path(settings.data, "train").is_dir()
 
 
 def source(settings: Imagenet) -> dict[str, str]:
-    """A hash that distinguishes the photographs from others: of the manifest, or of a folder's names and sizes."""
+    """What distinguishes the photographs from others: the manifest's hash, or that of a folder's chosen photographs.
+
+    Those of a folder are decoded by the Pillow that is installed, the samples perhaps by an earlier one.
+    """
     if settings.data == samples.NAME:
-        return {"samples": hashlib.sha256(samples.MANIFEST.read_bytes()).hexdigest()}
-    folder = Path(settings.data)
-    paths = [Path(path) for part in _listed(folder) if part for path, _ in part.samples]
-    listed = "\n".join(f"{path.relative_to(folder)} {path.stat().st_size}" for path in paths)
-    return {"files": hashlib.sha256(listed.encode()).hexdigest()}
+        return {"samples": hashlib.sha256(samples.text(samples.read())).hexdigest()}
+    said = [part.digest(Path()) for part in _folders(settings) if part]
+    return {"files": hashlib.sha256("".join(said).encode()).hexdigest(), "pillow": PIL.__version__}
 
 
 def statistics(images: torch.Tensor) -> tuple[Normalization, tuple[float, ...]]:
@@ -136,48 +130,82 @@ def statistics(images: torch.Tensor) -> tuple[Normalization, tuple[float, ...]]:
     return Normalization.of(mean.tolist(), std.tolist()), tuple(torch.cat(own).mean(0).tolist())
 
 
-def _check_counts(section: str, asked: dict[str, int], available: Sequence[int], source: str) -> None:
-    for (key, count), most in zip(asked.items(), available, strict=True):
-        if count > most:
-            raise InputError(f"params.yaml: {section}.{key} = {count}: {source} has {most}; accepted: 1 to {most}")
+def _check_count(key: str, count: int, available: int, source: str) -> None:
+    if count > available:
+        raise InputError(f"params.yaml: {key} = {count}: {source} has {available}; accepted: 1 to {available}")
 
 
-def _listed(folder: Path) -> tuple[ImageFolder | None, ImageFolder]:
-    """The parts of a folder: train/<class>/* and val/<class>/*, or without train, or <class>/* alone."""
-    accepted = "a folder with val/<class>/<image>, and train/<class>/<image> if there is such a part"
-    if not folder.is_dir():
-        raise InputError(
-            f"params.yaml: imagenet.data = {str(folder)!r}: no such folder; accepted: {samples.NAME}, or {accepted}"
-        )
-    if not (folder / "val").is_dir():
-        raise InputError(f"{folder / 'val'}: no such folder; accepted as imagenet.data: {accepted}")
-    parts = []
-    for part in (folder / "train", folder / "val"):
+class _Folder(ImageFolder):
+    """A part of a folder, <class>/*, without what is hidden; paths and labels are those of its chosen images."""
+
+    def __init__(self, folder: Path, key: str, count: int):
+        self.skipped: Counter[str] = Counter()
         try:
-            parts.append(ImageFolder(str(part)) if part.is_dir() else None)
-        except FileNotFoundError as error:  # no class, or a class without images, which the message names
-            raise InputError(f"{part}: {reason(error)}") from None
-    train, val = parts
-    assert val
-    if train and (odd := sorted(set(train.classes) ^ set(val.classes))):
+            super().__init__(str(folder), is_valid_file=self._accepts)
+        except (FileNotFoundError, ValueError) as error:  # no class, or a class without images, which the message names
+            raise InputError(f"{folder}: {samples.reason(error)}; accepted: {' '.join(IMG_EXTENSIONS)}") from None
+        _check_count(f"imagenet.{key}", count, len(self.samples), str(folder))
+        chosen = _choose(torch.tensor(self.targets), count)
+        self.paths = [Path(self.samples[index][0]) for index in chosen.tolist()]
+        self.labels = torch.tensor(self.targets)[chosen]
+
+    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
+        names = [name for name in super().find_classes(directory)[0] if not name.startswith(".")]
+        return names, {name: number for number, name in enumerate(names)}
+
+    def _accepts(self, path: str) -> bool:
+        image = f"{os.sep}." not in path.removeprefix(str(self.root)) and path.lower().endswith(IMG_EXTENSIONS)
+        self.skipped.update([] if image else [Path(path).suffix or Path(path).name])
+        return image
+
+    def digest(self, root: Path) -> str:
+        """Of all that its images are: their contents and classes, in order."""
+        digest = hashlib.sha256("\n".join(self.classes).encode(errors="surrogateescape"))
+        for label, content in zip(self.labels.tolist(), _hashes(self.paths, root / HASHES), strict=True):
+            digest.update(f"\n{label} {content}".encode())
+        return digest.hexdigest()
+
+    def decoded(self, preparation: Preparation, root: Path) -> Part:
+        words = f"{self.digest(root)} {preparation.words} {PIL.__version__}"
+        folder, digest = Path(self.root), hashlib.sha256(words.encode()).hexdigest()[:12]
+        path = root / CACHE / f"{folder.parent.name}-{folder.name}-{len(self.paths)}-{digest}.npy"
+        if not path.exists():
+            if self.skipped:
+                kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.skipped.items()))
+                print(f"{folder}: skipped: {kinds}; accepted: {' '.join(IMG_EXTENSIONS)}", flush=True)
+            _decode(self.paths, preparation, path)
+        return Part(_mapped(path), self.labels)
+
+
+def _folders(settings: Imagenet) -> tuple[_Folder | None, _Folder]:
+    """The parts of a folder: train/<class>/*, if it is there, and val/<class>/*."""
+    folder = Path(settings.data)
+    if not (folder / "val").is_dir():
+        raise InputError(
+            f"params.yaml: imagenet.data = {settings.data!r}: no folder with val/; accepted: {samples.NAME}, or one "
+            "with val/<class>/<image>, and train/<class>/<image> if there is such a part"
+        )
+    val = _Folder(folder / "val", "test_images", settings.test_images)
+    if not trains(settings):
+        return None, val
+    train = _Folder(folder / "train", "train_images", settings.train_images)
+    if odd := sorted(set(train.classes) ^ set(val.classes)):
         inside, missing = ("train", "val") if odd[0] in train.classes else ("val", "train")
         raise InputError(f"{folder / inside / odd[0]}: {missing}/ has no such class; accepted: the same in both")
     return train, val
 
 
-def _part(listed: ImageFolder, count: int, preparation: Preparation, cache: Path) -> Part:
-    paths = [Path(path) for path, _ in listed.samples]
-    labels = torch.tensor(listed.targets)
-    chosen = _choose(labels, count)
-    paths, labels = [paths[index] for index in chosen.tolist()], labels[chosen]
-    digest = hashlib.sha256(preparation.words.encode())
-    for path in paths:  # a file that is replaced is decoded again
-        digest.update(f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
-    source = Path(listed.root)
-    path = cache / f"{source.parent.name}-{source.name}-{count}-{digest.hexdigest()[:12]}.npy"
-    if not path.exists():
-        _decode(paths, preparation, path)
-    return Part(_mapped(path), labels)
+def _hashes(paths: Sequence[Path], cache: Path) -> list[str]:
+    """The SHA-256 of each file; one whose size and time of change are those in `cache` is not read again."""
+    known: dict[str, str] = {}
+    with suppress(OSError, ValueError):  # what is missing or damaged is computed
+        known = json.loads(cache.read_bytes())
+    keys = [f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths]
+    if new := {key: path for key, path in zip(keys, paths, strict=True) if key not in known}:
+        known |= {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in new.items()}
+        with _replaced(cache) as part:
+            part.write_text(json.dumps(known, indent=0), encoding="ascii")
+    return [known[key] for key in keys]
 
 
 def _mapped(path: Path) -> torch.Tensor:
@@ -194,37 +222,44 @@ def _choose(labels: torch.Tensor, count: int) -> torch.Tensor:
     return order[turn.argsort(stable=True)][:count]
 
 
+@contextmanager
+def _replaced(target: Path) -> Iterator[Path]:
+    """A file to write, which then replaces `target`, whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")  # two stages may write at once
+    try:
+        yield part
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def _decode(paths: list[Path], preparation: Preparation, target: Path) -> None:
     """Writes the images at `paths` as one uint8 array (N, 3, H, W), never holding more than a chunk of it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")  # two stages may decode at once
     first = _read(paths[0], preparation)
     # Threads suffice: Pillow decodes and resizes without Python's lock.
-    try:
-        with (
-            aside.open("wb") as file,
-            ThreadPoolExecutor() as pool,
-            progress.bar("decode", len(paths), "images", log_seconds=10) as bar,
-        ):
-            shape = (len(paths), *first.shape)
-            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            for start in range(0, len(paths), CHUNK):
-                for image in pool.map(lambda path: _read(path, preparation), paths[start : start + CHUNK]):
-                    file.write(image.tobytes())
-                    bar.update()
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)
+    with (
+        _replaced(target) as part,
+        part.open("wb") as file,
+        ThreadPoolExecutor() as pool,
+        progress.bar("decode", len(paths), "images", log_seconds=10) as bar,
+    ):
+        shape = (len(paths), *first.shape)
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for start in range(0, len(paths), CHUNK):
+            for image in pool.map(lambda path: _read(path, preparation), paths[start : start + CHUNK]):
+                file.write(image.tobytes())
+                bar.update()
 
 
 def _read(path: Path, preparation: Preparation) -> np.ndarray:
     try:
-        with Image.open(path) as image:
+        with Image.open(path) as opened:
+            image: Image.Image = opened
+            if image.mode.startswith("I;16"):  # Pillow's own conversion ends at 255: all would be white
+                image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+            elif image.mode in ("I", "F"):
+                raise ValueError(f"32 bits a pixel, mode {image.mode}, whose white is unknown; accepted: 8 or 16 bits")
             return np.asarray(preparation.transform(image.convert("RGB")))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
-        raise InputError(f"{path}: no readable image ({reason(error)}); replace or remove it") from None
-
-
-def reason(error: Exception) -> str:
-    """The message of an error, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: no readable image ({samples.reason(error)}); replace or remove it") from None

@@ -1,10 +1,12 @@
 """Networks of torchvision and timm: as published, or with random weights, and the convolution that sees the images."""
 
+import copy
 import difflib
 import functools
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +16,7 @@ import timm
 import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
+from timm.models import load_state_dict
 from torch import nn
 from torchvision import models
 
@@ -21,7 +24,7 @@ from stages.common.errors import InputError
 from stages.common.folding import first_convolution
 from stages.common.normalization import Normalization
 from stages.vision import samples
-from stages.vision.images import Preparation, reason
+from stages.vision.images import Preparation
 
 TORCHVISION = frozenset(models.list_models(module=models))
 # Several outputs in training: no network for a training run like others.
@@ -47,18 +50,6 @@ class Published(NamedTuple):
     weights: str
 
 
-class Selected(nn.Module):
-    """A network of which only some of the outputs count: those of the classes that the data has."""
-
-    def __init__(self, network: nn.Module, outputs: Sequence[int]):
-        super().__init__()
-        self.network = network
-        self.outputs = list(outputs)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.network(images)[:, self.outputs]
-
-
 @functools.cache
 def published(arch: str, weights: str | None) -> Published:
     """The network of that name in torchvision or timm with published weights, fetched by its library if need be.
@@ -68,44 +59,68 @@ def published(arch: str, weights: str | None) -> Published:
     raises: InputError if network or weights are unknown, missing, or do not belong together, or if the network's images
             do not go to a convolution of one group first
     """
-    said = f"params.yaml: imagenet.weights = {weights!r}"
-    entries = {entry.name: entry for entry in models.get_model_weights(arch)} if arch in TORCHVISION else {}
-    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{arch}.*")] if timm.is_model(arch) else []
-    if arch not in TORCHVISION and not timm.is_model(arch):
-        near = difflib.get_close_matches(arch, {*TORCHVISION, *timm.list_models()})
-        raise InputError(
-            f"params.yaml: imagenet.arch = {arch!r}: unknown; accepted: a network of torchvision or timm"
-            + (f", such as {', '.join(near)}" if near else "")
-        )
-    if weights in entries or (weights not in tags and arch in TORCHVISION):
-        entry = entries.get(weights or "")
-        state = _of_torchvision(entry, said) if entry else _of_path(weights, said, entries, tags)
+    said, (name, _, tag) = f"params.yaml: imagenet.weights = {weights!r}", arch.partition(".")
+    if arch not in (known := {*TORCHVISION, *timm.list_models(), *timm.list_pretrained()}):
+        near = ", ".join(difflib.get_close_matches(arch, known))
+        accepted = f"accepted: a network of torchvision or timm{near and ', such as '}{near}"
+        raise InputError(f"params.yaml: imagenet.arch = {arch!r}: unknown; {accepted}")
+    entries = models.get_model_weights(name).__members__ if name in TORCHVISION and not tag else {}
+    tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
+    key = weights.removeprefix(f"{name}.") if weights else tag
+    if key == "DEFAULT" and not entries and (described := timm.get_pretrained_cfg(name)):
+        key = described.tag or key
+    state: State
+    if key in entries or key in tags:
+        try:
+            if key in entries:
+                state = entries[key].get_state_dict(weights_only=True, map_location="cpu", check_hash=True)
+            else:
+                state = timm.create_model(f"{name}.{key}", pretrained=True).state_dict()
+        except Exception as error:  # whatever a network can raise
+            by_hand = f"fetch {entries[key].url}" if key in entries else f"save the state dict of timm's {name}.{key}"
+            raise InputError(
+                f"{said}: cannot be fetched ({samples.reason(error)}); by hand: {by_hand} where that works, "
+                "and give the path of the file as imagenet.weights"
+            ) from None
+    elif not key and name == BUNDLED:
+        state = _bundled(said)
+    elif weights and Path(weights).is_file():
+        state = read(Path(weights), f"{said}: ")
+    else:
+        missing = "no such weights, and no such file" if key else "there are none by default for this network"
+        accepted = ", ".join([*entries, *tags]) or "no name is known"
+        raise InputError(f"{said}: {missing}; accepted: {accepted}, or the path of a state dict")
+    if entries and key not in tags:
+        create = functools.partial(models.get_model, name)
         # DenseNet's published files have names from before dots were forbidden in them.
         state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", key): part for key, part in state.items()}
-        network = models.get_model(arch, num_classes=_outputs(state))
-        transforms = (entry or next(iter(entries.values()))).transforms
+        transforms = entries[key if key in entries else "DEFAULT"].transforms
         # The library's own transform, with the normalization that leaves pixels as they are.
         own, pixels = transforms(), transforms(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-        norm = Normalization.of(tuple(own.mean), tuple(own.std))
-        preparation = Preparation(lambda image: _bytes(pixels(image)), " ".join(repr(pixels).split()))
+        norm = Normalization.of(own.mean, own.std)
+        preparation = Preparation(
+            lambda image: pixels(image).mul(255).round().byte().numpy(), " ".join(repr(pixels).split())
+        )
     else:
-        if weights in tags:
-            state = _of_timm(f"{arch}.{weights}", said)
-        elif weights is None and arch == BUNDLED:
-            state = _bundled(said)
-        else:
-            state = _of_path(weights, said, entries, tags)
-        network = timm.create_model(arch, num_classes=_outputs(state))
-        described = timm.get_pretrained_cfg(f"{arch}.{weights}" if weights in tags else arch)
+        create = functools.partial(timm.create_model, name)
+        described = timm.get_pretrained_cfg(f"{name}.{key if key in tags else tag}".rstrip("."))
         config = resolve_data_config(pretrained_cfg=described.to_dict() if described else None)
-        norm = Normalization.of(tuple(config["mean"]), tuple(config["std"]))
+        norm = Normalization.of(config["mean"], config["std"])
         transform = create_transform(**config, normalize=False)
         preparation = Preparation(transform, " ".join(repr(transform).split()))
-    _check(state, network.state_dict(), arch, said)
-    network.load_state_dict(state, strict=False)  # the keys have been compared
-    network = network.eval().to(memory_format=torch.channels_last)  # a quarter faster at 224 x 224 on a CPU
+    network = create()
+    last, count = _classifier(network)  # a file may have its tensors in another order
+    if last in state and state[last].ndim and len(state[last]) != count:
+        network = create(num_classes=len(state[last]))
+    network = _loaded(network, state, arch, said)
+    digest = hashlib.sha256()
+    for part, numbers in sorted(network.state_dict().items()):
+        if not numbers.isfinite().all():
+            raise InputError(f"{said}: {part} has numbers that are not finite")
+        if not part.endswith("num_batches_tracked"):
+            digest.update(part.encode() + numbers.contiguous().numpy().tobytes())
     _check_first(network, arch, preparation)
-    return Published(network, norm, preparation, _digest(state))
+    return Published(network, norm, preparation, digest.hexdigest())
 
 
 def with_outputs(network: nn.Module, classes: Sequence[str], root: Path = Path()) -> nn.Module:
@@ -114,12 +129,14 @@ def with_outputs(network: nn.Module, classes: Sequence[str], root: Path = Path()
     classes: if they are some of ImageNet's, by WordNet's names, a network for all 1000 does: only their outputs count
     raises:  InputError if its outputs cannot be those of `classes`
     """
-    count = _outputs(network.state_dict())
+    _, count = _classifier(network)
     if count == len(classes):
         return network
     numbers = {name: number for number, name in enumerate(samples.classes(samples.read(root)))}
     if count == len(numbers) and numbers.keys() >= set(classes):
-        return Selected(network, [numbers[name] for name in classes])
+        selected, network = [numbers[name] for name in classes], copy.deepcopy(network)
+        network.register_forward_hook(lambda _network, _images, outputs: outputs[:, selected])
+        return network
     raise InputError(
         f"params.yaml: imagenet.weights are for {count} classes, imagenet.data has {len(classes)}; accepted: as many, "
         "or some of ImageNet's, named as in WordNet (n01440764), with weights for 1000"
@@ -135,63 +152,23 @@ def build(arch: str, state: State | None, classes: int, seed: int) -> nn.Module:
         raise InputError(f"params.yaml: resnet.arch = {arch!r}: unknown; accepted: {', '.join(TRAINABLE)}")
     torch.manual_seed(seed)
     network = models.get_model(arch, num_classes=classes)
-    if state is not None:
-        _check(state, network.state_dict(), arch, "data/models/resnet.pt")
-        network.load_state_dict(state)
-    return network.eval().to(memory_format=torch.channels_last)
+    return _loaded(network, state or network.state_dict(), arch, "data/models/resnet.pt")
 
 
-def read(path: Path) -> State:
-    """The state dict in a file: what torch.save(network.state_dict(), path) wrote.
+def read(path: Path, said: str = "") -> State:
+    """The state dict in a file: what torch.save(network.state_dict(), path) wrote, or safetensors.
 
+    said:   what an error begins with
     raises: InputError if there is no such file, or it holds anything else
     """
     try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        state = load_state_dict(str(path), use_ema=False)
     except Exception:  # whatever a damaged file can raise
-        state = None
-    if (
-        not isinstance(state, Mapping)
-        or not state
-        or not all(isinstance(part, torch.Tensor) for part in state.values())
-    ):
-        raise InputError(f"{path}: no state dict; accepted: what torch.save(model.state_dict(), path) wrote")
+        state = {}
+    if not state or not all(isinstance(part, torch.Tensor) for part in state.values()):
+        accepted = "what torch.save(model.state_dict(), path) wrote, or .safetensors"
+        raise InputError(f"{said}{path}: {'no state dict' if path.exists() else 'no such file'}; accepted: {accepted}")
     return state
-
-
-def _of_path(weights: str | None, said: str, entries: Mapping, tags: Sequence[str]) -> State:
-    known = ", ".join([*entries, *tags])
-    if weights is None or not Path(weights).exists():
-        missing = (
-            "there are none by default for this network" if weights is None else "no such weights, and no such file"
-        )
-        raise InputError(f"{said}: {missing}; accepted: {known or 'no name is known'}, or the path of a state dict")
-    try:
-        return read(Path(weights))
-    except InputError as error:
-        raise InputError(f"{said}: {error}") from None
-
-
-def _of_torchvision(entry: models.WeightsEnum, said: str) -> State:
-    try:
-        return entry.get_state_dict(weights_only=True, map_location="cpu", check_hash=True)
-    except Exception as error:  # whatever a network can raise
-        raise InputError(
-            f"{said}: cannot be fetched ({reason(error)}); by hand: fetch {entry.url} "
-            "where that works, and give the path of the file as imagenet.weights"
-        ) from None
-
-
-def _of_timm(name: str, said: str) -> State:
-    try:
-        return timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # whatever a network can raise
-        raise InputError(
-            f"{said}: cannot be fetched ({reason(error)}); by hand: save the state dict of timm's {name} "
-            "where that works, and give the path of the file as imagenet.weights"
-        ) from None
 
 
 def _bundled(said: str) -> State:
@@ -204,45 +181,36 @@ def _bundled(said: str) -> State:
     return dict(zip(timm.create_model(BUNDLED).state_dict(), read(path).values(), strict=True))
 
 
-def _check(state: State, expected: State, arch: str, said: str) -> None:
+def _loaded(network: nn.Module, state: State, arch: str, said: str) -> nn.Module:
+    """The network with these weights, ready to be used; raises: InputError if they are another network's."""
+    expected = network.state_dict()
     for key in (*expected, *state):
         if key.endswith("num_batches_tracked"):  # old files lack it, and nothing here reads it
             continue
         has, needs = (str(tuple(part[key].shape)) if key in part else "nothing" for part in (state, expected))
         if has != needs:
             raise InputError(f"{said}: not the weights of {arch}: {key} is {has}; accepted: {needs}")
+    network.load_state_dict(state, strict=False)  # the keys have been compared
+    return network.eval().to(memory_format=torch.channels_last)  # a quarter faster at 224 x 224 on a CPU
 
 
 @torch.no_grad()
 def _check_first(network: nn.Module, arch: str, preparation: Preparation) -> None:
     """raises: InputError if the images do not go to a convolution first, which then could absorb a normalization"""
-    said = f"params.yaml: imagenet.arch = {arch!r}"
     seen: list[torch.Tensor] = []
-    try:
-        _, conv = first_convolution(network)
-    except StopIteration:
-        raise InputError(f"{said}: it has no convolution; accepted: networks whose images go to one first") from None
     image = Image.fromarray(np.arange(3 * 256 * 256, dtype=np.uint32).astype(np.uint8).reshape(256, 256, 3))
     images = torch.as_tensor(np.asarray(preparation.transform(image)))[None].float()
-    with conv.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
-        network(images)
-    if not seen or seen[0].shape != images.shape or not torch.equal(seen[0], images) or conv.groups != 1:
-        raise InputError(f"{said}: its images do not go to a convolution of one group first, as accepted networks' do")
+    with suppress(StopIteration):  # of a network without convolution
+        _, conv = first_convolution(network)
+        with conv.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
+            network(images)
+        if seen and torch.equal(seen[0], images) and conv.groups == 1:
+            return
+    said = f"params.yaml: imagenet.arch = {arch!r}: its images do not go to a convolution of one group first"
+    raise InputError(f"{said}, as accepted networks' do")
 
 
-def _bytes(pixels: torch.Tensor) -> np.ndarray:
-    return pixels.mul(255).round().byte().numpy()
-
-
-def _digest(state: State) -> str:
-    digest = hashlib.sha256()
-    for key in sorted(state):
-        if not key.endswith("num_batches_tracked"):
-            digest.update(key.encode() + state[key].contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _outputs(state: State) -> int:
-    # The classifier is the last part of nearly all networks: the last tensor is its bias, or its weight.
-    *_, last = state.values()
-    return last.shape[0] if last.ndim else 1
+def _classifier(network: nn.Module) -> tuple[str, int]:
+    """Name and length of the last tensor: in nearly all networks it is the bias or the weight of the classifier."""
+    name, last = list(network.state_dict().items())[-1]
+    return name, len(last) if last.ndim else 1

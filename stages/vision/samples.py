@@ -10,8 +10,9 @@ import shutil
 import socket
 import tarfile
 import tempfile
-import urllib.request
 from pathlib import Path
+
+from torch.hub import download_url_to_file
 
 from stages.common.errors import InputError
 
@@ -31,13 +32,17 @@ def read(root: Path = Path()) -> dict[str, str]:
     """
     path = root / MANIFEST
     try:
-        lines = [line.split() for line in path.read_text().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); `git restore {MANIFEST}` brings it back") from None
-    if not lines or not all(len(line) == 2 and len(line[0]) == 64 and "/" not in line[1] for line in lines):
-        raise InputError(f"{path}: not a list of SHA-256 and name; `git restore {MANIFEST}` brings it back")
-    hashes = {name: sha256 for sha256, name in lines}
-    return dict(sorted(hashes.items()))
+        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+        if not lines or not all(len(line) == 2 and len(line[0]) == 64 and "/" not in line[1] for line in lines):
+            raise ValueError("not a list of SHA-256 and name")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {reason(error)}; `git restore {MANIFEST}` brings it back") from None
+    return dict(sorted((name, sha256) for sha256, name in lines))
+
+
+def text(hashes: dict[str, str]) -> bytes:
+    """The manifest as sha256sum writes it: the same however a checkout ends its lines."""
+    return "".join(f"{sha256}  {name}\n" for name, sha256 in hashes.items()).encode()
 
 
 def classes(hashes: dict[str, str]) -> list[str]:
@@ -52,43 +57,40 @@ def fetch(hashes: dict[str, str], source: str | None, root: Path = Path()) -> Pa
             put before, else the public archive
     raises: InputError if they are not there and cannot be had
     """
+    accepted = f"accepted as run.imagenet: a folder with the {len(hashes)} files of {MANIFEST}, or the address of a tar"
     if source and "://" not in source:
-        folder = Path(source).expanduser()
-        if wrong := _fault(folder, hashes):
-            raise InputError(f"params.yaml: run.imagenet = {source!r}: {wrong}; {_by_hand(hashes)}")
-        return folder
-    folder = root / FOLDER
-    if _fault(folder, hashes) is None:
-        return folder
-    reason = ""
-    for _ in range(ATTEMPTS):
-        address = source or ARCHIVE
+        if wrong := _fault(Path(source).expanduser(), hashes):
+            raise InputError(f"params.yaml: run.imagenet = {source!r}: {wrong}; {accepted}")
+        return Path(source).expanduser()
+    address, folder = source or ARCHIVE, root / FOLDER
+    wrong = _fault(folder, hashes)
+    for _ in range(ATTEMPTS if wrong else 0):
         print(f"ImageNet samples: fetching {address}", flush=True)
         try:
             _from_archive(address, folder, hashes)
             return folder
-        # whatever a network or a damaged archive can raise is its reason
-        except Exception as error:
-            reason = f"{address}: {' '.join(str(error).split()) or type(error).__name__}"
-            print(f"ImageNet samples: {reason}", flush=True)
-    raise InputError(f"ImageNet samples: cannot be fetched: {reason}; {_by_hand(hashes)}")
+        except Exception as error:  # whatever a network or a damaged archive can raise is its reason
+            wrong = f"{address}: {reason(error)}"
+            print(f"ImageNet samples: {wrong}", flush=True)
+    if wrong:
+        raise InputError(f"ImageNet samples: cannot be fetched: {wrong}; {accepted}")
+    return folder
 
 
 def _from_archive(address: str, folder: Path, hashes: dict[str, str]) -> None:
     """Fetches and unpacks the archive; the folder appears whole and checked, or not at all."""
+
+    def flat(member: tarfile.TarInfo, target: str) -> tarfile.TarInfo | None:
+        name = Path(member.name).name
+        return tarfile.data_filter(member.replace(name=name), target) if name in hashes else None
+
     folder.parent.mkdir(parents=True, exist_ok=True)
     socket.setdefaulttimeout(TIMEOUT)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".samples-") as aside:
-        packed, unpacked = Path(aside, "archive"), Path(aside, "samples")
-        with urllib.request.urlopen(address) as answer, packed.open("wb") as file:
-            shutil.copyfileobj(answer, file)
-        unpacked.mkdir()
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".samples-") as temporary:
+        packed, unpacked = Path(temporary, "archive"), Path(temporary, "samples")
+        download_url_to_file(address, str(packed), progress=False)
         with tarfile.open(packed) as archive:
-            for member in archive:
-                if (name := Path(member.name).name) in hashes and member.isfile():
-                    content = archive.extractfile(member)
-                    assert content
-                    (unpacked / name).write_bytes(content.read())
+            archive.extractall(unpacked, filter=flat)
         if wrong := _fault(unpacked, hashes):
             raise ValueError(wrong)
         shutil.rmtree(folder, ignore_errors=True)
@@ -109,7 +111,6 @@ def _fault(folder: Path, hashes: dict[str, str]) -> str | None:
     return None
 
 
-def _by_hand(hashes: dict[str, str]) -> str:
-    return (
-        f"accepted as run.imagenet: a folder with the {len(hashes)} files of {MANIFEST}, or the address of an archive"
-    )
+def reason(error: Exception) -> str:
+    """The message of an error, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

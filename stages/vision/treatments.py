@@ -17,17 +17,10 @@ from stages.settings.params import Imagenet, Resnet, Sgd, Treatment
 from stages.vision import model
 from stages.vision.images import Images, Part
 
-TREATMENTS: tuple[Treatment, ...] = get_args(Treatment)
 
-
-def outcome(
-    treatment: Treatment,
-    network: nn.Module,
-    data: Images,
-    settings: Resnet | Imagenet,
-    own: Normalization,
-    new: Normalization,
-) -> torch.Tensor:
+def outcomes(
+    network: nn.Module, data: Images, settings: Resnet | Imagenet, own: Normalization, new: Normalization, count: int
+) -> dict[Treatment, torch.Tensor]:
     """The logits on the `val` images, normalized by `new`, of a network whose own normalization is `own`.
 
     as_is:        the network as it is
@@ -38,19 +31,19 @@ def outcome(
 
     A pure function of its arguments and of the kind of device that holds `network`, which it leaves as it was.
 
-    returns: float32 tensor (N, classes), on the CPU
+    count:   of the treatments that are tried, in this order
+    returns: float32 tensors (N, classes), on the CPU
     """
     fix(settings.threads)
-    images, size = data.val.images, settings.batch_size
-    if treatment == "recalibrated":
-        return recalibrated_logits(network, images, new, size)
-    if treatment == "folded":
-        network = folded(network, own, new)
-    elif treatment == "fine_tuned":
-        assert data.train
-        network = copy.deepcopy(network)
-        train(network, data.train, new, settings.fine_tune, size, settings.seed)
-    return logits(network, images, new, size)
+    images, part, size = data.val.images, data.train, settings.batch_size
+    tuned = settings.fine_tune, size, settings.seed
+    treatments: dict[Treatment, Callable[[], torch.Tensor]] = {
+        "as_is": lambda: logits(network, images, new, size),
+        "recalibrated": lambda: recalibrated_logits(network, images, new, size),
+        "folded": lambda: logits(folded(network, own, new), images, new, size),
+        "fine_tuned": lambda: logits(train(copy.deepcopy(network), part, new, *tuned), images, new, size),
+    }
+    return {name: treatments[name]() for name in get_args(Treatment)[:count]}
 
 
 def scratch(
@@ -70,7 +63,6 @@ def scratch(
     pads_like: the first convolution pads with a pixel of the value that zero has under this normalization
     """
     fix(settings.threads)
-    assert data.train
     network = model.build(settings.arch, None, len(data.classes), seed).to(device)
     if pads_like:
         name, conv = first_convolution(network)
@@ -92,7 +84,7 @@ def accuracy(outputs: torch.Tensor, labels: torch.Tensor) -> float:
 
 def train(
     network: nn.Module,
-    part: Part,
+    part: Part | None,
     norm: Normalization,
     settings: Sgd,
     batch_size: int,
@@ -105,6 +97,7 @@ def train(
 
     progress: called after every step with the number of images seen so far
     """
+    assert part, "the data has no part to train on"
     torch.manual_seed(seed)  # of dropout, in networks that have it
     order = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(

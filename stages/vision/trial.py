@@ -1,6 +1,10 @@
-"""One trial of a network for colour images, as a worker runs it."""
+"""One trial of a network for colour images, as a worker runs it.
+
+`study.fingerprint.Trial` says what `check`, `files`, `threads` and `determinants` of each class are.
+"""
 
 import hashlib
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +15,6 @@ from stages.common import determinism, device, mnist
 from stages.common.normalization import Normalization
 from stages.settings.params import Imagenet, Params, Resnet
 from stages.vision import images, model, samples, treatments
-from stages.vision.treatments import TREATMENTS, Treatment
 
 MODEL = Path("data/models/resnet.pt")
 # The settings that determine a trial's result, by section.
@@ -19,28 +22,83 @@ SCRATCH = {"arch", "batch_size", "threads", "train"}
 RESNET = {"arch", "train_images", "test_images", "batch_size", "seed", "threads", "fine_tune"}
 IMAGENET = {"arch", "test_images", "batch_size", "threads"}
 FINE_TUNED = {"train_images", "seed", "fine_tune"}  # besides, where photographs have a part to train on
+DIGITS = {name: sha256 for name, (_, sha256) in mnist.FILES.items()}
 
 Result = dict[str, float | int | str]
 
 
-class _TreatmentTrial:
-    """A trained network that is given images under another normalization than its own."""
+class _Digits:
+    """What the trials of a ResNet share."""
 
-    settings: Resnet | Imagenet
-    network: torch.nn.Module
-    norm: Normalization  # its own
-    data: images.Images
+    @staticmethod
+    def resnet(settings: Params) -> Resnet:
+        return settings.resnet
 
-    def _ready(self, settings: Params) -> None:
+    @classmethod
+    def check(cls, settings: Params) -> None:
+        images.digits(cls.resnet(settings))
+
+    @staticmethod
+    def files(settings: Params) -> list[Path]:
+        return [mnist.FOLDER / name for name in mnist.FILES]
+
+    @staticmethod
+    def threads(settings: Params) -> int:
+        return settings.resnet.threads
+
+
+class ScratchTrial(_Digits):
+    """A network trained from scratch on digits under a normalization."""
+
+    def __init__(self, settings: Params, root: Path = Path()):
+        self.settings = self.resnet(settings)
         self.device = device.prepare(settings.run.device)
         determinism.fix(self.settings.threads)
-        self.network = self.network.to(self.device)
+        self.data = images.digits(self.settings, root / mnist.FOLDER)
+
+    @staticmethod
+    def resnet(settings: Params) -> Resnet:
+        """The settings with as many digits as training runs from scratch use."""
+        return settings.resnet.model_copy(update=settings.resnet.scratch.model_dump())
+
+    @classmethod
+    def determinants(cls, settings: Params) -> dict[str, dict]:
+        scratch = settings.resnet.scratch.model_dump()
+        return {"resnet": settings.resnet.model_dump(mode="json", include=SCRATCH), "data": scratch | DIGITS}
+
+    def __call__(self, seed: int, border: float | None = None, recalibrated: int = 0, **parameters: float) -> Result:
+        """A training run under `mean` and `std`, or mean_r, mean_g, mean_b, std_r, std_g, std_b.
+
+        border:       the pixel / 255 whose value the first convolution's padding has; without it, zero
+        recalibrated: of the first training images; the statistics of batch normalization are estimated on them again
+                      before the test
+        returns:      accuracy, accuracy_even, accuracy_odd, loss and device, as of other trials
+        """
+        norm = Normalization.from_parameters(parameters)
+        pads_like = None if border is None else Normalization.of(border, 1.0)
+        network = treatments.scratch(self.data, self.settings, norm, seed, self.device, pads_like=pads_like)
+        if recalibrated and (train := self.data.train):
+            network = treatments.recalibrated(network, train.images[:recalibrated], norm, self.settings.batch_size)
+        outputs = treatments.logits(network, self.data.val.images, norm, self.settings.batch_size)
+        return measured(outputs, self.data.val.labels, self.device)
+
+
+class _TreatmentTrial:
+    """A trained network that is given images under another normalization than its own, which is `norm`."""
+
+    loaded: Callable[[Params, Path], tuple[Resnet | Imagenet, images.Images, torch.nn.Module, Normalization]]
+
+    def __init__(self, settings: Params, root: Path = Path()):
+        self.settings, self.data, network, self.norm = self.loaded(settings, root)
+        self.device = device.prepare(settings.run.device)
+        determinism.fix(self.settings.threads)
+        self.network = network.to(self.device)
         self.own = treatments.logits(self.network, self.data.val.images, self.norm, self.settings.batch_size)
 
     def __call__(self, treated: int = 2, **parameters: float) -> Result:
         """The network under `mean` and `std`, or mean_r, mean_g, mean_b, std_r, std_g, std_b.
 
-        treated: how many of the treatments are tried, in the order of `treatments.TREATMENTS`
+        treated: how many of the treatments are tried, in the order of `treatments.outcomes`; kept trials have this name
         returns: of the network as it is, on the `val` images:
             accuracy:     a fraction in [0, 1]; _even, _odd: on those of that index
             accuracy_own: under its own normalization
@@ -52,10 +110,10 @@ class _TreatmentTrial:
             folded_other:      the number of predictions that differ from those
         """
         norm, labels = Normalization.from_parameters(parameters), self.data.val.labels
-        outcomes = {name: self._outcome(name, norm) for name in TREATMENTS[:treated]}
+        was = self.own.argmax(1) == labels
+        outcomes = treatments.outcomes(self.network, self.data, self.settings, self.norm, norm, count=treated)
         result = measured(outcomes["as_is"], labels, self.device)
         result["accuracy_own"] = treatments.accuracy(self.own, labels)
-        was = self.own.argmax(1) == labels
         for name, outputs in outcomes.items():
             now, suffix = outputs.argmax(1) == labels, "" if name == "as_is" else f"_{name}"
             result[f"accuracy{suffix}"] = treatments.accuracy(outputs, labels)
@@ -65,39 +123,22 @@ class _TreatmentTrial:
                 result["folded_other"] = int((outputs.argmax(1) != self.own.argmax(1)).sum())
         return result
 
-    def _outcome(self, treatment: Treatment, norm: Normalization) -> torch.Tensor:
-        return treatments.outcome(treatment, self.network, self.data, self.settings, self.norm, norm)
 
-
-class ResnetTrial(_TreatmentTrial):
+class ResnetTrial(_Digits, _TreatmentTrial):
     """The network that the stage `resnet` has trained on digits."""
 
-    def __init__(self, settings: Params, root: Path = Path()):
-        self.settings = settings.resnet
-        self.data = images.digits(settings.resnet, root / mnist.FOLDER)
-        state = model.read(root / MODEL)
-        self.network = model.build(settings.resnet.arch, state, len(self.data.classes), settings.resnet.seed)
-        self.norm = settings.resnet.norm
-        self._ready(settings)
-
     @staticmethod
-    def check(settings: Params) -> None:
-        """raises: InputError if a file that the trial reads is missing or damaged"""
-        images.digits(settings.resnet)
+    def loaded(settings: Params, root: Path) -> tuple[Resnet, images.Images, torch.nn.Module, Normalization]:
+        resnet, data = settings.resnet, images.digits(settings.resnet, root / mnist.FOLDER)
+        network = model.build(resnet.arch, model.read(root / MODEL), len(data.classes), resnet.seed)
+        return resnet, data, network, resnet.norm
 
     @staticmethod
     def files(settings: Params) -> list[Path]:
-        """The files that a trial reads."""
-        return [MODEL, *(mnist.FOLDER / name for name in mnist.FILES)]
-
-    @staticmethod
-    def threads(settings: Params) -> int:
-        """The number of CPU threads that a trial uses."""
-        return settings.resnet.threads
+        return [MODEL, *_Digits.files(settings)]
 
     @staticmethod
     def determinants(settings: Params) -> dict[str, dict]:
-        """The settings and the data that determine the results, alongside the parameters of the trial."""
         resnet = settings.resnet.model_dump(mode="json", include=RESNET)
         return {
             "resnet": resnet | {"norm": settings.resnet.norm.parameters()},
@@ -109,27 +150,20 @@ class ResnetTrial(_TreatmentTrial):
 class ImagenetTrial(_TreatmentTrial):
     """A published network on photographs."""
 
-    def __init__(self, settings: Params, root: Path = Path()):
-        self.settings = settings.imagenet
-        published = _published(settings)
-        self.norm = published.norm
-        self.data = images.photographs(settings.imagenet, published.preparation, settings.run.imagenet, root)
-        self.network = model.with_outputs(published.network, self.data.classes, root)
-        self._ready(settings)
-
     @staticmethod
-    def check(settings: Params) -> None:
-        """Fetches and decodes the photographs where that has not been done yet.
-
-        raises: InputError if network or photographs are not to be had, or do not belong together
-        """
+    def loaded(settings: Params, root: Path) -> tuple[Imagenet, images.Images, torch.nn.Module, Normalization]:
         published = _published(settings)
-        data = images.photographs(settings.imagenet, published.preparation, settings.run.imagenet)
-        model.with_outputs(published.network, data.classes)
+        data = images.photographs(settings.imagenet, published.preparation, settings.run.imagenet, root)
+        return settings.imagenet, data, model.with_outputs(published.network, data.classes, root), published.norm
+
+    @classmethod
+    def check(cls, settings: Params) -> None:
+        """Fetches and decodes the photographs where that has not been done yet."""
+        cls.loaded(settings, Path())
 
     @staticmethod
     def files(settings: Params) -> list[Path]:
-        """The files that a trial reads, but for a folder of the user's own: it must have the same path everywhere."""
+        """A folder of the user's own is not among them: it must have the same path everywhere."""
         if settings.imagenet.data != samples.NAME:
             return [samples.MANIFEST]
         preparation = _published(settings).preparation
@@ -137,18 +171,16 @@ class ImagenetTrial(_TreatmentTrial):
 
     @staticmethod
     def threads(settings: Params) -> int:
-        """The number of CPU threads that a trial uses."""
         return settings.imagenet.threads
 
     @staticmethod
     def determinants(settings: Params) -> dict[str, dict]:
-        """The settings, the network and the data that determine the results, alongside the parameters of the trial."""
-        published = _published(settings)
-        keys = IMAGENET | FINE_TUNED if images.trains(settings.imagenet) else IMAGENET
+        imagenet, network = settings.imagenet, _published(settings)
+        keys = IMAGENET | FINE_TUNED if images.trains(imagenet) else IMAGENET
         return {
-            "imagenet": settings.imagenet.model_dump(mode="json", include=keys),
-            "data": images.source(settings.imagenet) | {"preparation": published.preparation.words},
-            "network": {"sha256": published.weights, "timm": version("timm"), "torchvision": version("torchvision")},
+            "imagenet": imagenet.model_dump(mode="json", include=keys),
+            "data": images.source(imagenet) | {"preparation": network.preparation.words},
+            "network": {"sha256": network.weights, "timm": version("timm"), "torchvision": version("torchvision")},
         }
 
 
@@ -171,71 +203,8 @@ class ImagesTrial(ImagenetTrial):
         return result
 
 
-class ScratchTrial:
-    """A network trained from scratch on digits under a normalization.
-
-    root: the folder that the project's data lie in
-    """
-
-    def __init__(self, settings: Params, root: Path = Path()):
-        self.settings = self.resnet(settings)
-        self.device = device.prepare(settings.run.device)
-        determinism.fix(self.settings.threads)
-        self.data = images.digits(self.settings, root / mnist.FOLDER)
-
-    @staticmethod
-    def resnet(settings: Params) -> Resnet:
-        """The settings with as many digits as training runs from scratch use."""
-        scratch = settings.resnet.scratch
-        counts = {"train_images": scratch.train_images, "test_images": scratch.test_images}
-        return settings.resnet.model_copy(update=counts)
-
-    @classmethod
-    def check(cls, settings: Params) -> None:
-        """raises: InputError if a file that the trial reads is missing or damaged"""
-        images.digits(cls.resnet(settings))
-
-    @staticmethod
-    def files(settings: Params) -> list[Path]:
-        """The files that a trial reads."""
-        return [mnist.FOLDER / name for name in mnist.FILES]
-
-    @staticmethod
-    def threads(settings: Params) -> int:
-        """The number of CPU threads that a trial uses."""
-        return settings.resnet.threads
-
-    @classmethod
-    def determinants(cls, settings: Params) -> dict[str, dict]:
-        """The settings and the data that determine the results, alongside the parameters of the trial."""
-        resnet = cls.resnet(settings)
-        counts = {"train_images": resnet.train_images, "test_images": resnet.test_images}
-        return {"resnet": resnet.model_dump(mode="json", include=SCRATCH), "data": counts | DIGITS}
-
-    def __call__(self, seed: int, border: float | None = None, recalibrated: int = 0, **parameters: float) -> Result:
-        """A training run under `mean` and `std`, or mean_r, mean_g, mean_b, std_r, std_g, std_b.
-
-        border:       the pixel / 255 whose value the first convolution's padding has; without it, zero
-        recalibrated: of the first training images; the statistics of batch normalization are estimated on them again
-                      before the test
-        returns:      accuracy, accuracy_even, accuracy_odd, loss and device, as of other trials
-        """
-        norm = Normalization.from_parameters(parameters)
-        pads_like = None if border is None else Normalization.of(border, 1.0)
-        network = treatments.scratch(self.data, self.settings, norm, seed, self.device, pads_like=pads_like)
-        if recalibrated:
-            assert self.data.train
-            images_ = self.data.train.images[:recalibrated]
-            network = treatments.recalibrated(network, images_, norm, self.settings.batch_size)
-        outputs = treatments.logits(network, self.data.val.images, norm, self.settings.batch_size)
-        return measured(outputs, self.data.val.labels, self.device)
-
-
 def _published(settings: Params) -> model.Published:
     return model.published(settings.imagenet.arch, settings.imagenet.weights)
-
-
-DIGITS = {name: sha256 for name, (_, sha256) in mnist.FILES.items()}
 
 
 def measured(outputs: torch.Tensor, labels: torch.Tensor, runs_on: torch.device) -> Result:

@@ -1,0 +1,74 @@
+"""The law of the largest learning rate: its fit where the truth is known, and tables that allow none."""
+
+import math
+
+import numpy as np
+import pytest
+
+from stages.common.errors import InputError
+from stages.evidence import judgement
+from stages.evidence.law import Largest, fit, varied
+
+RATES = 0.000625 * 4.0 ** np.arange(6)
+OFFSETS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+def drawn(random: np.random.Generator, exponent: float, spread: float, rate: float = 0.15) -> list[Largest]:
+    """For three seeds at each offset, the steps of the grid between which the largest rate lies."""
+    largest = []
+    for offset in OFFSETS:
+        for seed in range(3):
+            true = rate * (1 + offset**2) ** -exponent * math.exp(spread * random.normal())
+            works, fails = RATES[true >= RATES].max(initial=0), RATES[true < RATES].min(initial=math.inf)
+            largest.append(Largest(offset, -offset, seed, float(works), float(fails)))
+    return largest
+
+
+@pytest.mark.parametrize(("exponent", "rate"), [(1.0, 0.15), (0.6, 0.3), (1.0, 0.01)])
+def test_interval_covers_the_exponent_also_where_rates_lie_beyond_the_grid(exponent: float, rate: float) -> None:
+    random = np.random.default_rng(3)
+    fits = [fit(drawn(random, exponent, 0.4, rate), 0.95)["exponent"] for _ in range(25)]
+    low, high = (np.array([each["interval"][end] for each in fits], float) for end in ("low", "high"))
+    assert np.mean((low <= exponent) & (high >= exponent)) >= 0.84
+    assert np.mean([each["estimate"] for each in fits]) == pytest.approx(exponent, abs=0.08)
+    assert [each["holds"] for each in fits] == ((low <= 1) & (high >= 1)).tolist()
+
+
+def test_rates_on_a_line_leave_an_interval_as_wide_as_the_steps_of_the_grid() -> None:
+    interval = fit(drawn(np.random.default_rng(3), 1.0, 0.0), 0.95)["exponent"]["interval"]
+    assert interval["high"] - interval["low"] > 0.15
+
+
+@pytest.mark.parametrize(
+    "largest",
+    [
+        [],
+        [Largest(offset, 0, 0, 0.0, 0.1) for offset in OFFSETS],  # nothing works
+        [Largest(offset, 0, 0, 0.1, math.inf) for offset in OFFSETS],  # all rates work
+        [Largest(1.0, 0, seed, 0.1, 0.4) for seed in range(3)],
+    ],
+)
+def test_without_two_offsets_within_the_grid_there_is_no_exponent(largest: list[Largest]) -> None:
+    assert fit(largest, 0.95) == {}
+
+
+def test_study_of_the_law_is_known_by_what_its_trials_vary() -> None:
+    trials = [{"trial": str(i), "point": "", "mean": mean, "std": "1", "lr": lr, "seed": str(i), "epoch": "1"}
+              for i, (mean, lr) in enumerate([("0", "0.1"), ("1", "0.1"), ("1", "0.2")])]  # fmt: skip
+    assert varied(trials) == {"mean", "lr"}
+    assert varied([*trials, {**trials[0], "trial": "9", "std": "2"}]) == {"mean", "lr", "std"}
+
+
+def test_whatever_a_damaged_table_raises_is_one_line() -> None:
+    for damage in (
+        lambda: dict[str, str]()["accuracy"],
+        lambda: float("x"),
+        lambda: np.zeros(3).reshape(2, -1),
+        lambda: [][0],
+        lambda: np.zeros(0).max(),
+    ):
+        with (
+            pytest.raises(InputError, match=r"^plots/trials/x\.csv: is damaged, or not of such a study \(.*\); way$"),
+            judgement.whole("plots/trials/x.csv", "way"),
+        ):
+            damage()
