@@ -28,7 +28,7 @@ NO_DEPENDENCY = "stages/settings/", "stages/common/errors.py"  # they read, refu
 TRAINING = sorted(["sweep", *(f"trials@{name}" for name in STUDIES)])
 DRAWN = sorted(["contour", *(f"figures@{name}" for name in FIGURES)])
 # Words of the code that studies and figures have too.
-VOCABULARY = set(["best", "cells", "differences", "epochs", "imagenet", "law", "networks", "rates", "start"])
+VOCABULARY = {"best", "cells", "differences", "epochs", "imagenet", "law", "networks", "rates", "start"}
 
 
 def ran(output: str) -> list[str]:
