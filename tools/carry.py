@@ -4,8 +4,8 @@ A study whose fingerprint differs from the code's in the code alone is carried o
 taken from git, and the code of today give the same results, bit for bit, on this machine: for a trial that learned, one
 that died and another one, on few images, and for one trial on all images, of at most two epochs. Its file then has the
 new fingerprint and a list, `carried`: the fingerprint before, the commit that it was taken from, the trials and the
-device. Otherwise the line says which trial differs, and the file stays as it was. Old and new are compared with each other, not with the kept results,
-so the kind of processor that made a study does not matter.
+device. Otherwise the line says which trial differs, and the file stays as it was. Old and new are compared with each
+other, not with the kept results, so the kind of processor that made a study does not matter.
 """
 
 import argparse
