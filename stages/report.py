@@ -11,7 +11,7 @@ import jinja2
 
 from stages.common import files
 from stages.evidence import judgement, words
-from stages.settings.params import SWEEP, Params, Study
+from stages.settings.params import SWEEP, Params
 
 TEMPLATE = Path("stages/report.md.jinja")
 REPORT = Path("report.md")
@@ -29,7 +29,10 @@ def main(settings: Params) -> None:
     studies = {name: judged[name] for name in (SWEEP, *settings.studies) if name in judged}
     kinds: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
     for name, of in studies.items():
-        kinds[_kind(settings.studies.get(name), of)][name] = of
+        kind = judgement.kind(settings.studies.get(name), of)
+        if kind == "seeds":
+            kind = "comparison" if len(of) <= FEW else "grid"
+        kinds[kind][name] = of
     # A number that a metrics file lacks is an error, not an empty place on the page.
     page = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     page.filters |= {"exponent": words.exponent, "protocol": words.protocol, "shared": words.shared}
@@ -46,13 +49,6 @@ def main(settings: Params) -> None:
         files.write_bytes(README, RESULTS.sub(lambda _: results[0], README.read_text(encoding="utf-8")).encode())
     files.write_json(SUMMARY, summary(settings, kinds["comparison"]))
     print(f"{REPORT}, {SUMMARY}: from {len(metrics) + len(studies)} files in metrics")
-
-
-def _kind(study: Study | None, metrics: dict[str, Any]) -> str:
-    kind = judgement.kind(study)
-    if kind == "seeds":
-        return "law" if "offsets" in metrics else "comparison" if len(metrics) <= FEW else "grid"
-    return kind
 
 
 def summary(settings: Params, comparisons: dict[str, Any]) -> dict[str, dict[str, float]]:
