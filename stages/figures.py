@@ -20,7 +20,8 @@ def _shown(name: str, settings: Params) -> Shown | None:
     metrics, study = Path(f"metrics/studies/{name}.json"), settings.studies.get(name)
     if not metrics.exists() or (study is None and name != SWEEP):
         return None
-    search = settings.sweep if study is None else study.search
-    space, lenet = search.space if search else None, study is None or study.of_lenet
-    made = tables.read(name), files.read_json(metrics), settings.rule.of(name)
-    return Shown(name, judgement.kind(study), *made, space, lenet)
+    search, judged = settings.sweep if study is None else study.search, files.read_json(metrics)
+    made = tables.read(name), judged, settings.rule.of(name)
+    return Shown(
+        name, judgement.kind(study, judged), *made, search.space if search else {}, not study or study.of_lenet
+    )

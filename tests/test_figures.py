@@ -53,7 +53,7 @@ def over_seeds(points: Mapping[str, tuple[Mapping[str, Any], Values]]) -> Shown:
             for seed, accuracy in enumerate(np.asarray(over))
         )
     )
-    return Shown("points", "seeds", rows, judgement.comparison(rows, RULE, images=10_000), RULE)
+    return Shown("points", "seeds", rows, judgement.comparison(rows, RULE, images=10_000), RULE, {})
 
 
 def search(accuracy: Values, space: Mapping[str, Any], columns: Mapping[str, Values], lenet: bool = False) -> Shown:
@@ -78,7 +78,7 @@ def of_law(largest: Mapping[float, Sequence[float]], rates: Sequence[float]) -> 
         for accuracy in [[0.95 if rate <= most else 0.1]]
     ]
     rows = table(*trials)
-    return Shown("offsets", "seeds", rows, law.law(rows, PIXELS, RULE), RULE)
+    return Shown("offsets", "law", rows, law.law(rows, PIXELS, RULE), RULE, {})
 
 
 def treated(accuracy: float) -> Shown:
@@ -90,7 +90,7 @@ def treated(accuracy: float) -> Shown:
         | {f"{kind}{suffix}": n for kind, n in (("lost", lost), ("gained", gained)) for suffix in ("", "_recalibrated")}
         for trial, point in enumerate(("own", "zero_one"))
     ]
-    return Shown("network", "treatments", rows, judgement.treatments(rows, 100, RULE), RULE)
+    return Shown("network", "treatments", rows, judgement.treatments(rows, 100, RULE), RULE, {})
 
 
 def made(kind: str, accuracy: float, count: int) -> Shown:
@@ -154,18 +154,15 @@ def test_study_that_is_not_there_is_named_in_its_panel(kind: str, tmp_path: Path
         assert sum(len(legend.get_texts()) for legend in legends) > 0 or studies == [None] or kind == "seeds"
 
 
-RESNET = Shown("resnet", "seeds", [], {"standard": {"parameters": STANDARD}}, RULE, lenet=False)
+RESNET = Shown("resnet", "seeds", [], {"standard": {"parameters": STANDARD}}, RULE, {}, lenet=False)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_study_that_a_kind_of_figure_cannot_draw_is_one_line(kind: str) -> None:
     of_line = search([0.9] * 3, {"mean": {"low": -4, "high": 4}, "std": 1}, {"mean": [0, 1, 2]})
-    others = {"seeds": [treated(0.8), of_line], "treatments": [of_line, RESNET], "search": [treated(0.8), RESNET]}
-    wrong = others[KINDS[kind].of]
-    wrong += {"law": [made("rates", 0.9, 3)], "map": [of_line], "axes": [], "networks": []}.get(
-        kind, [made("law", 0.9, 3)]
-    )
-    wrong += [RESNET] if kind in ("rates", "cells", "epochs") else []
+    others = {"seeds": made("rates", 0.9, 3), "law": made("law", 0.9, 3), "treatments": treated(0.8), "search": of_line}
+    wrong = [study for of, study in others.items() if of != KINDS[kind].of]
+    wrong += {"map": [of_line], "axes": [], "networks": [], "law": [], "seeds": []}.get(kind, [RESNET])
     for study in wrong:
         with pytest.raises(InputError, match=rf"^params.yaml: study_0 cannot be drawn as kind {kind}, which draws .*$"):
             drawn(kind, study)

@@ -3,25 +3,30 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from stages.common.errors import InputError
 from stages.evidence import judgement
-from stages.evidence.law import Largest, fit, varied
+from stages.evidence.law import fit, varied
 
 RATES = 0.000625 * 4.0 ** np.arange(6)
 OFFSETS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
-def drawn(random: np.random.Generator, exponent: float, spread: float, rate: float = 0.15) -> list[Largest]:
+def largest(*rows: tuple[float, float, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["offset", "works", "fails"], dtype=float)
+
+
+def drawn(random: np.random.Generator, exponent: float, spread: float, rate: float = 0.15) -> pd.DataFrame:
     """For three seeds at each offset, the steps of the grid between which the largest rate lies."""
-    largest = []
+    rows = []
     for offset in OFFSETS:
-        for seed in range(3):
+        for _ in range(3):
             true = rate * (1 + offset**2) ** -exponent * math.exp(spread * random.normal())
             works, fails = RATES[true >= RATES].max(initial=0), RATES[true < RATES].min(initial=math.inf)
-            largest.append(Largest(offset, -offset, seed, float(works), float(fails)))
-    return largest
+            rows.append((offset, float(works), float(fails)))
+    return largest(*rows)
 
 
 @pytest.mark.parametrize(("exponent", "rate"), [(1.0, 0.15), (0.6, 0.3), (1.0, 0.01)])
@@ -40,16 +45,16 @@ def test_rates_on_a_line_leave_an_interval_as_wide_as_the_steps_of_the_grid() ->
 
 
 @pytest.mark.parametrize(
-    "largest",
+    "rates",
     [
         [],
-        [Largest(offset, 0, 0, 0.0, 0.1) for offset in OFFSETS],  # nothing works
-        [Largest(offset, 0, 0, 0.1, math.inf) for offset in OFFSETS],  # all rates work
-        [Largest(1.0, 0, seed, 0.1, 0.4) for seed in range(3)],
+        [(offset, 0.0, 0.1) for offset in OFFSETS],  # nothing works
+        [(offset, 0.1, math.inf) for offset in OFFSETS],  # all rates work
+        [(1.0, 0.1, 0.4)] * 3,
     ],
 )
-def test_without_two_offsets_within_the_grid_there_is_no_exponent(largest: list[Largest]) -> None:
-    assert fit(largest, 0.95) == {}
+def test_without_two_offsets_within_the_grid_there_is_no_exponent(rates: list[tuple[float, float, float]]) -> None:
+    assert fit(largest(*rates), 0.95) == {}
 
 
 def test_study_of_the_law_is_known_by_what_its_trials_vary() -> None:

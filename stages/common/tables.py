@@ -85,9 +85,9 @@ def numbers(rows: Sequence[Row], column: str) -> np.ndarray:
     return np.array([float(row[column] or "nan") for row in rows])
 
 
-def spread(values: Sequence[float] | np.ndarray) -> dict[str, float]:
-    """Minimum, median and maximum of at least one value."""
-    return {"min": float(np.min(values)), "median": float(np.median(values)), "max": float(np.max(values))}
+def values(rows: Sequence[Row], column: str) -> list:
+    """A column of parameters, as they were before they were written."""
+    return [value(row[column]) for row in rows]
 
 
 def _union(mappings: Sequence[Mapping[str, Any]]) -> list[str]:

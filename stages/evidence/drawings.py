@@ -3,10 +3,11 @@
 import itertools
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
@@ -18,7 +19,7 @@ from stages.common.errors import InputError
 from stages.common.tables import Row, numbers
 from stages.evidence import figures, law
 from stages.evidence.figures import LABELS
-from stages.evidence.judgement import curves
+from stages.evidence.judgement import curves, ends
 from stages.evidence.paired import interval, relative_errors
 from stages.evidence.words import exponent, protocol, shared
 from stages.settings.params import Figure as Drawn
@@ -43,7 +44,7 @@ class Shown(NamedTuple):
     rows: Sequence[Row]
     metrics: Mapping[str, Any]
     rule: Rule
-    space: Space | None = None
+    space: Space
     lenet: bool = True
 
 
@@ -92,15 +93,13 @@ def accuracy_maps(studies: Studies, context: Context) -> Figure:
     """Trials of searches over two axes: those that learned in the colour of their accuracy, the others as crosses."""
     look = context.settings.look
     figure, panels = _panels(context, len(studies), look.width / figures.GOLDEN_RATIO, shared=False)
-    for study, ax in zip(studies, panels, strict=True):
-        if not study or not study.space:
-            continue
-        rows, searched = tables.last_epochs(study.rows), study.space
-        names = free(study.space)[:2]
-        figures.limit(ax, {axis: searched[name] for axis, name in zip("xy", names, strict=True)})
-        x, y = (np.array(_column(rows, name)) for name in names)
-        accuracy = numbers(rows, "accuracy")
-        learned, threshold = accuracy > study.rule.threshold, study.rule.threshold
+    for study, ax in _present(studies, panels):
+        rows, names = tables.last_epochs(study.rows), free(study.space)
+        for axis, name in zip("xy", names, strict=True):
+            figures.limit(ax, axis, study.space[name])
+        x, y = (np.array(tables.values(rows, name)) for name in names)
+        accuracy, threshold = numbers(rows, "accuracy"), study.rule.threshold
+        learned = accuracy > threshold
         style: dict[str, Any] = {"clip_on": False, "zorder": 2}  # a trial at the edge is whole
         if not learned.all():
             label = f"accuracy up to {threshold:g} ({(~learned).sum()})"
@@ -113,12 +112,9 @@ def accuracy_maps(studies: Studies, context: Context) -> Figure:
             norm = figures.error_scale(low, high)
             points = ax.scatter(x[learned], y[learned], c=accuracy[learned], norm=norm, **style)
             below = "min" if accuracy[learned].min() < low else "neither"
-            bar = figure.colorbar(points, ax=ax, label="test accuracy", extend=below)
+            bar = figure.colorbar(points, ax=ax, label="test accuracy", extend=below, format="{x:.4g}")
             ticks = [tick for tick in figures.TICKS if low <= tick <= high]
             bar.set_ticks(ticks if len(ticks) > 1 else [low, high])
-            bar.ax.yaxis.set_major_formatter("{x:.4g}")
-        for axis in (ax.xaxis, ax.yaxis):
-            figures.label(axis)
         if study.lenet and names == ["mean", "std"]:
             figures.mark(ax, context.settings.normalizations)
             figures.in_stds(ax, context.pixels)
@@ -130,29 +126,28 @@ def accuracy_maps(studies: Studies, context: Context) -> Figure:
 
 def axes(studies: Studies, context: Context) -> Figure:
     """Accuracy against each axis of a search, a small panel for each: what the others were, is left out."""
-    (study,) = studies[:1]
-    names = (free(study.space) if study and study.space else []) or ["mean"]
+    (study, *_), width = studies, context.settings.look.width
+    if not study:
+        return _panels(context, 1, width)[0]
+    names = free(study.space)
     columns = min(3, len(names))
-    lines, width = math.ceil(len(names) / columns), context.settings.look.width
+    lines = math.ceil(len(names) / columns)
     figure = Figure(figsize=(width, width / columns * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, sharey=True, squeeze=False).flat
-    for ax, name in itertools.zip_longest(panels, names):
-        if name is None:
-            ax.set_visible(False)
-            continue
-        if study and study.space and name in study.space:
-            rows = tables.last_epochs(study.rows)
-            accuracy, x = numbers(rows, "accuracy"), np.array(_column(rows, name))
-            best = accuracy >= accuracy.max() - study.rule.tolerance
-            figures.limit(ax, {"x": study.space[name]})
-            ax.scatter(x[~best], accuracy[~best], s=14, color="tab:gray", clip_on=False)
-            label = f"within {100 * study.rule.tolerance:g} points of the best"
-            ax.scatter(x[best], accuracy[best], s=24, color="tab:red", label=label, clip_on=False)
-            figures.label(ax.xaxis)
+    panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
+    rows = tables.last_epochs(study.rows)
+    accuracy = numbers(rows, "accuracy")
+    best = accuracy >= accuracy.max() - study.rule.tolerance
+    label = f"within {100 * study.rule.tolerance:g} points of the best"
+    for ax, name in zip(panels, names, strict=False):
+        x = np.array(tables.values(rows, name))
+        figures.limit(ax, "x", study.space[name])
+        ax.scatter(x[~best], accuracy[~best], s=14, color="tab:gray", clip_on=False)
+        ax.scatter(x[best], accuracy[best], s=24, color="tab:red", label=label, clip_on=False)
         ax.set(xlabel=LABELS.get(name, name))
-    figure.axes[0].set_ylabel("accuracy")
-    if study:
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", frameon=False)
+    for ax in panels[len(names) :]:
+        ax.set_visible(False)
+    panels[0].set_ylabel("accuracy")
+    _common_legend(figure, panels)
     return figure
 
 
@@ -165,48 +160,42 @@ def rates(studies: Studies, context: Context) -> Figure:
     Where only some of the seeds learn, a hollow point is their mean.
     """
     figure, panels = _panels(context, len(studies), 4.5)
-    normalizations = context.settings.normalizations
-    names = {tuple(norm.parameters().items()): name for name, norm in reversed(normalizations.items())}
-    of_studies = [_by_normalization(study, names) if study else {} for study in studies]
-    colors = context.sort([name for of_study in of_studies for name in of_study])
-    for study, of_study, ax in zip(studies, of_studies, panels, strict=True):
-        if not study:
-            continue
-        some_fail = False
-        for name in sorted(of_study, key=list(colors).index):
-            points, color = of_study[name], colors[name]
-            all_learn = [point for point in points if point["learned"] == point["n"]]
-            lr, mean, low, high = _ranges(all_learn)
-            ax.errorbar(lr, mean, (mean - low, high - mean), color=color, marker=".", elinewidth=0.8, label=name)
-            lr, mean, *_ = _ranges([point for point in points if 0 < point["learned"] < point["n"]])
-            ax.plot(lr, mean, "o", color=color, markerfacecolor="none")
-            some_fail = some_fail or len(lr) > 0
-        if some_fail:
+    present = [(study, _by_rate(study, context), ax) for study, ax in _present(studies, panels)]
+    colors = context.sort([name for _, points, _ in present for name in points["name"]])
+    for study, points, ax in present:
+        for name in sorted(set(points["name"]), key=list(colors).index):
+            of_name, color = points[points["name"] == name], colors[name]
+            all_learn = of_name[of_name["learned"] == of_name["n"]]
+            mean, reach = (
+                all_learn["mean"],
+                (all_learn["mean"] - all_learn["min"], all_learn["max"] - all_learn["mean"]),
+            )
+            ax.errorbar(all_learn["lr"], mean, reach, color=color, marker=".", elinewidth=0.8, label=name)
+            some_learn = of_name[(of_name["learned"] > 0) & (of_name["learned"] < of_name["n"])]
+            ax.plot(some_learn["lr"], some_learn["mean"], "o", color=color, markerfacecolor="none")
+        if ((points["learned"] > 0) & (points["learned"] < points["n"])).any():
             ax.errorbar([], [], fmt="o", color="black", mfc="none", label="only some of the seeds learn: their mean")
-        tried = [point["parameters"]["lr"] for point in study.metrics.values()]  # also those at which nothing learns
-        ax.set(xlabel=LABELS["lr"], xscale="log", xlim=(min(tried) / 1.2, 1.2 * max(tried)))
-        ax.set(title=context.protocol(study))
+        low, high = points["lr"].min(), points["lr"].max()  # also those at which nothing learns
+        ax.set(xlabel=LABELS["lr"], xscale="log", xlim=(low / 1.2, 1.2 * high), title=context.protocol(study))
         figures.label(ax.xaxis)
     panels[0].set_ylabel("accuracy: mean and range over seeds")
-    best = [each["accuracy"]["max"] for study in studies if study for each in study.metrics.values() if each["learned"]]
-    panels[0].set_ylim(max(best, default=1.0) - 0.05, max(best, default=1.0) + 0.002)
+    top = max([points["max"].max() for _, points, _ in present if points["learned"].any()], default=1.0)
+    panels[0].set_ylim(top - 0.05, top + 0.002)
     _common_legend(figure, panels)
     return figure
 
 
-def _by_normalization(study: Shown, names: Mapping[tuple, str]) -> dict[str, list[Mapping[str, Any]]]:
-    """The points of a study by the name of their normalization, in the order of their learning rates."""
-    of: dict[str, list[Mapping[str, Any]]] = {}
-    for point in sorted(study.metrics.values(), key=lambda point: point["parameters"]["lr"]):
-        norm = {key: point["parameters"][key] for key in ("mean", "std")}
-        of.setdefault(names.get(tuple(norm.items()), f"mean {norm['mean']:g}, std {norm['std']:g}"), []).append(point)
-    return of
-
-
-def _ranges(points: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """Learning rates, and mean, minimum and maximum of the accuracies: (4, points)."""
-    over = [(point["parameters"]["lr"], point["accuracy"]) for point in points]
-    return np.array([(lr, of["mean"], of["min"], of["max"]) for lr, of in over]).reshape(-1, 4).T
+def _by_rate(study: Shown, context: Context) -> pd.DataFrame:
+    """The points of a study by learning rate: their accuracies, and the name of the normalization."""
+    normalizations = reversed(context.settings.normalizations.items())
+    known = {tuple(norm.parameters().values()): name for name, norm in normalizations}
+    points = []
+    for each in study.metrics.values():
+        mean, std, lr = (each["parameters"][key] for key in ("mean", "std", "lr"))
+        accuracy = each.get("accuracy", dict.fromkeys(("mean", "min", "max"), math.nan))
+        name = known.get((mean, std), f"mean {mean:g}, std {std:g}")
+        points.append(accuracy | {"learned": each["learned"], "n": each["n"], "lr": lr, "name": name})
+    return pd.DataFrame(points).sort_values("lr")
 
 
 def cells(studies: Studies, context: Context) -> Figure:
@@ -214,14 +203,11 @@ def cells(studies: Studies, context: Context) -> Figure:
 
     Of several points with one normalization, such as one for each learning rate, the best is shown.
     """
-    of_studies = [_cells(study) if study else {} for study in studies]
-    stds = [sorted({std for _, std in of_study}) for of_study in of_studies if of_study]
+    stds = [{each["parameters"]["std"] for each in study.metrics.values()} for study in studies if study]
     figure, panels = _panels(context, len(studies), 5.5, shared=all(each == stds[0] for each in stds))
-    for study, at, ax in zip(studies, of_studies, panels, strict=True):
-        if study:
-            _draw_cells(ax, at, study, context)
-            ax.set_xlabel(LABELS["mean"])
-            ax.set_title(context.protocol(study))
+    for study, ax in _present(studies, panels):
+        _draw_cells(ax, study, context)
+        ax.set(xlabel=LABELS["mean"], title=context.protocol(study))
     panels[0].set_ylabel(LABELS["std"])
     colors = ScalarMappable(COSTS, context.settings.look.colormap)
     figure.colorbar(colors, ax=panels, extend="both", label="test accuracy: difference from the reference, points")
@@ -229,19 +215,14 @@ def cells(studies: Studies, context: Context) -> Figure:
     return figure
 
 
-def _cells(study: Shown) -> dict[tuple[float, float], tuple[str, Mapping[str, Any]]]:
-    """The name and the metrics of the best point of each normalization."""
-    at: dict[tuple[float, float], tuple[str, Mapping[str, Any]]] = {}
-    for name, each in sorted(study.metrics.items(), key=_goodness):
-        at[each["parameters"]["mean"], each["parameters"]["std"]] = name, each
-    return at
-
-
 def _goodness(point: tuple[str, Mapping[str, Any]]) -> tuple[int, float]:
-    return point[1]["learned"], point[1]["accuracy"]["mean"] if point[1]["learned"] else 0.0
+    return point[1]["learned"], point[1].get("accuracy", {"mean": 0.0})["mean"]
 
 
-def _draw_cells(ax: Axes, at: Mapping[tuple, tuple[str, Mapping[str, Any]]], study: Shown, context: Context) -> None:
+def _draw_cells(ax: Axes, study: Shown, context: Context) -> None:
+    # The best point of each normalization is the last one.
+    points = sorted(study.metrics.items(), key=_goodness)
+    at = {(each["parameters"]["mean"], each["parameters"]["std"]): (name, each) for name, each in points}
     means, stds = (sorted({norm[axis] for norm in at}) for axis in (0, 1))
     known = context.settings.normalizations
     marked = {(*known[name].mean, *known[name].std): {name: known[name]} for name in figures.MARKED if name in known}
@@ -268,10 +249,9 @@ def _draw_cells(ax: Axes, at: Mapping[tuple, tuple[str, Mapping[str, Any]]], stu
     ax.set_yticks(range(len(stds)), ["1/255" if np.isclose(std, 1 / 255, rtol=1e-3) else f"{std:g}" for std in stds])
     pixels = context.pixels
     offsets = [f"{(mean - pixels['mean']) / pixels['std']:+.1f}" for mean in means]
+    factors = [f"{std / pixels['std']:.2g}" for std in stds]
     ax.secondary_xaxis("top", xlabel=figures.OFFSET).set_xticks(range(len(means)), offsets, fontsize=8)
-    right = ax.secondary_yaxis("right")
-    right.set_yticks(range(len(stds)), [f"{std / pixels['std']:.2g}" for std in stds], fontsize=8)
-    right.set_ylabel(figures.FACTOR)
+    ax.secondary_yaxis("right", ylabel=figures.FACTOR).set_yticks(range(len(stds)), factors, fontsize=8)
 
 
 def epochs(studies: Studies, context: Context) -> Figure:
@@ -281,33 +261,25 @@ def epochs(studies: Studies, context: Context) -> Figure:
     """
     figure = Figure(figsize=(1 + 6 * len(studies), 8), layout="constrained")
     panels = figure.subplots(2, len(studies), sharex=True, sharey="row", height_ratios=(3, 2), squeeze=False)
-    of_studies = [curves(study.rows) if study else {} for study in studies]
-    colors = context.sort([name for of_study in of_studies for name in of_study])
-    for study, of, above, below in zip(studies, of_studies, *panels, strict=True):
-        if not study:
-            continue
-        for point in sorted(of, key=list(colors).index):
-            curve, color = of[point], colors[point]
-            errors, learned = (
-                100 * np.maximum(1 - curve.accuracy, figures.LEAST),
-                curve.accuracy[:, -1] > study.rule.threshold,
-            )
-            steps, count = np.arange(1, errors.shape[1] + 1), len(learned)
+    present = [(study, curves(study.rows), *axes) for study, axes in _present(studies, panels.T)]
+    colors = context.sort([name for _, of_study, *_ in present for name in of_study])
+    for study, of_study, above, below in present:
+        for point in sorted(of_study, key=list(colors).index):
+            curve, color = of_study[point], colors[point]
+            errors, count = 100 * np.maximum(1 - curve, figures.LEAST), _counted(len(curve))
             band: dict[str, Any] = {"color": color, "alpha": 0.15, "linewidth": 0}
+            learned = curve.iloc[:, -1] > study.rule.threshold
             if not learned.all():
-                label = f"{point}: {learned.sum()} of {count} seed{'s' * (count > 1)} learn, a line for each"
-                lines = above.plot(steps, errors.T, color=color, linewidth=0.8)
-                lines[0].set_label(label)
+                lines = above.plot(curve.columns, errors.T, color=color, linewidth=0.8)
+                lines[0].set_label(f"{point}: {learned.sum()} of {count} learn, a line for each")
                 continue
-            label = f"{point} ({count} seed{'s' * (count > 1)})"
-            above.plot(steps, errors.mean(axis=0), color=color, marker=".", label=label)
-            above.fill_between(steps, errors.min(axis=0), errors.max(axis=0), **band)
+            above.plot(curve.columns, errors.mean(), color=color, marker=".", label=f"{point} ({count})")
+            above.fill_between(curve.columns, errors.min(), errors.max(), **band)
             if "difference" in study.metrics[point]:
-                pair = curve.paired(of[study.rule.reference])
-                both = slice(min(each.accuracy.shape[1] for each in pair))
-                relative = 100 * relative_errors(*(1 - each.accuracy[:, both].T for each in pair))
-                below.plot(steps[both], relative.mean(axis=1), color=color, marker=".")
-                below.fill_between(steps[both], *interval(relative, study.rule.confidence), **band)
+                pair = curve.align(of_study[study.rule.reference], join="inner")
+                relative = 100 * relative_errors(*(1 - each.to_numpy().T for each in pair))
+                below.plot(pair[0].columns, relative.mean(axis=1), color=color, marker=".")
+                below.fill_between(pair[0].columns, *interval(relative, study.rule.confidence), **band)
         below.axhline(0, color=colors.get(study.rule.reference, "black"), linewidth=1)
         above.set(title=context.protocol(study), yscale="log")
         below.set(xlabel="epoch")
@@ -325,26 +297,26 @@ def seeds(studies: Studies, context: Context) -> Figure:
     The latter are differences between trials with the same parameters on two kinds of processor.
     """
     groups: dict[str, np.ndarray] = {}
+    learned = []
     for study in filter(None, studies):
-        of, reference = curves(study.rows), study.rule.reference
+        ended, reference = ends(study.rows), study.rule.reference
         for point in context.sort([point for point, each in study.metrics.items() if "difference" in each]):
-            own, other = (each.accuracy[:, -1] for each in of[point].paired(of[reference]))
-            groups[f"{point} - {reference}\n{study.name}"] = 100 * (own - other)
+            differences = (ended[point]["accuracy"] - ended[reference]["accuracy"]).dropna()  # of the same seeds
+            groups[f"{point} - {reference}\n{study.name}"] = 100 * differences.to_numpy()
+        rows = tables.last_epochs(study.rows)
+        learned += [row for row in rows if float(row["accuracy"]) > study.rule.threshold]
     of_seeds = len(groups)
-    trials = [(study, row) for study in studies if study for row in tables.last_epochs(study.rows)]
-    groups |= rounding([row for study, row in trials if float(row["accuracy"]) > study.rule.threshold])
-    figure = Figure(figsize=(context.settings.look.width, 5.5), layout="constrained")
-    ax = figure.subplots()
+    groups |= rounding(learned)
+    figure, (ax,) = _panels(context, 1, 5.5)
     labels = []
     for place, (name, values) in enumerate(groups.items()):
-        color, count = "C0" if place < of_seeds else "tab:gray", len(values)
-        spread = np.linspace(-0.3, 0.3, count) if count > 1 else np.zeros(1)
-        ax.scatter(place + spread, values, s=14, color=color, alpha=0.7)
-        labels.append(f"{name}\n{count} seed{'s' * (count > 1)}")
+        count = len(values)
+        places = place + (np.linspace(-0.3, 0.3, count) if count > 1 else np.zeros(1))
+        ax.scatter(places, values, s=14, color="C0" if place < of_seeds else "tab:gray", alpha=0.7)
+        labels.append(f"{name}\n{_counted(count)}")
         if count > 1:
             labels[-1] += f", std {values.std(ddof=1):.2f}"
-            ends = interval(values, context.settings.rule.confidence)
-            reach = np.abs(np.reshape(ends, (2, 1)) - values.mean())
+            reach = np.abs(np.reshape(interval(values, context.settings.rule.confidence), (2, 1)) - values.mean())
             ax.errorbar(place, values.mean(), reach, color="black", fmt="_", capsize=6)
     ax.set_xticks(range(len(groups)), labels, fontsize=8 if len(groups) < 7 else 6)
     ax.axhline(0, color="black", linewidth=0.8)
@@ -362,9 +334,9 @@ def rounding(rows: Sequence[Row]) -> dict[str, np.ndarray]:
         ran.setdefault(tuple(sorted(tables.parameters(row).items())), {})[row["device"]] = row
     pairs: dict[str, list[float]] = {}
     for devices in ran.values():
-        for one, other in itertools.combinations(sorted(devices), 2):
-            points = 100 * (float(devices[one]["accuracy"]) - float(devices[other]["accuracy"]))
-            pairs.setdefault(f"{devices[one]['point']}: rounding,\ntwo kinds of processor", []).append(points)
+        for (_, one), (_, other) in itertools.combinations(sorted(devices.items()), 2):
+            points = 100 * (float(one["accuracy"]) - float(other["accuracy"]))
+            pairs.setdefault(f"{one['point']}: rounding,\ntwo kinds of processor", []).append(points)
     return {name: np.array(points) for name, points in pairs.items()}
 
 
@@ -373,8 +345,7 @@ def largest(studies: Studies, context: Context) -> Figure:
 
     A bar ends where no seed learns, with a triangle where the grid of rates ends before. Lines are those of the law.
     """
-    figure = Figure(figsize=(context.settings.look.width, 5.5), layout="constrained")
-    ax = figure.subplots()
+    figure, (ax,) = _panels(context, 1, 5.5)
     for number, study in enumerate(studies):
         if not study:
             continue
@@ -407,26 +378,19 @@ def networks(studies: Studies, context: Context) -> Figure:
     """Accuracy of trained networks under normalizations, a bar for each treatment, with the interval of its difference
     from the network's own normalization."""
     figure, panels = _panels(context, len(studies), 4.5)
-    for study, ax in zip(studies, panels, strict=True):
-        if not study:
-            continue
-        order = dict.fromkeys(row["point"] for row in study.rows)
-        norms = {name: study.metrics["normalizations"][name] for name in order}
+    for study, ax in _present(studies, panels):
+        norms = {row["point"]: study.metrics["normalizations"][row["point"]] for row in study.rows}
         treatments = [name for name in get_args(Treatment) if any(name in of for of in norms.values())]
+        width = 0.8 / len(treatments)
         for number, treatment in enumerate(treatments):
-            width = 0.8 / len(treatments)
-            of_norm = {place: of[treatment] for place, of in enumerate(norms.values()) if treatment in of}
-            x = np.array(list(of_norm)) + (number - (len(treatments) - 1) / 2) * width
-            mean, low, high = (
-                100
-                * np.array(
-                    [[of["difference"]["mean"], *of["difference"]["interval"].values()] for of in of_norm.values()]
-                ).T
-            )
-            reach = np.maximum(0, [mean - np.minimum(low, high), np.maximum(low, high) - mean])
-            accuracy = [100 * of["accuracy"] for of in of_norm.values()]
-            label = treatment.replace("_", " ")
-            bars = ax.bar(x, accuracy, width, yerr=reach, label=label, error_kw={"linewidth": 0.8})
+            shown = {place: of[treatment] for place, of in enumerate(norms.values()) if treatment in of}
+            x = np.array(list(shown)) + (number - (len(treatments) - 1) / 2) * width
+            differences = [each["difference"] for each in shown.values()]
+            below = [each["mean"] - each["interval"]["low"] for each in differences]
+            above = [each["interval"]["high"] - each["mean"] for each in differences]
+            style = {"yerr": 100 * np.maximum(0, [below, above]), "error_kw": {"linewidth": 0.8}}
+            accuracy = [100 * each["accuracy"] for each in shown.values()]
+            bars = ax.bar(x, accuracy, width, label=treatment.replace("_", " "), **style)
             ax.bar_label(bars, fmt="%.1f", fontsize=6, padding=2)
         ax.set_xticks(range(len(norms)), list(norms), rotation=45, ha="right")
         ax.set_title(f"{study.name}, {study.metrics['images']:,} images")
@@ -442,14 +406,19 @@ def _panels(context: Context, count: int, height: float, shared: bool = True) ->
     return figure, list(figure.subplots(1, count, sharey=shared, squeeze=False)[0])
 
 
-def _common_legend(figure: Figure, panels: Sequence[Axes]) -> None:
+def _present(studies: Studies, panels: Iterable) -> list[tuple[Shown, Any]]:
+    """The studies that are there, each with its panel."""
+    return [(study, ax) for study, ax in zip(studies, panels, strict=True) if study]
+
+
+def _common_legend(figure: Figure, panels: Iterable[Axes]) -> None:
     """One below all panels, with each label once."""
     marks = {label: mark for ax in panels for mark, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=4, frameon=False)
 
 
-def _column(rows: Sequence[Row], name: str) -> list:
-    return [tables.value(row[name]) for row in rows]
+def _counted(seeds: int) -> str:
+    return f"{seeds} seed{'s' * (seeds > 1)}"
 
 
 class Kind(NamedTuple):
@@ -458,25 +427,25 @@ class Kind(NamedTuple):
     drawn: Callable[[Studies, Context], Figure]
     of: str
     needs: str
-    suits: Callable[[Shown], bool]
+    suits: Callable[[Shown], bool] = lambda study: True
     panels: bool = True  # one for each study
 
 
 def _of_lenet(study: Shown) -> bool:
-    return study.lenet and not _of_law(study)
+    return study.lenet
 
 
-def _of_law(study: Shown) -> bool:
-    return "offsets" in study.metrics
+def _of_two_axes(study: Shown) -> bool:
+    return len(free(study.space)) == 2
 
 
 KINDS = {
     "rates": Kind(rates, "seeds", "points of LeNet over seeds", _of_lenet),
     "cells": Kind(cells, "seeds", "points of LeNet over seeds", _of_lenet),
-    "law": Kind(largest, "seeds", "a grid of means and learning rates", _of_law, panels=False),
-    "seeds": Kind(seeds, "seeds", "points over seeds", lambda study: not _of_law(study), panels=False),
+    "law": Kind(largest, "law", "a grid of means and learning rates", panels=False),
+    "seeds": Kind(seeds, "seeds", "points over seeds", panels=False),
     "epochs": Kind(epochs, "seeds", "points of LeNet over seeds", _of_lenet),
-    "networks": Kind(networks, "treatments", "trained networks under normalizations", lambda study: True),
-    "map": Kind(accuracy_maps, "search", "searches over two axes", lambda study: len(free(study.space or {})) == 2),
-    "axes": Kind(axes, "search", "searches", lambda study: True, panels=False),
+    "networks": Kind(networks, "treatments", "trained networks under normalizations"),
+    "map": Kind(accuracy_maps, "search", "searches over two axes", _of_two_axes),
+    "axes": Kind(axes, "search", "searches", panels=False),
 }

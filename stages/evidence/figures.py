@@ -46,21 +46,20 @@ def error_scale(low: float, high: float) -> FuncNorm:
     return FuncNorm(functions, min(low, high - LEAST), high)
 
 
-def limit(ax: Axes, within: Mapping[str, Searched]) -> None:
-    """Axes (x, y) that are those of the search: they end where it ends, in its scale; or have its choices, in order."""
-    for name, searched in within.items():
-        if isinstance(searched, Interval):
-            scale = "log" if searched.log else "linear"
-            ax.set(**{f"{name}scale": scale, f"{name}lim": (searched.low, searched.high)})
-        elif isinstance(searched, list):
-            ax.set(**{f"{name}scale": "linear", f"{name}lim": (-0.5, len(searched) - 0.5)})
-            getattr(ax, f"{name}axis").update_units(searched)
+def limit(ax: Axes, name: str, searched: Searched) -> None:
+    """An axis, x or y, is that of the search: it ends where that ends, in its scale; or has its choices, in order."""
+    axis: Axis = getattr(ax, f"{name}axis")
+    if isinstance(searched, Interval):
+        scale = "log" if searched.log else "linear"
+        ax.set(**{f"{name}scale": scale, f"{name}lim": (searched.low, searched.high)})
+        label(axis)
+    elif isinstance(searched, list):
+        ax.set(**{f"{name}lim": (-0.5, len(searched) - 0.5)})
+        axis.update_units(searched)
 
 
 def label(axis: Axis) -> None:
     """Plain numbers along an axis; on a logarithmic one at 1, 2 and 5 of every decade, within one at all ticks."""
-    if axis.have_units():  # choices, which label themselves
-        return
     axis.set_major_formatter("{x:g}")
     if axis.get_scale() == "log":
         low, high = axis.get_view_interval()

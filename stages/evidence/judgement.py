@@ -4,32 +4,32 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from stages.common import tables
 from stages.common.errors import InputError
-from stages.common.tables import Row, numbers, spread
+from stages.common.tables import Row, numbers
 from stages.evidence.paired import answers, compare, relative_error
 from stages.settings.params import Rule, Study, Treatment
 
 DIFFERENCES = {"accuracy": "difference", "loss": "loss_difference"}  # the comparison of each outcome, in the metrics
-SAME_TEST = ("held_out",)  # parameters that decide on which images a trial is tested
 CHANNELS = {"red": "r", "green": "g", "blue": "b"}
 
 Metrics = dict[str, Any]
 
 
-def kind(study: Study | None) -> str:
-    """How a study is judged, drawn and reported; None: the sweep."""
+def kind(study: Study | None, metrics: Mapping[str, Any] | None = None) -> str:
+    """How a study is judged, drawn and reported; None: the sweep. Its metrics tell the law from other points."""
     if study is None or study.search:
         return "search"
     if study.sweep_trials:
         return "again"
     if study.seeds is not None:
-        return "seeds"
+        return "law" if metrics and "offsets" in metrics else "seeds"
     return "treatments" if study.normalizations or study.points or study.grid else "photographs"
 
 
@@ -43,51 +43,19 @@ def whole(path: object, way: str) -> Iterator[None]:
         raise InputError(f"{path}: is damaged, or not of such a study ({cause}); {way}") from error
 
 
-class Curves(NamedTuple):
-    """The results of one point, seed by seed.
-
-    seeds:    int array (seeds,)
-    accuracy: float array (seeds, epochs); loss: the same, nan where it is no number
-    devices:  on which each trial ran
-    """
-
-    seeds: np.ndarray
-    accuracy: np.ndarray
-    loss: np.ndarray
-    devices: list[str]
-
-    @classmethod
-    def of(cls, rows: Sequence[Row]) -> "Curves":
-        ends = tables.last_epochs(rows)
-        shape = len(ends), -1
-        accuracy, loss = (numbers(rows, column).reshape(shape) for column in ("accuracy", "loss"))
-        return cls(numbers(ends, "seed").astype(int), accuracy, loss, [row["device"] for row in ends])
-
-    def means(self, threshold: float) -> np.ndarray:
-        """Accuracies after each epoch, float array (epochs,): nan where not all seeds have learned yet."""
-        return np.where((self.accuracy > threshold).all(axis=0), self.accuracy.mean(axis=0), math.nan)
-
-    def part(self, which: np.ndarray) -> "Curves":
-        """which: bool array (seeds,), or indices"""
-        return Curves(self.seeds[which], self.accuracy[which], self.loss[which], list(np.array(self.devices)[which]))
-
-    def paired(self, reference: "Curves") -> tuple["Curves", "Curves"]:
-        """Both with the seeds that both have, in ascending order."""
-        _, own, other = np.intersect1d(self.seeds, reference.seeds, return_indices=True)
-        return self.part(own), reference.part(other)
+def ends(rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
+    """How the trials at each point ended, by seed: accuracy, loss (nan where it is no number) and device."""
+    last = tables.last_epochs(rows)
+    columns = {name: numbers(last, name) for name in ("seed", *DIFFERENCES)}
+    table = pd.DataFrame(columns | {"point": [row["point"] for row in last], "device": [row["device"] for row in last]})
+    return {point: of.set_index("seed") for point, of in table.groupby("point", sort=False)}
 
 
-def curves(rows: Sequence[Row]) -> dict[str, Curves]:
-    """By the name of the point."""
-    return {point: Curves.of(of) for point, of in by_point(rows).items()}
-
-
-def by_point(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows of each point, in the order of the table."""
-    of: dict[str, list[Row]] = {}
-    for row in rows:
-        of.setdefault(row["point"], []).append(row)
-    return of
+def curves(rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
+    """The accuracies at each point: a row for each seed, a column for each epoch."""
+    table = pd.DataFrame({name: numbers(rows, name) for name in ("seed", "epoch", "accuracy")}).astype({"epoch": int})
+    by_point = table.groupby([row["point"] for row in rows], sort=False)
+    return {point: of.pivot(index="seed", columns="epoch", values="accuracy") for point, of in by_point}
 
 
 def comparison(rows: Sequence[Row], rule: Rule, images: int) -> Metrics:
@@ -105,62 +73,63 @@ def comparison(rows: Sequence[Row], rule: Rule, images: int) -> Metrics:
 
     What is compared is the end of the trials. The planned comparisons are those of all other points with the reference.
     """
-    rows_of = by_point(rows)
-    of = {point: Curves.of(part) for point, part in rows_of.items()}
-    parameters = {point: tables.parameters(part[0]) for point, part in rows_of.items()}
-    learned = {point: each.accuracy[:, -1] > rule.threshold for point, each in of.items()}
-    metrics: Metrics = {}
-    for point, each in of.items():
-        count = int(learned[point].sum())
-        metrics[point] = {"parameters": parameters[point], "n": len(each.seeds), "learned": count}
-        if count:
-            those = each.part(learned[point])
-            metrics[point] |= {"accuracy": over_seeds(those.accuracy[:, -1]), "loss": over_seeds(those.loss[:, -1])}
-            if each.accuracy.shape[1] > 1:
-                means = those.means(rule.threshold)
-                metrics[point]["by_epoch"] = {epoch: {"accuracy": mean} for epoch, mean in enumerate(means, 1)}
-    if rule.reference in of and learned[rule.reference].all():
-        tested = {point: [parameters[point].get(key) for key in SAME_TEST] for point in of}
-        comparable = {
-            point: each.paired(of[rule.reference])
-            for point, each in of.items()
-            if point != rule.reference and learned[point].all() and tested[point] == tested[rule.reference]
+    ended, by_epoch = ends(rows), curves(rows)
+    first = {row["point"]: row for row in reversed(rows)}
+    metrics: Metrics = {point: {"parameters": tables.parameters(first[point])} for point in ended}
+    for point, of_point in metrics.items():
+        learned = ended[point][ended[point]["accuracy"] > rule.threshold]
+        of_point |= {"n": len(ended[point]), "learned": len(learned)}
+        if len(learned):
+            of_point |= {outcome: over_seeds(learned[outcome].to_numpy()) for outcome in DIFFERENCES}
+            if by_epoch[point].shape[1] > 1:
+                means = _means(by_epoch[point].loc[learned.index], rule.threshold)
+                of_point["by_epoch"] = {epoch: {"accuracy": mean} for epoch, mean in means.items()}
+    comparable = [point for point, each in metrics.items() if each["learned"] == each["n"]]
+    if rule.reference in comparable:
+        held_out = metrics[rule.reference]["parameters"].get("held_out")
+        pairs = {
+            point: ended[point].align(ended[rule.reference], join="inner", axis=0)
+            for point in comparable
+            if point != rule.reference and metrics[point]["parameters"].get("held_out") == held_out
         }
-        _add_differences(
-            metrics, {point: pair for point, pair in comparable.items() if len(pair[0].seeds)}, rule, images
-        )
+        pairs = {point: pair for point, pair in pairs.items() if len(pair[0])}
+        _add_differences(metrics, pairs, rule, 1 / (held_out or images))
+        for point, (own, _) in pairs.items():
+            curve, reference = by_epoch[point].align(by_epoch[rule.reference].loc[own.index], join="inner")
+            differences = _means(curve, rule.threshold) - _means(reference, rule.threshold)
+            for epoch, mean in differences.items() if len(differences) > 1 else ():
+                metrics[point]["by_epoch"][epoch]["difference"] = mean
     return metrics
 
 
-def _add_differences(metrics: Metrics, pairs: Mapping[str, tuple[Curves, Curves]], rule: Rule, images: int) -> None:
-    tested = metrics[rule.reference]["parameters"].get("held_out", images)
-    for outcome, margin, step in (("accuracy", rule.margin, 1 / tested), ("loss", math.nan, 0.0)):
-        ends = {point: [getattr(each, outcome)[:, -1] for each in pair] for point, pair in pairs.items()}
+def _add_differences(metrics: Metrics, pairs: Mapping[str, tuple], rule: Rule, step: float) -> None:
+    for outcome, margin, resolution in (("accuracy", rule.margin, step), ("loss", math.nan, 0.0)):
+        values = {point: [each[outcome].to_numpy() for each in pair] for point, pair in pairs.items()}
         compared = {
-            point: compare(end, reference, rule.confidence, margin, step)
-            for point, (end, reference) in ends.items()
-            if np.isfinite(end - reference).all()  # a training run that diverged has no loss
+            point: compare(own, reference, rule.confidence, margin, resolution)
+            for point, (own, reference) in values.items()
+            if np.isfinite(own - reference).all()  # a training run that diverged has no loss
         }
         for point, each in answers(compared, rule.confidence, planned=len(metrics) - 1).items():
             metrics[point][DIFFERENCES[outcome]] = each
             if outcome == "accuracy":
-                end, reference = ends[point]
-                each |= relative_error(end, reference, rule.confidence, step)
+                own, reference = values[point]
+                each |= relative_error(own, reference, rule.confidence, step)
     for point, (own, reference) in pairs.items():
-        if mixed := sum(one != other for one, other in zip(own.devices, reference.devices, strict=True)):
+        if mixed := int((own["device"] != reference["device"]).sum()):
             metrics[point]["mixed_pairs"] = mixed
-        epochs = min(own.accuracy.shape[1], reference.accuracy.shape[1])
-        if epochs > 1:
-            means = [each.means(rule.threshold)[:epochs] for each in (own, reference)]
-            for epoch, mean in enumerate(means[0] - means[1], 1):
-                metrics[point]["by_epoch"][epoch]["difference"] = mean
+
+
+def _means(curve: pd.DataFrame, threshold: float) -> pd.Series:
+    """Accuracies after each epoch: nan where not all seeds have learned yet."""
+    return curve.mean().where((curve > threshold).all())
 
 
 def over_seeds(values: np.ndarray) -> dict[str, float | None]:
     """values: one for each seed; std: with n - 1 in the denominator"""
     n = len(values)
-    std = float(values.std(ddof=1)) if n > 1 else None
-    return {"n": n, "mean": float(values.mean()), "std": std, "min": float(values.min()), "max": float(values.max())}
+    std = values.std(ddof=1) if n > 1 else None
+    return {"n": n, "mean": values.mean(), "std": std, "min": values.min(), "max": values.max()}
 
 
 def search(rows: Sequence[Row], axes: Sequence[str], rule: Rule) -> Metrics:
@@ -171,17 +140,16 @@ def search(rows: Sequence[Row], axes: Sequence[str], rule: Rule) -> Metrics:
     accuracies: of the trials that learned, of each kind
     """
     rows = tables.last_epochs(rows)
-    points = [{axis: tables.value(row[axis]) for axis in axes} for row in rows]
-    accuracy = numbers(rows, "accuracy")
+    accuracy, values = numbers(rows, "accuracy"), {axis: tables.values(rows, axis) for axis in axes}
     best, learned = int(accuracy.argmax()), accuracy > rule.threshold
-    good = [points[number] for number in np.flatnonzero(accuracy >= accuracy.max() - rule.tolerance).tolist()]
+    good = np.flatnonzero(accuracy >= accuracy.max() - rule.tolerance)
     kinds = [name for name in rows[0] if name.startswith("accuracy") and not name.endswith(("_even", "_odd", "_own"))]
     chosen = {"number": best, "accuracy": accuracy.max(), "cross_half_accuracy": cross_half_accuracy(rows)}
     return {
-        "best": chosen | points[best],
+        "best": chosen | {axis: of_axis[best] for axis, of_axis in values.items()},
         "completed": len(rows),
         "learned": int(learned.sum()),
-        "good": {"count": len(good)} | {axis: _values([point[axis] for point in good]) for axis in axes},
+        "good": {"count": len(good)} | {axis: spread([values[axis][number] for number in good]) for axis in axes},
         "accuracies": {name: spread(numbers(rows, name)[learned]) for name in kinds if learned.any()},
         "device_kinds": len({row["device"] for row in rows}),
     }
@@ -204,23 +172,21 @@ def follow_up(rows: Sequence[Row], sweep: Sequence[Row], rule: Rule) -> Metrics:
     share:    that learns, the interval of Clopper and Pearson, as if the trials were drawn
     silent:   medians of the shares of silent units, in the sweep and here
     """
-    ends = tables.last_epochs(rows)
-    before = [sweep[int(point.removeprefix("trial "))] for point in by_point(rows)]
-    accuracy, in_sweep = numbers(ends, "accuracy"), numbers(before, "accuracy")
-    by_epoch: dict[str, list[bool]] = {}
-    for row in rows:
-        by_epoch.setdefault(row["epoch"], []).append(float(row["accuracy"]) > rule.threshold)
-    learned = int((accuracy > rule.threshold).sum())
-    share = stats.binomtest(learned, len(ends)).proportion_ci(rule.confidence)
+    last = tables.last_epochs(rows)
+    before = [sweep[int(point.removeprefix("trial "))] for point in dict.fromkeys(row["point"] for row in rows)]
+    accuracy, in_sweep = numbers(last, "accuracy"), numbers(before, "accuracy")
+    by_epoch = pd.Series(numbers(rows, "accuracy") > rule.threshold).groupby([row["epoch"] for row in rows]).sum()
+    learned = accuracy[accuracy > rule.threshold]
+    share = stats.binomtest(len(learned), len(last)).proportion_ci(rule.confidence)
     return {
         "trials": len(before),
-        "evaluations": len(ends),
-        "learned": learned,
-        "learned_by_epoch": {epoch: sum(of) for epoch, of in by_epoch.items()},
+        "evaluations": len(last),
+        "learned": len(learned),
+        "learned_by_epoch": by_epoch.to_dict(),
         "share": {"low": share.low, "high": share.high},
-        **({"accuracy": spread(accuracy[accuracy > rule.threshold])} if learned else {}),
+        **({"accuracy": spread(learned)} if len(learned) else {}),
         "accuracy_in_sweep": {"min": in_sweep.min(), "max": in_sweep.max()},
-        "silent": {"sweep": silent(before), "follow_up": silent(ends)},
+        "silent": {"sweep": silent(before), "follow_up": silent(last)},
     }
 
 
@@ -244,11 +210,11 @@ def treatments(rows: Sequence[Row], images: int, rule: Rule) -> Metrics:
             suffix = "" if treatment == "as_is" else f"_{treatment}"
             if row.get(f"accuracy{suffix}"):
                 lost, gained = int(row[f"lost{suffix}"]), int(row[f"gained{suffix}"])
+                right = round(images * float(row["accuracy_own"]))
+                # Whether each image is right: lost ones, those that are right before and after, gained ones, the rest.
+                counts = lost, right - lost, gained, images - right - gained
+                before, after = np.repeat([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0]], counts, axis=1)
                 difference = change(lost, gained, images, rule.confidence)
-                # Whether each image is right, before and after: first those that are right before.
-                right, places = round(images * float(row["accuracy_own"])), np.arange(images)
-                before = (places < right).astype(float)
-                after = ((places >= lost) & (places < right + gained)).astype(float)
                 difference |= relative_error(after, before, rule.confidence, 0.0)
                 accuracy = float(row[f"accuracy{suffix}"])
                 metrics[row["point"]][treatment] = {"accuracy": accuracy, "difference": difference}
@@ -275,7 +241,7 @@ def change(lost: int, gained: int, images: int, confidence: float) -> Metrics:
         "gained": gained,
         "mean": (gained - lost) / images,
         "interval": {"low": max(-1.0, middle - half), "high": min(1.0, middle + half)},
-        "p_different": float(test),
+        "p_different": test,
     }
 
 
@@ -286,6 +252,8 @@ def photographs(row: Row, images: int) -> Metrics:
     return {"accuracy": float(row["accuracy"]), "loss": float(row["loss"]), "images": images, "channels": channels}
 
 
-def _values(values: Sequence[Any]) -> dict[str, float]:
-    """The spread of numbers; of choices, how often each was made."""
-    return dict(Counter(values)) if isinstance(values[0], str) else spread(values)
+def spread(values: Sequence[Any] | np.ndarray) -> dict[str, float]:
+    """Minimum, median and maximum of numbers; of choices, how often each was made."""
+    if isinstance(values[0], str):
+        return dict(Counter(values))
+    return {"min": float(np.min(values)), "median": float(np.median(values)), "max": float(np.max(values))}

@@ -7,54 +7,43 @@ standard deviations, the largest rate that works should fall as (1 + d^2)^-1.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import optimize, special, stats
 
 from stages.common import tables
-from stages.common.tables import Row
+from stages.common.tables import Row, numbers
 from stages.settings.params import Rule
 
 EXPONENT = 1.0  # of the law
 ENDS = -4.0, 4.0  # where an exponent is sought
 
 
-class Largest(NamedTuple):
-    """For one seed at one offset: the largest rate at which training learns, and the next one that was tried.
-
-    offset: of the inputs' mean from zero, in standard deviations of the pixels; mean: the one that is subtracted
-    works:  0 if no rate does; fails: infinite if the largest rate works
-    """
-
-    offset: float
-    mean: float
-    seed: int
-    works: float
-    fails: float
-
-
 def varied(rows: Sequence[Row]) -> set[str]:
     """The parameters, except the seed, that differ between trials: mean and lr in a study of this law."""
-    trials = [tables.parameters(row) for row in tables.last_epochs(rows)]
-    return {name for trial in trials for name in trial if len({each.get(name) for each in trials}) > 1} - {"seed"}
+    trials = pd.DataFrame([tables.parameters(row) for row in tables.last_epochs(rows)])
+    return {str(name) for name in trials if trials[name].nunique(dropna=False) > 1} - {"seed"}
 
 
-def largest_rates(rows: Sequence[Row], pixels: Mapping[str, float], threshold: float) -> list[Largest]:
-    """In the order of their offset, then of their seed.
+def largest_rates(rows: Sequence[Row], pixels: Mapping[str, float], threshold: float) -> pd.DataFrame:
+    """For each `mean` and `seed`, in the order of their offset, then of their seed:
+
+    offset: of the inputs' mean from zero, in standard deviations of the pixels
+    works:  the largest rate at which training learns, 0 if none does
+    fails:  the next one that was tried, infinite if the largest rate works
 
     rows: of the table of a study over means and learning rates; pixels: mean and std of the data
     """
-    tried: dict[tuple[float, int], list[tuple[float, bool]]] = {}
-    for row in tables.last_epochs(rows):
-        trial = float(row["lr"]), float(row["accuracy"]) > threshold
-        tried.setdefault((float(row["mean"]), int(row["seed"])), []).append(trial)
-    found = []
-    for (mean, seed), trials in tried.items():
-        works = max((rate for rate, learned in trials if learned), default=0.0)
-        fails = min((rate for rate, _ in trials if rate > works), default=math.inf)
-        found.append(Largest(abs(pixels["mean"] - mean) / pixels["std"], mean, seed, works, fails))
-    return sorted(found)
+    last = tables.last_epochs(rows)
+    trials = pd.DataFrame({name: numbers(last, name) for name in ("mean", "seed", "lr", "accuracy")})
+    trials["offset"] = (pixels["mean"] - trials["mean"]).abs() / pixels["std"]
+    trials["works"] = trials["lr"].where(trials["accuracy"] > threshold, 0.0)
+    trials["works"] = trials.groupby(["mean", "seed"])["works"].transform("max")
+    trials["fails"] = trials["lr"].where(trials["lr"] > trials["works"], math.inf)
+    rates = {"works": "max", "fails": "min"}
+    return trials.groupby(["offset", "mean", "seed"], as_index=False).agg(rates)
 
 
 def law(rows: Sequence[Row], pixels: Mapping[str, float], rule: Rule) -> dict[str, Any]:
@@ -67,16 +56,15 @@ def law(rows: Sequence[Row], pixels: Mapping[str, float], rule: Rule) -> dict[st
     n:        largest rates, one for each seed and offset; censored: those of them beyond the ends of the grid
     """
     largest, offsets = largest_rates(rows, pixels, rule.threshold), {}
-    for mean in dict.fromkeys(each.mean for each in largest):
-        here = [each for each in largest if each.mean == mean]
-        rates = {"all": min(each.works for each in here), "none": max(each.fails for each in here)}
+    for mean, of_seeds in largest.groupby("mean", sort=False):
+        rates = {"all": of_seeds["works"].min(), "none": of_seeds["fails"].max()}
         inside = {name: rate for name, rate in rates.items() if 0 < rate < math.inf}
-        offsets[str(mean)] = {"mean": mean, "offset": here[0].offset, "n": len(here)} | inside
-    censored = sum(each.works == 0 or math.isinf(each.fails) for each in largest)
+        offsets[str(mean)] = {"mean": mean, "offset": of_seeds["offset"].iloc[0], "n": len(of_seeds)} | inside
+    censored = int(((largest["works"] == 0) | np.isinf(largest["fails"])).sum())
     return {"offsets": offsets, "n": len(largest), "censored": censored} | fit(largest, rule.confidence)
 
 
-def fit(largest: Sequence[Largest], confidence: float) -> dict[str, Any]:
+def fit(largest: pd.DataFrame, confidence: float) -> dict[str, Any]:
     """`exponent` and `rate_at_0`, by maximum likelihood: logarithms of rates spread normally around the line, and each
     is known to lie between the one that works and the next one. The interval is that of the likelihood ratio; its ends
     are None where nothing bounds them.
@@ -84,9 +72,9 @@ def fit(largest: Sequence[Largest], confidence: float) -> dict[str, Any]:
     The spread is at least that which the steps of the grid round away: without that floor, rates that happen to lie on
     a line would leave no spread.
     """
-    x = np.log1p([each.offset**2 for each in largest])
+    x = np.log1p(largest["offset"].to_numpy() ** 2)
     with np.errstate(divide="ignore"):
-        low, high = np.log([each.works for each in largest]), np.log([each.fails for each in largest])
+        low, high = np.log(largest[["works", "fails"]].to_numpy().T)
     inside = np.isfinite(low) & np.isfinite(high)
     if len(set(x[inside].tolist())) < 2:
         return {}

@@ -38,13 +38,12 @@ def compare(
         raise ValueError("values must be finite")
     if margin <= 0 or not 0 < confidence < 1:
         raise ValueError(f"margin ({margin:g}) must be above 0, confidence ({confidence:g}) between 0 and 1")
-    n = len(differences)
-    (low, high), p = interval(differences, confidence, step), p_values(differences, margin, step)
+    n, p = len(differences), p_values(differences, margin, step)
     return {
         "n": n,
         "mean": float(differences.mean()),
         "std": float(differences.std(ddof=1)) if n > 1 else None,
-        "interval": {"low": float(low), "high": float(high)} if n > 1 else None,
+        "interval": ends(differences, confidence, step),
         "p": {test: float(value) if n > 1 else None for test, value in p.items()},
         "confidence": confidence,
         **({"margin": margin} if margin > 0 else {}),
@@ -53,11 +52,14 @@ def compare(
 
 def interval(differences: np.ndarray, confidence: float, step: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Student's interval of the mean along the last axis; nan for a single one."""
-    n, mean = differences.shape[-1], differences.mean(axis=-1)
-    if n == 1:
-        return np.full_like(mean, math.nan), np.full_like(mean, math.nan)
-    reach = stats.t.ppf((1 + confidence) / 2, n - 1) * standard_error(differences, step)
+    mean, degrees = differences.mean(axis=-1), differences.shape[-1] - 1
+    reach = stats.t.ppf((1 + confidence) / 2, degrees) * standard_error(differences, step)
     return mean - reach, mean + reach
+
+
+def ends(differences: np.ndarray, confidence: float, step: float) -> dict[str, float] | None:
+    low, high = interval(differences, confidence, step)
+    return {"low": float(low), "high": float(high)} if len(differences) > 1 else None
 
 
 def relative_error(accuracy: np.ndarray, reference: np.ndarray, confidence: float, step: float) -> dict[str, Any]:
@@ -68,9 +70,7 @@ def relative_error(accuracy: np.ndarray, reference: np.ndarray, confidence: floa
     if not (errors := 1 - reference.mean()) > 0:
         return {}
     relative = relative_errors(1 - accuracy, 1 - reference)
-    low, high = interval(relative, confidence, step / errors)
-    between = {"low": float(low), "high": float(high)} if len(relative) > 1 else None
-    return {"relative_error": {"mean": float(relative.mean()), "interval": between}}
+    return {"relative_error": {"mean": float(relative.mean()), "interval": ends(relative, confidence, step / errors)}}
 
 
 def relative_errors(errors: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -85,32 +85,28 @@ def relative_errors(errors: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def standard_error(differences: np.ndarray, step: float) -> np.ndarray:
-    """That of the mean along the last axis, of more than one.
+    """That of the mean along the last axis; nan of a single one.
 
     The spread is at least that which rounding alone makes: the difference of two values, each rounded to a multiple of
     `step`, has a variance of step^2 / 6. Without that floor, a few differences that happen to be equal would have no
     spread, and p = 0.
     """
+    if differences.shape[-1] == 1:
+        return np.full(differences.shape[:-1], math.nan)
     spread = np.maximum(differences.std(axis=-1, ddof=1), max(step / math.sqrt(6), 1e-12))
     return spread / math.sqrt(differences.shape[-1])
 
 
 def p_values(differences: np.ndarray, margin: float, step: float = 0.0) -> dict[str, np.ndarray]:
     """Those of the tests of `compare` along the last axis; nan for a single difference."""
-    n = differences.shape[-1]
-    if n == 1:
-        tests = ("differs", "within", "beyond") if margin > 0 else ("differs",)
-        return dict.fromkeys(tests, np.full(differences.shape[:-1], math.nan))
-    mean, error = differences.mean(axis=-1), standard_error(differences, step)
-    # Of the larger distance from the margin's far end, of the smaller one from its near end.
-    differs = {"differs": 2 * stats.t.sf(np.abs(mean) / error, n - 1)}
+    mean, error = np.abs(differences.mean(axis=-1)), standard_error(differences, step)
+    student = stats.t(differences.shape[-1] - 1)
+    differs = {"differs": 2 * student.sf(mean / error)}
     if not margin > 0:
         return differs
-    near, far = (np.abs(mean) - margin) / error, (np.abs(mean) + margin) / error
-    return differs | {
-        "within": np.maximum(stats.t.cdf(near, n - 1), stats.t.sf(far, n - 1)),
-        "beyond": np.minimum(1, 2 * stats.t.sf(near, n - 1)),
-    }
+    near, far = (mean - margin) / error, (mean + margin) / error  # distances from the two ends of the margin
+    within = np.maximum(student.cdf(near), student.sf(far))
+    return differs | {"within": within, "beyond": np.minimum(1, 2 * student.sf(near))}
 
 
 def answers(compared: Mapping[str, dict[str, Any]], confidence: float, planned: int) -> dict[str, dict[str, Any]]:
@@ -122,18 +118,16 @@ def answers(compared: Mapping[str, dict[str, Any]], confidence: float, planned: 
     The p of each test are corrected for the number of planned comparisons (Holm 1979), also of those that could not be
     made: with probability `confidence`, none of the answers of a kind is wrong.
     """
-    alpha, answered = 1 - confidence, {name: each | {"p_holm": each["p"]} for name, each in compared.items()}
+    answered = {name: each | {"p_holm": dict(each["p"])} for name, each in compared.items()}
     pairs = [each for each in answered.values() if each["n"] > 1]
     for test in pairs[0]["p"] if pairs else ():
         for each, p in zip(pairs, holm([each["p"][test] for each in pairs], planned), strict=True):
-            each["p_holm"] = each["p_holm"] | {test: float(p)}
+            each["p_holm"][test] = float(p)
     for each in answered.values():
-        p, tested = each["p_holm"], each["n"] > 1
-        each["differs"] = OPEN if not tested else YES if p["differs"] < alpha else NO
+        shown = {test: p is not None and p < 1 - confidence for test, p in each["p_holm"].items()}
+        each["differs"] = YES if shown["differs"] else NO if each["n"] > 1 else OPEN
         if "margin" in each:
-            each["exceeds"] = (
-                OPEN if not tested else YES if p["beyond"] < alpha else NO if p["within"] < alpha else OPEN
-            )
+            each["exceeds"] = YES if shown["beyond"] else NO if shown["within"] else OPEN
     return answered
 
 
