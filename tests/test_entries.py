@@ -139,6 +139,7 @@ def entries(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, str]]:
             "headline": [f"{draw(known)}.{draw(st.sampled_from(NORMS))}"],
         },
         "sweep": COMMITTED["sweep"] | {"n_trials": 6},
+        "look": COMMITTED["look"] | {"dpi": 50},
     }
     return sections, {name: draw(st.sampled_from(list(ENDS))) for name in (*studies, params.SWEEP)}
 
@@ -230,9 +231,9 @@ def within_one_line(function: Callable, *arguments: Any) -> Any:
 
 
 FEW = settings(
-    max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
+    max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
 )
-MANY = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+MANY = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 
 
 @FEW

@@ -54,7 +54,7 @@ def ends(rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
 def curves(rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
     """The accuracies at each point: a row for each seed, a column for each epoch."""
     table = pd.DataFrame({name: numbers(rows, name) for name in ("seed", "epoch", "accuracy")}).astype({"epoch": int})
-    by_point = table.groupby([row["point"] for row in rows], sort=False)
+    by_point = table.assign(point=[row["point"] for row in rows]).groupby("point", sort=False)
     return {point: of.pivot(index="seed", columns="epoch", values="accuracy") for point, of in by_point}
 
 
