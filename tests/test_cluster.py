@@ -39,8 +39,8 @@ class Dask:
             self.running.append(subprocess.Popen(command, cwd=self.folder, env=self.env, stdout=log, stderr=log))
         return self.running[-1]
 
-    def worker(self, threads: int = 1, count: int = 1) -> subprocess.Popen:
-        return self.start("worker", self.address, "--nworkers", str(count), "--nthreads", str(threads))
+    def worker(self, *options: str, threads: int = 1, count: int = 1) -> subprocess.Popen:
+        return self.start("worker", self.address, "--nworkers", str(count), "--nthreads", str(threads), *options)
 
     def end(self) -> None:
         for process in reversed(self.running):
@@ -162,6 +162,28 @@ def test_cluster_of_unfit_workers_is_refused_and_nothing_is_written(unfinished: 
     assert "has 2 threads; start it with --nthreads 1; worker skipped" in output
     assert "no worker is ready" in output
     assert not list(unfinished.folder.glob("data/studies/*.sqlite3"))
+
+
+OTHER_PYTHON = """
+from distributed import node
+
+def versions(packages=None, before=node.get_versions):
+    return before(packages) | {"packages": {"python": "3.9.1.final.0"}}
+
+node.get_versions = versions
+"""
+
+
+def test_worker_of_another_python_is_named_before_code_that_kills_it_is_sent(unfinished: Clone, dask: Dask) -> None:
+    preload = dask.folder / "preload.py"
+    preload.write_text(OTHER_PYTHON, encoding="utf-8")
+    worker = dask.worker("--preload", str(preload), "--no-nanny")
+    with distributed.Client(dask.address) as client:
+        client.wait_for_workers(1)
+    unfinished.set(run__scheduler=dask.address)
+    last = Sweep(unfinished).ended(1).splitlines()[-1]
+    assert re.search(r"run.scheduler = .*: tcp://.* has Python 3\.9\.1\S*; accepted: 3\.\d+\.x, as here$", last)
+    assert worker.poll() is None
 
 
 @pytest.mark.slow

@@ -22,6 +22,33 @@ from stages.study.proposals import Points
 from stages.vision.trial import ImagenetTrial
 
 
+@pytest.fixture(autouse=True)
+def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that says what a container may use: at first, all."""
+    monkeypatch.setattr(runner, "CGROUP", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("files", "count"),
+    [
+        ({"cpu.max": "max 100000", "memory.max": "max"}, 16),
+        ({"cpu.max": "350000 100000", "memory.max": "max"}, 3),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"memory.max": f"{6 * 2**30}", "memory.stat": f"anon {2**30}\nfile {5 * 2**30}"}, 5),
+    ],
+)
+def test_no_more_workers_start_than_a_container_may_have(
+    files: dict[str, str], count: int, cgroup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in files.items():
+        (cgroup / name).write_text(f"{text}\n", encoding="utf-8")
+    settings = params.load(ROOT / "params.yaml")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(16), raising=False)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=64 * 2**30))
+    assert runner.worker_count(settings, LenetTrial, torch.device("cpu")) == count
+
+
 @pytest.mark.parametrize(
     ("trial", "gibibytes", "count"),
     [(LenetTrial, 64, 16), (LenetTrial, 5, 5), (LenetTrial, 0.5, 1), (ImagenetTrial, 64, 16), (ImagenetTrial, 5, 2)],

@@ -52,6 +52,7 @@ class Cluster:
             raise InputError(f"{self._named}: no scheduler answers: {short(' '.join(str(error).split()))}") from None
         workers: dict[str, str | None] = {}
         with suppress(OSError):  # of a worker that dies meanwhile
+            self._check_python()
             self._client.register_plugin(project, name=project.name)
             workers = self._client.run(_unfit, project.name, on_error="ignore")
         for address, unfit in workers.items():
@@ -60,6 +61,15 @@ class Cluster:
         if workers and all(workers.values()):
             self._client.close()
             raise InputError(f"{self._named}: no worker is ready")
+
+    def _check_python(self) -> None:
+        """raises: InputError if a process of the cluster has another Python, in which code that is sent would crash"""
+        versions, here = self._client.get_versions(), f"{sys.version_info.major}.{sys.version_info.minor}."
+        for name, found in {"scheduler": versions["scheduler"], **versions["workers"]}.items():
+            python = found["packages"]["python"]
+            if not python.startswith(here):
+                self._client.close()
+                raise InputError(f"{self._named}: {name} has Python {python}; accepted: {here}x, as here")
 
     def run(self, tasks: Mapping[int, dict], started: Callable[[int], object]) -> Iterator[tuple[int, Any]]:
         """The number of each task with its result, in the order in which they are ready.
@@ -164,15 +174,15 @@ class Project(distributed.WorkerPlugin):
             del sys.modules[name]  # another study's
         sys.path.insert(0, str(folder / "code.zip"))
         from stages.settings.params import Params
-        from stages.study.fingerprint import fingerprint
+        from stages.study.fingerprint import changed, fingerprint
         from stages.study.local import timed
 
         trial = pkgutil.resolve_name(self.trial)
         settings = Params.model_validate_json(self.settings)
         with chdir(folder):  # where the data lies
             own = fingerprint(settings, {}, trial)
-        if changed := [key for key in own if own[key] != self.determinants[key]]:
-            raise RuntimeError(f"has other {', '.join(changed)}: {own['versions']}")
+        if other := changed(own, self.determinants):
+            raise RuntimeError(f"has other {other}: {own['versions']}")
         evaluation = trial(settings, folder)  # checks the data by its hashes
         self.evaluate = lambda task: timed(evaluation, task)
 

@@ -29,6 +29,7 @@ WORKER_MEMORY = {"stages.lenet.trial": 2**30, "stages.vision.trial": 2**31}
 # That share a GPU: a step leaves it idle most of the time, and each takes a core to feed it (metrics/gpu.md). One takes
 # 1.1 GiB of an H200's own memory on LeNet: twice WORKER_MEMORY leaves room.
 GPU_WORKERS = 4
+CGROUP = Path("/sys/fs/cgroup")
 
 Plan = Search | Points
 
@@ -36,8 +37,7 @@ Plan = Search | Points
 def run_search(name: str, settings: Params, search: Search, trial: type[Trial]) -> None:
     """Brings a search to its number of trials and writes its table."""
     trials = run(name, settings, search, trial)
-    axes = search.settings.space
-    parameters = [{axis: trial.params[axis] for axis in axes} | search.fixed for trial in trials]
+    parameters = [{axis: trial.params[axis] for axis in search.space} | search.fixed for trial in trials]
     _write(name, [""] * len(trials), parameters, trials)
 
 
@@ -50,8 +50,8 @@ def run_points(name: str, settings: Params, planned: Sequence[Planned], trial: t
 def _write(name: str, points: list[str], parameters: list[Parameters], trials: list[FrozenTrial]) -> None:
     results = store.results(trials)
     tables.write(name, points, parameters, results)
-    best = max(result["accuracy"] for result in results)
-    print(f"{name}: {len(trials)} trials in {tables.path(name)}, best accuracy {best:.4f}", flush=True)
+    count, best = len(trials), max(result["accuracy"] for result in results)
+    print(f"{name}: {count} trial{'s' * (count != 1)} in {tables.path(name)}, best accuracy {best:.4f}", flush=True)
 
 
 def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> list[FrozenTrial]:
@@ -147,14 +147,28 @@ def worker_count(settings: Params, trial: type[Trial], runs_on: torch.device) ->
     if runs_on.type == "mps":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    free = psutil.virtual_memory().available
+    # What a container may use, of both: Linux says it in cgroups, version 2.
+    if "max" not in (quota := _words("cpu.max") or ["max"]):
+        cores = min(cores, int(quota[0]) // int(quota[1]))
+    if "max" not in (limit := _words("memory.max") or ["max"]):
+        stat = _words("memory.stat")
+        used = int(stat[stat.index("anon") + 1])  # not what is only cached
+        free = min(free, int(limit[0]) - used)
     needed = WORKER_MEMORY.get(trial.__module__, min(WORKER_MEMORY.values()))
-    count, free = max(1, cores // trial.threads(settings)), psutil.virtual_memory().available
+    count, fit = max(1, cores // trial.threads(settings)), max(1, free // needed)
     if runs_on.type == "cuda":
         count = max(1, min(count, GPU_WORKERS, torch.cuda.get_device_properties(runs_on).total_memory // (2 * needed)))
-    if count > (fit := max(1, free // needed)):
+    if count > fit:
         print(
             f"run.workers: {fit} instead of {count}, as {free / 2**30:.1f} GiB of memory are free"
             f" and a worker takes up to {needed / 2**30:g}",
             flush=True,
         )
     return min(count, fit)
+
+
+def _words(name: str) -> list[str]:
+    """Those of a file of this process's cgroup; none where there is no such file."""
+    path = CGROUP / name
+    return path.read_text(encoding="utf-8").split() if path.exists() else []
