@@ -4,6 +4,7 @@ import itertools
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -31,28 +32,20 @@ CELLS: dict[str, Any] = {"edgecolors": "white", "linewidth": 0.5, "zorder": 0}
 
 
 class Shown(NamedTuple):
-    """A study that is drawn.
-
-    kind:    what `judgement.kind` says of it
-    rows:    of its table; metrics: what the judge made of them
-    space:   of a search
-    lenet:   whether it is LeNet's, trained on digits
-    """
+    """A study that is drawn: the rows of its table, and what the judge made of them."""
 
     name: str
-    kind: str
+    kind: str  # as `judgement.kind` says
     rows: Sequence[Row]
     metrics: Mapping[str, Any]
     rule: Rule
-    space: Space
-    lenet: bool = True
+    space: Space  # empty, if it is no search
+    lenet: bool = True  # not another network
 
 
 class Context(NamedTuple):
-    """pixels: mean and std of the data, fractions"""
-
     settings: Params
-    pixels: Mapping[str, float]
+    pixels: Mapping[str, float]  # mean and std of the data, fractions
 
     def protocol(self, study: Shown) -> str:
         """How the study was trained, as a title."""
@@ -60,9 +53,8 @@ class Context(NamedTuple):
 
     def sort(self, names: Sequence[str]) -> dict[str, str]:
         """A colour for each name of a point, in the order of the normalizations; names of other points come after."""
-        known = {name: number for number, name in enumerate(self.settings.normalizations)}
-        names = sorted(dict.fromkeys(names), key=lambda name: known.get(name, len(known)))
-        return {name: f"C{number}" for number, name in enumerate(names)}
+        known = [name for name in self.settings.normalizations if name in names]
+        return {name: f"C{number}" for number, name in enumerate(dict.fromkeys([*known, *names]))}
 
 
 Studies = Sequence[Shown | None]
@@ -215,14 +207,10 @@ def cells(studies: Studies, context: Context) -> Figure:
     return figure
 
 
-def _goodness(point: tuple[str, Mapping[str, Any]]) -> tuple[int, float]:
-    return point[1]["learned"], point[1].get("accuracy", {"mean": 0.0})["mean"]
-
-
 def _draw_cells(ax: Axes, study: Shown, context: Context) -> None:
-    # The best point of each normalization is the last one.
-    points = sorted(study.metrics.items(), key=_goodness)
-    at = {(each["parameters"]["mean"], each["parameters"]["std"]): (name, each) for name, each in points}
+    points = [(each["learned"], each.get("accuracy", {}).get("mean"), name) for name, each in study.metrics.items()]
+    best = [(name, study.metrics[name]) for *_, name in sorted(points)]  # of each normalization the last one
+    at = {(each["parameters"]["mean"], each["parameters"]["std"]): (name, each) for name, each in best}
     means, stds = (sorted({norm[axis] for norm in at}) for axis in (0, 1))
     known = context.settings.normalizations
     marked = {(*known[name].mean, *known[name].std): {name: known[name]} for name in figures.MARKED if name in known}
@@ -431,21 +419,16 @@ class Kind(NamedTuple):
     panels: bool = True  # one for each study
 
 
-def _of_lenet(study: Shown) -> bool:
-    return study.lenet
-
-
-def _of_two_axes(study: Shown) -> bool:
-    return len(free(study.space)) == 2
+LENET = "seeds", "points of LeNet over seeds", attrgetter("lenet")
 
 
 KINDS = {
-    "rates": Kind(rates, "seeds", "points of LeNet over seeds", _of_lenet),
-    "cells": Kind(cells, "seeds", "points of LeNet over seeds", _of_lenet),
+    "rates": Kind(rates, *LENET),
+    "cells": Kind(cells, *LENET),
     "law": Kind(largest, "law", "a grid of means and learning rates", panels=False),
     "seeds": Kind(seeds, "seeds", "points over seeds", panels=False),
-    "epochs": Kind(epochs, "seeds", "points of LeNet over seeds", _of_lenet),
+    "epochs": Kind(epochs, *LENET),
     "networks": Kind(networks, "treatments", "trained networks under normalizations"),
-    "map": Kind(accuracy_maps, "search", "searches over two axes", _of_two_axes),
+    "map": Kind(accuracy_maps, "search", "searches over two axes", lambda study: len(free(study.space)) == 2),
     "axes": Kind(axes, "search", "searches", panels=False),
 }

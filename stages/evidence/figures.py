@@ -27,11 +27,7 @@ LABELS = {  # of axes, by the name of the parameter
     "bias_factor": "initial biases of the first convolution, times",
     "lr": "learning rate in the first epoch",
     "init": "initial weights",
-    **{
-        f"{kind}_{key}": f"{kind}, {color}"
-        for kind in ("mean", "std")
-        for key, color in zip("rgb", ("red", "green", "blue"), strict=True)
-    },
+    **{f"{kind}_{color[0]}": f"{kind}, {color}" for kind in ("mean", "std") for color in ("red", "green", "blue")},
 }
 LEAST = 5e-5  # error that is drawn: that of a perfect trial of 10,000 images counts as half a wrong one
 OFFSET = "offset from the mean of the pixels, in their standard deviations"
