@@ -88,7 +88,7 @@ def accuracy_maps(studies: Studies, context: Context) -> Figure:
     for study, ax in _present(studies, panels):
         rows, names = tables.last_epochs(study.rows), free(study.space)
         for axis, name in zip("xy", names, strict=True):
-            figures.limit(ax, axis, study.space[name])
+            figures.limit(ax, axis, name, study.space[name])
         x, y = (np.array(tables.values(rows, name)) for name in names)
         accuracy, threshold = numbers(rows, "accuracy"), study.rule.threshold
         learned = accuracy > threshold
@@ -111,8 +111,7 @@ def accuracy_maps(studies: Studies, context: Context) -> Figure:
             figures.mark(ax, context.settings.normalizations)
             figures.in_stds(ax, context.pixels)
         figures.legend(ax, columns=4)
-        xlabel, ylabel = (LABELS.get(name, name) for name in names)
-        ax.set(title=f"{len(rows)} trials", xlabel=xlabel, ylabel=ylabel)
+        ax.set_title(f"{len(rows)} trials")
     return figure
 
 
@@ -132,10 +131,9 @@ def axes(studies: Studies, context: Context) -> Figure:
     label = f"within {100 * study.rule.tolerance:g} points of the best"
     for ax, name in zip(panels, names, strict=False):
         x = np.array(tables.values(rows, name))
-        figures.limit(ax, "x", study.space[name])
+        figures.limit(ax, "x", name, study.space[name])
         ax.scatter(x[~best], accuracy[~best], s=14, color="tab:gray", clip_on=False)
         ax.scatter(x[best], accuracy[best], s=24, color="tab:red", label=label, clip_on=False)
-        ax.set(xlabel=LABELS.get(name, name))
     for ax in panels[len(names) :]:
         ax.set_visible(False)
     panels[0].set_ylabel("accuracy")
@@ -209,15 +207,15 @@ def cells(studies: Studies, context: Context) -> Figure:
 
 def _draw_cells(ax: Axes, study: Shown, context: Context) -> None:
     points = [(each["learned"], each.get("accuracy", {}).get("mean"), name) for name, each in study.metrics.items()]
-    best = [(name, study.metrics[name]) for *_, name in sorted(points)]  # of each normalization the last one
-    at = {(each["parameters"]["mean"], each["parameters"]["std"]): (name, each) for name, each in best}
+    parameters = {name: study.metrics[name]["parameters"] for *_, name in sorted(points)}
+    at = {(norm["mean"], norm["std"]): name for name, norm in parameters.items()}  # of several points the best
     means, stds = (sorted({norm[axis] for norm in at}) for axis in (0, 1))
     known = context.settings.normalizations
     marked = {(*known[name].mean, *known[name].std): {name: known[name]} for name in figures.MARKED if name in known}
     costs, greys = np.full((2, len(stds), len(means)), np.nan)
     style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "textcoords": "offset points"}
-    for norm, (name, each) in at.items():
-        row, column = stds.index(norm[1]), means.index(norm[0])
+    for norm, name in at.items():
+        each, row, column = study.metrics[name], stds.index(norm[1]), means.index(norm[0])
         text = f"{each['learned']} of {each['n']}"
         if each["learned"] < each["n"]:
             greys[row, column] = each["learned"] == 0
@@ -351,10 +349,10 @@ def largest(studies: Studies, context: Context) -> Figure:
         ax.plot(x, rate * x ** -fitted["estimate"], color=color, linewidth=0.8, label=name)
         ax.plot(x, rate * x**-law.EXPONENT, color=color, linestyle="dotted")
     ax.plot([], [], color="black", linestyle="dotted", label=f"the law: exponent {-law.EXPONENT:g}")
-    ax.set(xlabel="1 + d², d: the inputs' mean in standard deviations of the pixels")
+    ax.set_xlabel("1 + d², d: the inputs' mean in standard deviations of the pixels")
     ax.set_ylabel("largest learning rate that works:\nbetween where all seeds learn and where none does")
-    for axis in (ax.xaxis, ax.yaxis):
-        figures.label(axis)
+    figures.label(ax.xaxis)
+    figures.label(ax.yaxis)
     figures.legend(ax, columns=1)
     return figure
 

@@ -42,9 +42,10 @@ def error_scale(low: float, high: float) -> FuncNorm:
     return FuncNorm(functions, min(low, high - LEAST), high)
 
 
-def limit(ax: Axes, name: str, searched: Searched) -> None:
+def limit(ax: Axes, name: str, parameter: str, searched: Searched) -> None:
     """An axis, x or y, is that of the search: it ends where that ends, in its scale; or has its choices, in order."""
     axis: Axis = getattr(ax, f"{name}axis")
+    axis.set_label_text(LABELS.get(parameter, parameter))
     if isinstance(searched, Interval):
         scale = "log" if searched.log else "linear"
         ax.set(**{f"{name}scale": scale, f"{name}lim": (searched.low, searched.high)})
@@ -91,10 +92,8 @@ def in_stds(ax: Axes, pixels: Mapping[str, float]) -> None:
     mean, std = pixels["mean"], pixels["std"]
     offset: Any = (lambda x: (x - mean) / std, lambda offset: mean + offset * std)
     factor: Any = (lambda y: y / std, lambda factor: factor * std)
-    top = ax.secondary_xaxis("top", functions=offset, xlabel=OFFSET)
-    right = ax.secondary_yaxis("right", functions=factor, ylabel=FACTOR)
-    for axis in (top.xaxis, right.yaxis):
-        label(axis)
+    label(ax.secondary_xaxis("top", functions=offset, xlabel=OFFSET).xaxis)
+    label(ax.secondary_yaxis("right", functions=factor, ylabel=FACTOR).yaxis)
 
 
 def save(figure: Figure, path: Path, dpi: int) -> None:
