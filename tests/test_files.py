@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ENV, Clone
@@ -153,3 +154,16 @@ def test_stopped_worker_does_not_delay_the_end(unfinished: Clone) -> None:
     assert sweep.wait(60) == 1
     assert time.monotonic() - start < 20
     assert "interrupted; finished trials are in data/studies/sweep.sqlite3" in log.read_text().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("closed", "env"), [("2>&-", {}), ("<&- >&- 2>&-", {}), ("", {"LC_ALL": "C", "PYTHONUTF8": "0"})]
+)
+def test_output_that_is_closed_or_plain_stops_nothing(closed: str, env: dict[str, Any], unfinished: Clone) -> None:
+    unfinished.set(run__workers=1, sweep__n_trials=1, sweep__batch=1)
+    unfinished.run("sh", "-c", f"'{sys.executable}' -m stages sweep {closed}", **env)
+    assert len(unfinished.read("plots/trials/sweep.csv").splitlines()) == 2
+    assert (
+        unfinished.run("sh", "-c", f"'{sys.executable}' -m stages nothing… {closed}", check=False, **env).returncode
+        == 1
+    )

@@ -28,7 +28,7 @@ NO_DEPENDENCY = "stages/settings/", "stages/common/errors.py"  # they read, refu
 TRAINING = sorted(["sweep", *(f"trials@{name}" for name in STUDIES)])
 DRAWN = sorted(["contour", *(f"figures@{name}" for name in FIGURES)])
 # Words of the code that studies and figures have too.
-VOCABULARY = set(["best", "cells", "differences", "epochs", "imagenet", "law", "networks", "rates", "start"])
+VOCABULARY = {"best", "cells", "differences", "epochs", "imagenet", "law", "networks", "rates", "start"}
 
 
 def ran(output: str) -> list[str]:
@@ -200,8 +200,8 @@ def test_forced_sweep_evaluates_all_trials_again(swept: Clone) -> None:
     assert "6/6 trials done" in swept.dvc("repro", "-fs", "sweep")
     asked = swept.run("dvc", "repro", "-fs", "sweep", FROM_SCRATCH="1").stdout
     assert "0/6 trials done" in asked
-    assert "starts from scratch: as asked. " in asked
-    assert "the old one is renamed to data/studies/sweep-replaced.sqlite3." in asked
+    assert "starts from scratch: as asked; " in asked
+    assert "the old study is now data/studies/sweep-replaced.sqlite3" in asked
     assert swept.results() == before
     assert "up to date" in swept.dvc("status", "sweep")
 
@@ -301,7 +301,7 @@ def test_damaged_study_is_one_line(swept: Clone) -> None:
     swept.set(sweep__n_trials=8)
     failed = swept.run(sys.executable, "-m", "stages", "sweep", check=False)
     assert failed.returncode == 1
-    assert "data/studies/sweep.sqlite3: the file is damaged: file is not a database; `git restore " in failed.stdout
+    assert "data/studies/sweep.sqlite3: the file is damaged: file is not a database; after `mv " in failed.stdout
     assert "Traceback" not in failed.stdout
 
 

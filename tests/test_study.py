@@ -162,8 +162,8 @@ ATTRIBUTE = "trial_user_attributes SET value_json ="
         (f"UPDATE {ATTRIBUTE} '[0.5' WHERE trial_id = 2 AND key = 'loss_by_epoch'", "the file is damaged: Expecting"),
         ("DELETE FROM trial_user_attributes WHERE trial_id = 2 AND key = 'device'", "trial 1 is not as it was kept"),
         ("DELETE FROM trial_user_attributes WHERE trial_id = 2 AND key = 'digest'", "trial 1 is not as it was kept"),
-        ("UPDATE trials SET state = 'FAIL' WHERE trial_id = 2", "trial 1 is not as it was kept"),
-        ("UPDATE trials SET state = 'RUNNING' WHERE trial_id = 2", "trial 1 is not as it was kept"),
+        ("UPDATE trials SET state = 'FAIL' WHERE trial_id = 2", "trial 1 has the state FAIL; expected"),
+        ("UPDATE trials SET state = 'RUNNING' WHERE trial_id = 2", "trial 1 has the state RUNNING; expected"),
         ("UPDATE trials SET state = 'no state' WHERE trial_id = 2", "the file is damaged: 'no state'"),
         ("UPDATE trials SET datetime_complete = 'never' WHERE trial_id = 2", "the file is damaged: "),
         ("UPDATE trials SET number = 4 - number", "trial 0 is not as it was kept"),
@@ -175,8 +175,8 @@ ATTRIBUTE = "trial_user_attributes SET value_json ="
             "trial 0 is in .*high=12.0",
         ),
         ("DELETE FROM trials WHERE trial_id = 2", "the file is damaged: foreign_key_check finds"),
-        ("DELETE FROM study_user_attributes", "the file is damaged: what determines its trials"),
-        ("UPDATE study_directions SET direction = 'MINIMIZE'", "the file is damaged: "),
+        ("DELETE FROM study_user_attributes", "what determines its trials"),
+        ("UPDATE study_directions SET direction = 'MINIMIZE'", "it minimizes; expected: "),
         ("UPDATE studies SET study_name = 'other'", "the file is damaged: "),
         ("DROP TABLE trials", "the file is damaged: "),
         ("DROP TABLE studies", "the file is damaged: "),
@@ -189,7 +189,7 @@ def test_study_that_was_changed_on_disk_is_refused(change: str, said: str, setti
     with sqlite3.connect(path) as database:
         database.execute(change)
     content = path.read_bytes()
-    with pytest.raises(InputError, match=rf"study\.sqlite3: {said}.*; `git restore .*`rm ") as refused:
+    with pytest.raises(InputError, match=rf"study\.sqlite3: {said}.*; after `mv .*`git restore ") as refused:
         opened(of(settings, batch=8), path)
     assert "\n" not in str(refused.value)
     assert path.read_bytes() == content
@@ -214,7 +214,7 @@ def test_damaged_file_is_refused_and_left_as_it_is(settings: Params, tmp_path: P
             said.append(str(error))
         assert path.read_bytes() == each
     assert len(said) > 20
-    line = re.compile(r".*/study\.sqlite3: .+; `git restore .+` .*, `rm .+` goes on without it")
+    line = re.compile(r".*/study\.sqlite3: .+; after `mv .+`, `git restore .+` brings back .+")
     assert [other for other in said if not line.fullmatch(other)] == []
 
 
@@ -306,7 +306,13 @@ def test_other_settings_start_from_scratch_and_the_old_study_comes_back_with_its
     changed = settings.model_copy(update={section: getattr(settings, section).model_copy(update=change)})
     capsys.readouterr()
     run(of(changed, n_trials=1) if section != "sweep" else changed, path)
-    assert "starts from scratch: " in capsys.readouterr().out
+    said, key = capsys.readouterr().out, "epochs" if "train" in change else next(iter(change))
+    named = (
+        rf"starts from scratch: .*(data|train|search)\.{key}\b.* changed; its first result will rename the old study\n"
+    )
+    assert re.search(named, said)
+    assert ("data.train_images" in said) == ("train_images" in change)
+    assert re.search(r"study\.sqlite3: the old study is now .*/study-[0-9a-f]{8}\.sqlite3\n", said)
     assert run(settings, path) == old
 
 

@@ -1,5 +1,6 @@
 """Worker processes: one that dies costs its task only, none outlives the study, none imports what its parent ran."""
 
+import multiprocessing
 import os
 import re
 import signal
@@ -165,3 +166,19 @@ def running(pid: int) -> bool:
         return False
     state = Path(f"/proc/{pid}/stat")
     return not (state.exists() and state.read_text().split()[2] == "Z")
+
+
+def test_end_of_workers_ends_no_other_process(tmp_path: Path) -> None:
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
+    other.start()
+    with Workers(1, evaluation, ("square",)) as workers:
+        list(workers.run({1: {"number": 1, "folder": str(tmp_path), "deaths": 0}}, lambda _: None))
+    assert other.is_alive()
+    other.kill()
+    other.join()
+
+
+def test_error_in_a_worker_says_where_it_was_raised(tmp_path: Path) -> None:
+    with Workers(1, evaluation, ("square",)) as workers, pytest.raises(FileNotFoundError) as error:
+        list(workers.run({1: {"number": 1, "folder": str(tmp_path / "none"), "deaths": 0}}, lambda _: None))
+    assert "in square" in "".join(error.value.__notes__)

@@ -2,10 +2,10 @@
 
 A study whose fingerprint differs from the code's in the code alone is carried over if the code that it was made with,
 taken from git, and the code of today give the same results, bit for bit, on this machine: for a trial that learned, one
-that died and another one, on few images, and for one trial in full. Its file then has the new fingerprint and a list,
-`carried`: the fingerprint before, the commit that it was taken from, the trials and the device. Otherwise the line says
-which trial differs, and the file stays as it was. Old and new are compared with each other, not with the kept results,
-so the kind of processor that made a study does not matter.
+that died and another one, on few images, and for one trial on all images, of at most two epochs. Its file then has the
+new fingerprint and a list, `carried`: the fingerprint before, the commit that it was taken from, the trials and the
+device. Otherwise the line says which trial differs, and the file stays as it was. Old and new are compared with each
+other, not with the kept results, so the kind of processor that made a study does not matter.
 """
 
 import argparse
@@ -33,7 +33,8 @@ from stages.study import store
 from stages.study.fingerprint import CODE, Trial, fingerprint
 
 ROOT = Path(__file__).parents[1]
-FEW = {"train_images": 1280, "test_images": 500}  # of MNIST, in a trial that is not evaluated in full
+FEW = {"train_images": 1280, "test_images": 500}  # of MNIST, in trials with all of their epochs
+EPOCHS = 2  # at most, of the trial on all images: 14 take half an hour, and the others have all of theirs
 
 # Run in a folder with `stages` and params.yaml, old or new: prints a result for each task that it reads.
 EVALUATE = """
@@ -54,7 +55,7 @@ for line in sys.stdin:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", nargs="*", help="names of studies; all by default")
-    parser.add_argument("--few", action="store_true", help="no trial in full: quick, and not enough for a commit")
+    parser.add_argument("--few", action="store_true", help="no trial on all images: quick, and not enough for a commit")
     given, settings = parser.parse_args(), params.load()
     ended = [
         carried(name, entry, settings, given.few)
@@ -94,7 +95,7 @@ def carried(stage: str, entry: list[str], settings: Params, few: bool) -> bool:
                         print(f"{name}: trial {each.number} differs in {other}: not carried", flush=True)
                         return False
                     evaluated.append(each.number)
-        note = {"from": kept[CODE], "commit": commit, "trials": evaluated, "images": {"few": FEW}}
+        note = {"from": kept[CODE], "commit": commit, "trials": evaluated, "few": FEW, "epochs": EPOCHS}
         note["device"] = device.describe(device.prepare(settings.run.device))
         store.carry(loaded.study, now, note)
         files.write_bytes(path, loaded.database.serialize())
@@ -121,6 +122,8 @@ def evaluate(
     """The results of each task by the code in each of the trees, which are run side by side."""
     if few:
         tasks = [task | {"train_images": FEW["train_images"]} if "train_images" in task else task for task in tasks]
+    else:
+        tasks = [task | {"epochs": min(EPOCHS, task["epochs"])} if "epochs" in task else task for task in tasks]
     command = [sys.executable, "-c", EVALUATE, f"{trial.__module__}:{trial.__name__}", str(ROOT), json.dumps(few)]
     running = [subprocess.Popen(command, cwd=tree, stdin=-1, stdout=-1, text=True) for tree in trees]
     for each in running:

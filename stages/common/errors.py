@@ -1,5 +1,6 @@
 """Errors of input: one line that names the key or file, the value, and what would be accepted."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -9,7 +10,16 @@ class InputError(Exception):
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Calls `main`; if the input is wrong, the process ends with that line on standard error and status 1."""
+    """Calls `main`; if the input is wrong, the process ends with that line on standard error and status 1.
+
+    Output that is closed, or that cannot show a character, stops nothing.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed: the next file that is opened would get its number, and its text
+            number = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, "r+", encoding="utf-8"))  # noqa: PTH123, SIM115
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         main()
     except InputError as error:

@@ -52,3 +52,15 @@ def fingerprint(settings: Params, proposing: dict[str, dict], trial: type[Trial]
         CODE: meaning.digest(trial.__module__),
         "versions": {"torch": torch.__version__.partition("+")[0], "optuna": optuna.__version__},
     }
+
+
+def changed(now: dict[str, Any], before: dict[str, Any]) -> str:
+    """The keys in which two fingerprints differ, with their sections as in params.yaml."""
+    names = []
+    for section in now | before:
+        new, old = now.get(section, {}), before.get(section, {})
+        if isinstance(new, dict) and isinstance(old, dict):
+            names += [f"{section}.{key}" for key in new | old if new.get(key) != old.get(key)]
+        elif new != old:
+            names.append(section)
+    return ", ".join(names).replace("train.train_images", "data.train_images")

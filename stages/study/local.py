@@ -8,43 +8,49 @@ import ctypes
 import multiprocessing
 import os
 import pickle
+import queue
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import partial
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from types import ModuleType
-from typing import Any, NoReturn
-
-from stages.common.errors import InputError
+from typing import Any
 
 DEATHS = 3  # a task that has taken this many workers with it is given up
+
+
+class WorkerDied(Exception):
+    """A task took DEATHS workers with it: its number and its arguments."""
 
 
 class Workers:
     """`count` processes, each with one task at a time; a context manager that leaves none of them behind.
 
-    Each worker has a pool of its own: a pool whose worker dies loses all that runs in it, which must be one task only.
-
     evaluation: called with `arguments` in every worker, once, gives the function that evaluates its tasks
     """
 
     def __init__(self, count: int, evaluation: Callable[..., Callable], arguments: tuple):
-        self._context = multiprocessing.get_context("spawn")
-        # Workers end when this pipe closes: by us, or by the system however this process ends, SIGKILL included.
-        self._lifeline, self._held = self._context.Pipe(duplex=False)
-        # Pickled here, so that a worker watches the pipe before it imports what the evaluation needs, for seconds.
-        self._setup = (self._lifeline, pickle.dumps((evaluation, arguments)))
-        self._pools = [self._new() for _ in range(count)]
+        # Pickled here, so that a worker watches its pipe before it imports what the evaluation needs, for seconds.
+        self._setup = pickle.dumps((evaluation, arguments))
+        self._workers: dict[Connection, BaseProcess] = {}
+        for _ in range(count):
+            self._new()
 
-    def _new(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, self._context, initializer=_start, initargs=self._setup)
+    def _new(self) -> Connection:
+        context = multiprocessing.get_context("spawn")
+        connection, of_worker = context.Pipe()
+        worker = context.Process(target=_work, args=(of_worker, self._setup))
+        with _bare_main():
+            worker.start()
+        of_worker.close()  # the worker alone has it now: its death closes the pipe
+        self._workers[connection] = worker
+        return connection
 
     def run(self, tasks: Mapping[int, dict], started: Callable[[int], object]) -> Iterator[tuple[int, Any]]:
         """The number of each task with its result, in the order in which they are ready.
@@ -53,48 +59,52 @@ class Workers:
         started: called with the number of a task when it starts
         raises:  WorkerDied if a task has cost DEATHS workers; whatever an evaluation raises
         """
-        waiting, idle = deque(tasks), list(self._pools)
-        running: dict[Future, tuple[ProcessPoolExecutor, int]] = {}
+        waiting, idle = deque(tasks), list(self._workers)
+        running: dict[Connection, int] = {}
         ready: list[tuple[int, Any]] = []
         deaths: Counter[int] = Counter()
         while waiting or running or ready:
             while waiting and idle:
-                pool, task = idle.pop(), waiting.popleft()
+                connection, task = idle.pop(), waiting.popleft()
                 try:
-                    with _bare_main():
-                        running[pool.submit(_evaluate, tasks[task])] = pool, task
-                    started(task)
-                except BrokenProcessPool:  # it died while it was idle
+                    connection.send(tasks[task])
+                except OSError:  # it died while it was idle
                     waiting.appendleft(task)
-                    idle.append(self._replaced(pool))
+                    idle.append(self._replaced(connection))
+                else:
+                    running[connection] = task
+                    started(task)
             yield from ready  # only now: while results are kept, the workers are busy
             ready.clear()
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                pool, task = running.pop(future)
+            if running:
+                wait(list(running))
+            for connection in [each for each in running if each.poll()]:
+                task = running.pop(connection)
                 try:
-                    ready.append((task, future.result()))
-                except BrokenProcessPool:
+                    result = connection.recv()
+                except (EOFError, OSError):
                     deaths[task] += 1
                     if deaths[task] == DEATHS:
                         raise WorkerDied(task, tasks[task]) from None
                     waiting.appendleft(task)
-                    idle.append(self._replaced(pool))
+                    idle.append(self._replaced(connection))
                 else:
-                    idle.append(pool)
+                    if isinstance(result, Exception):
+                        raise result
+                    ready.append((task, result))
+                    idle.append(connection)
 
-    def _replaced(self, pool: ProcessPoolExecutor) -> ProcessPoolExecutor:
-        self._pools[self._pools.index(pool)] = new = self._new()
-        return new
+    def _replaced(self, connection: Connection) -> Connection:
+        self._workers.pop(connection).join()
+        return self._new()
 
     def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._held.close()
-        for worker in multiprocessing.active_children():  # one that was stopped would be waited for without end
+        for worker in self._workers.values():  # one that was stopped would be waited for without end
             worker.kill()
-        for pool in self._pools:
-            pool.shutdown(cancel_futures=True)
+            worker.join()
 
 
 @contextmanager
@@ -108,34 +118,33 @@ def _bare_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-class WorkerDied(Exception):
-    """A task took DEATHS workers with it: its number and its arguments."""
-
-
-_evaluation: Callable  # in a worker: what evaluates its tasks
-
-
-def _start(lifeline: Connection, setup: bytes) -> None:
-    global _evaluation
+def _work(connection: Connection, setup: bytes) -> None:
     # Ctrl-C reaches all processes of a terminal: the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":  # at once, also while an import keeps the thread from running
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
-    evaluation, arguments = pickle.loads(setup)
+    tasks: queue.SimpleQueue[dict] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, tasks), daemon=True).start()
+    evaluation = None
+    while True:
+        task = tasks.get()
+        try:
+            if evaluation is None:
+                kind, arguments = pickle.loads(setup)
+                evaluation = kind(*arguments)
+            connection.send(timed(evaluation, task))
+        except Exception as error:  # which the parent raises
+            error.add_note(traceback.format_exc())
+            connection.send(error)
+
+
+def _receive(connection: Connection, tasks: queue.SimpleQueue) -> None:
+    """Ends the worker when the pipe closes: by its parent, or by the system however that ends, SIGKILL included."""
     try:
-        _evaluation = evaluation(*arguments)
-    except InputError as refused:
-        _evaluation = partial(_refuse, refused)
-
-
-def _evaluate(task: dict) -> Any:
-    return timed(_evaluation, task)
-
-
-def _refuse(refused: InputError, **_: Any) -> NoReturn:
-    """What is wrong with the input of a worker is said by its parent."""
-    raise refused
+        while True:
+            tasks.put(connection.recv())
+    except (EOFError, OSError):
+        os._exit(1)
 
 
 def timed(evaluation: Callable[..., dict], task: dict) -> dict:
@@ -143,10 +152,3 @@ def timed(evaluation: Callable[..., dict], task: dict) -> dict:
     start = time.perf_counter()
     result = evaluation(**task)
     return result | {"seconds": round(time.perf_counter() - start, 3)}
-
-
-def _end_with(lifeline: Connection) -> None:
-    try:
-        lifeline.recv()
-    except EOFError:
-        os._exit(1)

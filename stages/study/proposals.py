@@ -15,7 +15,7 @@ often the study is killed. That takes all of the following:
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn, get_args
+from typing import NoReturn, get_args
 
 import numpy as np
 import optuna
@@ -28,7 +28,7 @@ from stages.settings import params
 from stages.settings.params import Axis, Interval, Parameters
 from stages.study import store
 
-Axes = Mapping[str, Axis]
+Distribution = CategoricalDistribution | FloatDistribution
 CHOICES = {"optimizer": get_args(params.Optimizer), "init": get_args(params.Init), "shuffle": (False, True)}
 
 
@@ -39,15 +39,19 @@ class Search:
     fixed:    the parameters that all trials share
     """
 
-    def __init__(self, settings: params.Search, fixed: Parameters | None = None):
-        self.settings = settings
-        self.fixed = fixed or {}
-        self.total = settings.n_trials
+    def __init__(self, settings: params.Search, fixed: Parameters):
+        self.settings, self.fixed, self.total = settings, fixed, settings.n_trials
+        self.space = distributions(settings.space)
 
     def determinants(self) -> dict[str, dict]:
         """The settings that determine which trials there are, and their parameters."""
         named = {"sampler", "seed", "batch"} | ({"grid"} if self.settings.sampler == "grid" else set())
-        space = {name: axis if isinstance(axis, list) else _bounds(axis) for name, axis in self.settings.space.items()}
+        space = {
+            name: {"low": axis.low, "high": axis.high, "log": axis.log}
+            if isinstance(axis, FloatDistribution)
+            else list(axis.choices)
+            for name, axis in self.space.items()
+        }
         search = self.settings.model_dump(include=named) | {"space": space}
         return {"search": search} | ({"train": self.fixed} if self.fixed else {})
 
@@ -63,11 +67,11 @@ class Search:
 
         raises: InputError if the kept trials are not those that the settings propose
         """
-        trials, space = self.trials(study), distributions(self.settings.space)
+        trials = self.trials(study)
         self._add(study, slice(0, min(self.settings.batch, len(trials))))
         for trial in trials:
-            if trial.distributions != space:
-                self._refuse(study, trial, f"in {trial.distributions}", f"one in {space}")
+            if trial.distributions != self.space:
+                self._refuse(study, trial, f"in {trial.distributions}", f"one in {self.space}")
 
     def batches(self, study: optuna.Study) -> Iterator[list[FrozenTrial]]:
         """The trials of one batch after the other that have no result yet; all of them must have one before the next.
@@ -86,7 +90,7 @@ class Search:
         proposals = propose(self.settings, trials[: batch.start], batch.start // self.settings.batch)
         for number, proposal in zip(range(batch.start, batch.stop), proposals, strict=False):
             if number >= len(trials):
-                store.add(study, proposal, distributions(self.settings.space))
+                store.add(study, proposal, self.space)
             elif trials[number].params != proposal:
                 self._refuse(study, trials[number], str(trials[number].params), str(proposal))
 
@@ -103,9 +107,8 @@ class Points:
     """
 
     def __init__(self, points: Sequence[Parameters]):
-        self.points = points
+        self.points, self.total = points, len(points)
         self.fixed: Parameters = {}
-        self.total = len(points)
 
     def determinants(self) -> dict[str, dict]:
         """None: a point has all parameters of its trial, and trials of other points lie in the same study."""
@@ -122,10 +125,9 @@ class Points:
     def batches(self, study: optuna.Study) -> Iterator[list[FrozenTrial]]:
         """All trials that have no result yet; those that the study lacks are added to it."""
         known = {_key(trial.params) for trial in study.get_trials(deepcopy=False)}
-        for point in self.points:
-            if _key(point) not in known:
+        for key, point in {_key(point): point for point in self.points}.items():
+            if key not in known:
                 store.add(study, point, {name: _constant(name, value) for name, value in point.items()})
-                known.add(_key(point))
         lacking = {trial.number: trial for trial in self.trials(study) if not store.has_result(trial)}
         if lacking:
             yield list(lacking.values())
@@ -138,82 +140,70 @@ def propose(search: params.Search, before: Sequence[FrozenTrial], batch: int) ->
     batch:   number of the batch, from 0
     returns: one mapping of names to values for each trial; fewer than `search.batch` where a grid ends
     """
-    axes = search.space
-    points = GIVEN.get(search.sampler, _asked)(search, before, batch)
-    return [{name: _rounded(point[name], axis) for name, axis in axes.items()} for point in points]
+    space, places = distributions(search.space), slice(len(before), len(before) + search.batch)
+    points: Iterable[Iterable]
+    if search.sampler == "qmc":
+        points = _sobol(search, space, places)
+    elif search.sampler == "grid":
+        points = itertools.islice(_grid(search, space), places.start, places.stop)
+    else:
+        points = _asked(search, space, before, batch)
+    return [{name: _rounded(value, space[name]) for name, value in zip(space, point, strict=True)} for point in points]
 
 
-def _asked(search: params.Search, before: Sequence[FrozenTrial], batch: int) -> list[Parameters]:
+def _asked(
+    search: params.Search, space: Mapping[str, Distribution], before: Sequence[FrozenTrial], batch: int
+) -> list[Iterable]:
     """The proposals of Optuna's sampler, from a random state of its own for every batch."""
     seed = int(np.random.SeedSequence((search.seed, batch)).generate_state(1)[0])
-    sampler = {
-        "tpe": optuna.samplers.TPESampler,
-        "random": optuna.samplers.RandomSampler,
-        "gp": optuna.samplers.GPSampler,
-    }[search.sampler](seed=seed)
+    samplers = optuna.samplers
+    kind = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler, "gp": samplers.GPSampler}[search.sampler]
     torch.set_num_threads(1)  # Optuna's Gaussian process computes with torch, which rounds by its number of threads
     study = store.in_memory(before)
-    study.sampler = sampler
-    return [study.ask(distributions(search.space)).params for _ in range(search.batch)]
+    study.sampler = kind(seed=seed)
+    asked = (study.ask(dict(space)).params for _ in range(search.batch))
+    return [[params[name] for name in space] for params in asked]
 
 
-def _sobol(search: params.Search, before: Sequence[FrozenTrial], batch: int) -> list[Parameters]:
-    """The next points of one scrambled Sobol sequence, whatever came of those before."""
-    start, end, axes = len(before), len(before) + search.batch, search.space
-    sequence = qmc.Sobol(len(axes), seed=search.seed).random_base2((end - 1).bit_length())
-    return [{name: _at(axis, share) for (name, axis), share in _zip(axes, point)} for point in sequence[start:end]]
+def _sobol(search: params.Search, space: Mapping[str, Distribution], places: slice) -> list[Iterable]:
+    """Those points of one scrambled Sobol sequence, whatever came of those before."""
+    sequence = qmc.Sobol(len(space), seed=search.seed).random_base2((places.stop - 1).bit_length())
+    return [map(_at, space.values(), point) for point in sequence[places]]
 
 
-def _grid(search: params.Search, before: Sequence[FrozenTrial], batch: int) -> list[Parameters]:
-    """The next points of a regular grid, ends included, row by row."""
-    axes = search.space
-    points = itertools.product(*(_steps(axis, search.grid) for axis in axes.values()))
-    return [
-        dict(zip(axes, point, strict=True))
-        for point in itertools.islice(points, len(before), len(before) + search.batch)
-    ]
+def _grid(search: params.Search, space: Mapping[str, Distribution]) -> Iterator[tuple]:
+    """The points of a regular grid, ends included, row by row."""
+    steps = []
+    for axis in space.values():
+        if isinstance(axis, CategoricalDistribution):
+            steps.append(list(axis.choices))
+        else:
+            steps.append([_at(axis, share) for share in ([0.0] if axis.single() else np.linspace(0, 1, search.grid))])
+    return itertools.product(*steps)
 
 
-GIVEN = {"qmc": _sobol, "grid": _grid}  # the samplers that learn nothing: their points are given from the start
+def distributions(space: Mapping[str, Axis]) -> dict[str, Distribution]:
+    """The search space as Optuna knows it; a number is an interval without width."""
+
+    def distribution(axis: Axis) -> Distribution:
+        if isinstance(axis, Interval):
+            return FloatDistribution(axis.low, axis.high, bool(axis.log))
+        return CategoricalDistribution(axis) if isinstance(axis, list) else FloatDistribution(axis, axis)
+
+    return {name: distribution(axis) for name, axis in space.items()}
 
 
-def distributions(axes: Axes) -> dict[str, BaseDistribution]:
-    """The search space as Optuna knows it."""
-    return {
-        name: CategoricalDistribution(axis) if isinstance(axis, list) else FloatDistribution(**_bounds(axis))
-        for name, axis in axes.items()
-    }
-
-
-def _bounds(axis: Interval | float) -> dict[str, Any]:
-    if isinstance(axis, Interval):
-        return {"low": axis.low, "high": axis.high, "log": bool(axis.log)}
-    return {"low": axis, "high": axis, "log": False}
-
-
-def _zip(axes: Axes, point: Iterable[float]) -> Iterator[tuple[tuple[str, Axis], float]]:
-    return zip(axes.items(), point, strict=True)
-
-
-def _steps(axis: Axis, count: int) -> list:
-    if isinstance(axis, Interval):
-        return [_at(axis, share) for share in np.linspace(0, 1, count)]
-    return axis if isinstance(axis, list) else [axis]
-
-
-def _at(axis: Axis, share: float) -> float | str:
+def _at(axis: Distribution, share: float) -> float | str | None:
     """The value at a share, in [0, 1], of the way along an axis."""
-    if isinstance(axis, list):
-        return axis[min(int(share * len(axis)), len(axis) - 1)]
-    if not isinstance(axis, Interval):
-        return axis
+    if isinstance(axis, CategoricalDistribution):
+        return axis.choices[min(int(share * len(axis.choices)), len(axis.choices) - 1)]
     return axis.low * (axis.high / axis.low) ** share if axis.log else axis.low + (axis.high - axis.low) * share
 
 
-def _rounded(value: float | int | str, axis: Axis) -> float | str:
-    if isinstance(axis, list):
+def _rounded(value: float | int | str, axis: Distribution) -> float | str:
+    if isinstance(axis, CategoricalDistribution):
         return str(value)
-    return min(max(float(f"{value:.6g}"), _bounds(axis)["low"]), _bounds(axis)["high"])
+    return min(max(float(f"{value:.6g}"), axis.low), axis.high)
 
 
 def _constant(name: str, value: float | int | str) -> BaseDistribution:

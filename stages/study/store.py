@@ -14,7 +14,7 @@ import json
 import os
 import sqlite3
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from sqlalchemy.pool import StaticPool
 from stages.common import files
 from stages.common.errors import InputError, short
 from stages.settings.params import Parameters
+from stages.study.fingerprint import changed
 
 FOLDER = Path("data/studies")
 DIGEST = "digest"  # the user attribute that says what was kept, of a trial and of the fingerprint
@@ -65,7 +66,7 @@ class StudyFile:
     A study of another fingerprint at `path` is renamed as soon as this one is written; a renamed study of this
     fingerprint is continued.
 
-    from_scratch: begins without trials all the same; the study at `path` is renamed
+    from_scratch: begins without trials all the same
     raises:       InputError if a file is damaged, or a kept result is not what was kept
     """
 
@@ -77,25 +78,24 @@ class StudyFile:
         if present and not from_scratch and fingerprint_of(present.study) == fingerprint:
             self.study, self._database = present
             return
-        same = [] if from_scratch else list(_moved_studies(path, fingerprint))
-        if same:
-            self._moved, (self.study, self._database) = max(same, key=lambda each: len(each[1].study.trials))
-            print(f"{path} continues {self._moved.name}, the study of these settings.", flush=True)
+        moved = [] if from_scratch else _moved_studies(path, fingerprint)
+        if moved:
+            self._moved, (self.study, self._database) = max(moved, key=lambda each: len(each[1].study.trials))
+            print(f"{path} continues {self._moved.name}, the study of these settings", flush=True)
         else:
             self.study, self._database = _new(path.stem, fingerprint)
         if present:
-            other = fingerprint_of(present.study)
-            changed = ", ".join(key for key in fingerprint if fingerprint[key] != other.get(key))
-            self._old = _free(path, "replaced" if from_scratch else _label(other))
-            reason = "as asked" if from_scratch else f"{changed} changed"
-            begins = "" if same else f"{path} starts from scratch: {reason}. "
-            print(f"{begins}With its first result, the old one is renamed to {self._old}.", flush=True)
+            before = fingerprint_of(present.study)
+            self._old = _free(path, "replaced" if from_scratch else _digest(before)[:8])
+            if not moved:
+                reason = "as asked" if from_scratch else f"{changed(fingerprint, before)} changed"
+                print(f"{path} starts from scratch: {reason}; its first result will rename the old study", flush=True)
 
     def keep(self, trial: FrozenTrial, result: dict[str, Any]) -> None:
         """Completes a trial with its result, and writes the study."""
-        kept = optuna.trial.Trial(self.study, trial._trial_id)
-        for name, value in (result | {DIGEST: _digest([trial.params, _without_time(result)])}).items():
-            kept.set_user_attr(name, value)
+        evaluated = optuna.trial.Trial(self.study, trial._trial_id)
+        for name, value in (result | {DIGEST: _digest([trial.params, _outcome(result)])}).items():
+            evaluated.set_user_attr(name, value)
         self.study.tell(trial.number, result["accuracy"])
         self._write()
 
@@ -108,15 +108,18 @@ class StudyFile:
         part = files.write_part(self.path, self._database.serialize())
         if self._old and self.path.exists():
             os.replace(self.path, self._old)
+            print(f"{self.path}: the old study is now {self._old}", flush=True)
         os.replace(part, self.path)
         if self._moved:  # all that it holds is in its place now
             self._moved.unlink(missing_ok=True)
         self._old = self._moved = None
 
 
-def add(study: optuna.Study, parameters: Parameters, distributions: dict[str, BaseDistribution]) -> None:
+def add(study: optuna.Study, parameters: Parameters, distributions: Mapping[str, BaseDistribution]) -> None:
     """Appends a trial that waits for its evaluation."""
-    study.add_trial(optuna.create_trial(state=TrialState.WAITING, params=dict(parameters), distributions=distributions))
+    study.add_trial(
+        optuna.create_trial(state=TrialState.WAITING, params=dict(parameters), distributions=dict(distributions))
+    )
 
 
 def start(study: optuna.Study, trial: FrozenTrial) -> None:
@@ -138,7 +141,7 @@ def has_result(trial: FrozenTrial) -> bool:
 
 def results(trials: Iterable[FrozenTrial]) -> list[dict[str, Any]]:
     """The result of each trial that has one, in order."""
-    return [_without_time(_result(trial)) for trial in trials if has_result(trial)]
+    return [_outcome(trial.user_attrs) for trial in trials if has_result(trial)]
 
 
 def in_memory(trials: Iterable[FrozenTrial]) -> optuna.Study:
@@ -149,9 +152,11 @@ def in_memory(trials: Iterable[FrozenTrial]) -> optuna.Study:
 
 
 def refusal(path: Path, wrong: str) -> InputError:
-    """The line in which a run ends that finds a study which is not as it was kept, with the ways to go on."""
-    ways = f"`git restore {path}` brings back the committed study, `rm {path}` goes on without it"
-    return InputError(f"{path}: {short(' '.join(wrong.split()))}; {ways}")
+    """The line in which a run ends that finds a study which is not as it was kept, with a way on that loses nothing."""
+    way = (
+        f"after `mv {path} {path}.old`, `git restore {path}` brings back the committed study, or the next run a new one"
+    )
+    return InputError(f"{path}: {short(' '.join(wrong.split()))}; {way}")
 
 
 class Loaded(NamedTuple):
@@ -203,18 +208,20 @@ def _storage(database: sqlite3.Connection, skip_table_creation: bool = False) ->
 
 def _fault(study: optuna.Study) -> str | None:
     """What does not hold together in a study, such as a result that was changed since it was kept."""
-    trials = study.get_trials(deepcopy=False)
     fingerprint = fingerprint_of(study)
     # The first studies have no digest of their fingerprint.
     if not fingerprint or study.user_attrs.get(DIGEST, _digest(fingerprint)) != _digest(fingerprint):
-        return "the file is damaged: what determines its trials is not as it was kept"
+        return "what determines its trials is not as it was kept: the file was changed or is damaged"
     if study.direction != StudyDirection.MAXIMIZE:
-        return "the file is damaged: it minimizes"
-    for place, trial in enumerate(trials):
-        complete = trial.state == TrialState.COMPLETE and trial.value == trial.user_attrs.get("accuracy")
-        whole = complete and trial.user_attrs.get(DIGEST) == _digest([trial.params, _without_time(_result(trial))])
-        if trial.number != place or ((trial.state.is_finished() or has_result(trial)) and not whole):
-            return f"trial {place} is not as it was kept: the file was changed or is damaged"
+        return "it minimizes; expected: accuracy, maximized"
+    for number, trial in enumerate(study.get_trials(deepcopy=False)):
+        finished = trial.state.is_finished() or has_result(trial)
+        if finished and trial.state != TrialState.COMPLETE:
+            return f"trial {number} has the state {trial.state.name}; expected of a trial that has ended: COMPLETE"
+        digest, accuracy = _digest([trial.params, _outcome(trial.user_attrs)]), trial.user_attrs.get("accuracy")
+        as_kept = trial.value == accuracy and trial.user_attrs.get(DIGEST) == digest
+        if trial.number != number or (finished and not as_kept):
+            return f"trial {number} is not as it was kept: the file was changed or is damaged"
     return None
 
 
@@ -222,12 +229,11 @@ def fingerprint_of(study: optuna.Study) -> dict:
     return study.user_attrs.get("fingerprint", {})
 
 
-def _moved_studies(path: Path, fingerprint: dict) -> Iterator[tuple[Path, Loaded]]:
-    """The studies of that fingerprint that were moved."""
-    for moved in path.parent.glob(f"{path.stem}-{_label(fingerprint)}*{path.suffix}"):
-        loaded = load(moved, path.stem)
-        if fingerprint_of(loaded.study) == fingerprint:
-            yield moved, loaded
+def _moved_studies(path: Path, fingerprint: dict) -> list[tuple[Path, Loaded]]:
+    """The studies of that fingerprint that were renamed."""
+    names = path.parent.glob(f"{path.stem}-{_digest(fingerprint)[:8]}*{path.suffix}")
+    found = [(name, load(name, path.stem)) for name in names]
+    return [(name, loaded) for name, loaded in found if fingerprint_of(loaded.study) == fingerprint]
 
 
 def _free(path: Path, label: str) -> Path:
@@ -239,16 +245,9 @@ def _free(path: Path, label: str) -> Path:
     return name
 
 
-def _result(trial: FrozenTrial) -> dict[str, Any]:
-    return {name: value for name, value in trial.user_attrs.items() if name != DIGEST}
-
-
-def _without_time(result: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in result.items() if name != SECONDS}
-
-
-def _label(fingerprint: dict) -> str:
-    return _digest(fingerprint)[:8]
+def _outcome(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The result alone, of the user attributes of a trial."""
+    return {name: value for name, value in attributes.items() if name not in (DIGEST, SECONDS)}
 
 
 def _digest(content: Any) -> str:
