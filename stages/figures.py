@@ -20,8 +20,6 @@ def _shown(name: str, settings: Params) -> Shown | None:
     metrics, study = Path(f"metrics/studies/{name}.json"), settings.studies.get(name)
     if not metrics.exists() or (study is None and name != SWEEP):
         return None
-    search, judged = settings.sweep if study is None else study.search, files.read_json(metrics)
-    made = tables.read(name), judged, settings.rule.of(name)
-    return Shown(
-        name, judgement.kind(study, judged), *made, search.space if search else {}, not study or study.of_lenet
-    )
+    search, judged = study.search if study else settings.sweep, files.read_json(metrics)
+    kind, space, lenet = judgement.kind(study, judged), search.space if search else {}, not study or study.of_lenet
+    return Shown(name, kind, tables.read(name), judged, settings.rule.of(name), space, lenet)

@@ -28,14 +28,13 @@ def write(study: str, points: Sequence[str], parameters: Sequence[Mapping], resu
     results:    as `fingerprint.Trial` gives them; those by epoch become rows, the others are in the last epoch's
     """
     rows = []
-    for number, (point, of_trial, result) in enumerate(zip(points, parameters, results, strict=True)):
-        last = {name: value for name, value in result.items() if not name.endswith("_by_epoch")}
-        accuracies = result.get("accuracy_by_epoch") or [result["accuracy"]]
-        losses = result.get("loss_by_epoch") or [result["loss"]]
+    for number, (point, of_trial, last) in enumerate(zip(points, parameters, results, strict=True)):
+        accuracies = last.get("accuracy_by_epoch") or [last["accuracy"]]
+        losses = last.get("loss_by_epoch") or [last["loss"]]
         first = {name: repr(value) if isinstance(value, float) else value for name, value in of_trial.items()}
         for epoch, (accuracy, loss) in enumerate(zip(accuracies, losses, strict=True), 1):
             outcomes = last if epoch == len(accuracies) else {"accuracy": accuracy, "loss": loss}
-            rows.append({"trial": number, "point": point} | first | {"epoch": epoch} | outcomes)
+            rows.append({"trial": number, "point": point, **first, "epoch": epoch, **outcomes})
     columns = ["trial", "point", *_union(parameters), "epoch", *sorted(_union(results), key=_order)]
     columns = [name for name in columns if name not in NO_OUTCOME and not name.endswith("_by_epoch")]
     files.write_csv(path(study), columns, ([row.get(column) for column in columns] for row in rows))

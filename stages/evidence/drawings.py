@@ -4,6 +4,7 @@ import itertools
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -31,28 +32,20 @@ CELLS: dict[str, Any] = {"edgecolors": "white", "linewidth": 0.5, "zorder": 0}
 
 
 class Shown(NamedTuple):
-    """A study that is drawn.
-
-    kind:    what `judgement.kind` says of it
-    rows:    of its table; metrics: what the judge made of them
-    space:   of a search
-    lenet:   whether it is LeNet's, trained on digits
-    """
+    """A study that is drawn: the rows of its table, and what the judge made of them."""
 
     name: str
-    kind: str
+    kind: str  # as `judgement.kind` says
     rows: Sequence[Row]
     metrics: Mapping[str, Any]
     rule: Rule
-    space: Space
-    lenet: bool = True
+    space: Space  # empty, if it is no search
+    lenet: bool = True  # not another network
 
 
 class Context(NamedTuple):
-    """pixels: mean and std of the data, fractions"""
-
     settings: Params
-    pixels: Mapping[str, float]
+    pixels: Mapping[str, float]  # mean and std of the data, fractions
 
     def protocol(self, study: Shown) -> str:
         """How the study was trained, as a title."""
@@ -60,9 +53,8 @@ class Context(NamedTuple):
 
     def sort(self, names: Sequence[str]) -> dict[str, str]:
         """A colour for each name of a point, in the order of the normalizations; names of other points come after."""
-        known = {name: number for number, name in enumerate(self.settings.normalizations)}
-        names = sorted(dict.fromkeys(names), key=lambda name: known.get(name, len(known)))
-        return {name: f"C{number}" for number, name in enumerate(names)}
+        known = [name for name in self.settings.normalizations if name in names]
+        return {name: f"C{number}" for number, name in enumerate(dict.fromkeys([*known, *names]))}
 
 
 Studies = Sequence[Shown | None]
@@ -96,7 +88,7 @@ def accuracy_maps(studies: Studies, context: Context) -> Figure:
     for study, ax in _present(studies, panels):
         rows, names = tables.last_epochs(study.rows), free(study.space)
         for axis, name in zip("xy", names, strict=True):
-            figures.limit(ax, axis, study.space[name])
+            figures.limit(ax, axis, name, study.space[name])
         x, y = (np.array(tables.values(rows, name)) for name in names)
         accuracy, threshold = numbers(rows, "accuracy"), study.rule.threshold
         learned = accuracy > threshold
@@ -119,8 +111,7 @@ def accuracy_maps(studies: Studies, context: Context) -> Figure:
             figures.mark(ax, context.settings.normalizations)
             figures.in_stds(ax, context.pixels)
         figures.legend(ax, columns=4)
-        xlabel, ylabel = (LABELS.get(name, name) for name in names)
-        ax.set(title=f"{len(rows)} trials", xlabel=xlabel, ylabel=ylabel)
+        ax.set_title(f"{len(rows)} trials")
     return figure
 
 
@@ -140,10 +131,9 @@ def axes(studies: Studies, context: Context) -> Figure:
     label = f"within {100 * study.rule.tolerance:g} points of the best"
     for ax, name in zip(panels, names, strict=False):
         x = np.array(tables.values(rows, name))
-        figures.limit(ax, "x", study.space[name])
+        figures.limit(ax, "x", name, study.space[name])
         ax.scatter(x[~best], accuracy[~best], s=14, color="tab:gray", clip_on=False)
         ax.scatter(x[best], accuracy[best], s=24, color="tab:red", label=label, clip_on=False)
-        ax.set(xlabel=LABELS.get(name, name))
     for ax in panels[len(names) :]:
         ax.set_visible(False)
     panels[0].set_ylabel("accuracy")
@@ -215,21 +205,17 @@ def cells(studies: Studies, context: Context) -> Figure:
     return figure
 
 
-def _goodness(point: tuple[str, Mapping[str, Any]]) -> tuple[int, float]:
-    return point[1]["learned"], point[1].get("accuracy", {"mean": 0.0})["mean"]
-
-
 def _draw_cells(ax: Axes, study: Shown, context: Context) -> None:
-    # The best point of each normalization is the last one.
-    points = sorted(study.metrics.items(), key=_goodness)
-    at = {(each["parameters"]["mean"], each["parameters"]["std"]): (name, each) for name, each in points}
+    points = [(each["learned"], each.get("accuracy", {}).get("mean"), name) for name, each in study.metrics.items()]
+    parameters = {name: study.metrics[name]["parameters"] for *_, name in sorted(points)}
+    at = {(norm["mean"], norm["std"]): name for name, norm in parameters.items()}  # of several points the best
     means, stds = (sorted({norm[axis] for norm in at}) for axis in (0, 1))
     known = context.settings.normalizations
     marked = {(*known[name].mean, *known[name].std): {name: known[name]} for name in figures.MARKED if name in known}
     costs, greys = np.full((2, len(stds), len(means)), np.nan)
     style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "textcoords": "offset points"}
-    for norm, (name, each) in at.items():
-        row, column = stds.index(norm[1]), means.index(norm[0])
+    for norm, name in at.items():
+        each, row, column = study.metrics[name], stds.index(norm[1]), means.index(norm[0])
         text = f"{each['learned']} of {each['n']}"
         if each["learned"] < each["n"]:
             greys[row, column] = each["learned"] == 0
@@ -363,10 +349,10 @@ def largest(studies: Studies, context: Context) -> Figure:
         ax.plot(x, rate * x ** -fitted["estimate"], color=color, linewidth=0.8, label=name)
         ax.plot(x, rate * x**-law.EXPONENT, color=color, linestyle="dotted")
     ax.plot([], [], color="black", linestyle="dotted", label=f"the law: exponent {-law.EXPONENT:g}")
-    ax.set(xlabel="1 + d², d: the inputs' mean in standard deviations of the pixels")
+    ax.set_xlabel("1 + d², d: the inputs' mean in standard deviations of the pixels")
     ax.set_ylabel("largest learning rate that works:\nbetween where all seeds learn and where none does")
-    for axis in (ax.xaxis, ax.yaxis):
-        figures.label(axis)
+    figures.label(ax.xaxis)
+    figures.label(ax.yaxis)
     figures.legend(ax, columns=1)
     return figure
 
@@ -431,21 +417,16 @@ class Kind(NamedTuple):
     panels: bool = True  # one for each study
 
 
-def _of_lenet(study: Shown) -> bool:
-    return study.lenet
-
-
-def _of_two_axes(study: Shown) -> bool:
-    return len(free(study.space)) == 2
+LENET = "seeds", "points of LeNet over seeds", attrgetter("lenet")
 
 
 KINDS = {
-    "rates": Kind(rates, "seeds", "points of LeNet over seeds", _of_lenet),
-    "cells": Kind(cells, "seeds", "points of LeNet over seeds", _of_lenet),
+    "rates": Kind(rates, *LENET),
+    "cells": Kind(cells, *LENET),
     "law": Kind(largest, "law", "a grid of means and learning rates", panels=False),
     "seeds": Kind(seeds, "seeds", "points over seeds", panels=False),
-    "epochs": Kind(epochs, "seeds", "points of LeNet over seeds", _of_lenet),
+    "epochs": Kind(epochs, *LENET),
     "networks": Kind(networks, "treatments", "trained networks under normalizations"),
-    "map": Kind(accuracy_maps, "search", "searches over two axes", _of_two_axes),
+    "map": Kind(accuracy_maps, "search", "searches over two axes", lambda study: len(free(study.space)) == 2),
     "axes": Kind(axes, "search", "searches", panels=False),
 }

@@ -27,11 +27,7 @@ LABELS = {  # of axes, by the name of the parameter
     "bias_factor": "initial biases of the first convolution, times",
     "lr": "learning rate in the first epoch",
     "init": "initial weights",
-    **{
-        f"{kind}_{key}": f"{kind}, {color}"
-        for kind in ("mean", "std")
-        for key, color in zip("rgb", ("red", "green", "blue"), strict=True)
-    },
+    **{f"{kind}_{color[0]}": f"{kind}, {color}" for kind in ("mean", "std") for color in ("red", "green", "blue")},
 }
 LEAST = 5e-5  # error that is drawn: that of a perfect trial of 10,000 images counts as half a wrong one
 OFFSET = "offset from the mean of the pixels, in their standard deviations"
@@ -46,9 +42,10 @@ def error_scale(low: float, high: float) -> FuncNorm:
     return FuncNorm(functions, min(low, high - LEAST), high)
 
 
-def limit(ax: Axes, name: str, searched: Searched) -> None:
+def limit(ax: Axes, name: str, parameter: str, searched: Searched) -> None:
     """An axis, x or y, is that of the search: it ends where that ends, in its scale; or has its choices, in order."""
     axis: Axis = getattr(ax, f"{name}axis")
+    axis.set_label_text(LABELS.get(parameter, parameter))
     if isinstance(searched, Interval):
         scale = "log" if searched.log else "linear"
         ax.set(**{f"{name}scale": scale, f"{name}lim": (searched.low, searched.high)})
@@ -95,10 +92,8 @@ def in_stds(ax: Axes, pixels: Mapping[str, float]) -> None:
     mean, std = pixels["mean"], pixels["std"]
     offset: Any = (lambda x: (x - mean) / std, lambda offset: mean + offset * std)
     factor: Any = (lambda y: y / std, lambda factor: factor * std)
-    top = ax.secondary_xaxis("top", functions=offset, xlabel=OFFSET)
-    right = ax.secondary_yaxis("right", functions=factor, ylabel=FACTOR)
-    for axis in (top.xaxis, right.yaxis):
-        label(axis)
+    label(ax.secondary_xaxis("top", functions=offset, xlabel=OFFSET).xaxis)
+    label(ax.secondary_yaxis("right", functions=factor, ylabel=FACTOR).yaxis)
 
 
 def save(figure: Figure, path: Path, dpi: int) -> None:

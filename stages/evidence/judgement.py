@@ -17,7 +17,6 @@ from stages.evidence.paired import answers, compare, relative_error
 from stages.settings.params import Rule, Study, Treatment
 
 DIFFERENCES = {"accuracy": "difference", "loss": "loss_difference"}  # the comparison of each outcome, in the metrics
-CHANNELS = {"red": "r", "green": "g", "blue": "b"}
 
 Metrics = dict[str, Any]
 
@@ -247,8 +246,8 @@ def change(lost: int, gained: int, images: int, confidence: float) -> Metrics:
 
 def photographs(row: Row, images: int) -> Metrics:
     """The metrics of a network under its own normalization, and of the pixels of its images, by channel."""
-    kinds = ("mean", "std", "image_std", "own_mean", "own_std")
-    channels = {color: {kind: float(row[f"{kind}_{key}"]) for kind in kinds} for color, key in CHANNELS.items()}
+    kinds, colors = ("mean", "std", "image_std", "own_mean", "own_std"), ("red", "green", "blue")
+    channels = {color: {kind: float(row[f"{kind}_{color[0]}"]) for kind in kinds} for color in colors}
     return {"accuracy": float(row["accuracy"]), "loss": float(row["loss"]), "images": images, "channels": channels}
 
 

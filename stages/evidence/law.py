@@ -96,7 +96,6 @@ def fit(largest: pd.DataFrame, confidence: float) -> dict[str, Any]:
         return optimize.brentq(lambda e: best(e).fun - most, bound, estimate) if best(bound).fun > most else None
 
     low_end, high_end = map(end, ENDS)
-    interval = {"low": low_end, "high": high_end}
     holds = (low_end is None or low_end <= EXPONENT) and (high_end is None or high_end >= EXPONENT)
-    exponent = {"estimate": estimate, "interval": interval, "holds": holds}
+    exponent = {"estimate": estimate, "interval": {"low": low_end, "high": high_end}, "holds": holds}
     return {"exponent": exponent, "rate_at_0": math.exp(best(estimate).x[0])}

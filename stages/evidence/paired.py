@@ -21,14 +21,12 @@ def compare(
 
     Seeds are repeated, test images are not: all of this is about the mean over seeds on these test images.
 
-    values:     float array (n,); element i has the seed of `reference`'s element i
-    reference:  float array (n,)
-    confidence: of the interval, between 0 and 1
-    margin:     above 0, in the unit of the outcome; without it, only `differs` is tested
-    step:       the outcome's resolution, such as 1 / (number of test images) of an accuracy
-    returns:    n; mean and std (of the differences, ddof 1); interval (low, high) of the mean; p by test. None where a
-                single pair leaves it undefined.
-    raises:     ValueError if lengths differ, nothing is there, or anything is not finite
+    values:    float array (n,); element i has the seed of `reference`'s element i
+    reference: float array (n,)
+    margin:    above 0, in the unit of the outcome; without it, only `differs` is tested
+    step:      the outcome's resolution, such as 1 / (number of test images) of an accuracy
+    returns:   n; mean, std and interval of the differences; p by test. None where a single pair leaves it undefined
+    raises:    ValueError if lengths differ, nothing is there, or anything is not finite
     """
     if values.shape != reference.shape or values.ndim != 1 or not len(values):
         raise ValueError(f"needs pairs, has {values.shape} and {reference.shape}")
