@@ -64,7 +64,8 @@ class Cluster:
 
     def _check_python(self) -> None:
         """raises: InputError if a process of the cluster has another Python, in which code that is sent would crash"""
-        versions, here = self._client.get_versions(), f"{sys.version_info.major}.{sys.version_info.minor}."
+        versions: Any = self._client.get_versions()
+        here = f"{sys.version_info.major}.{sys.version_info.minor}."
         for name, found in {"scheduler": versions["scheduler"], **versions["workers"]}.items():
             python = found["packages"]["python"]
             if not python.startswith(here):
