@@ -7,5 +7,5 @@ from stages.study.proposals import Search
 
 
 def main(settings: Params) -> None:
-    search = Search(settings.sweep, design.fixed(settings, None, settings.sweep, settings.sweep.train))
+    search = Search(settings.sweep, design.fixed(settings, settings.sweep))
     runner.run_search(SWEEP, settings, search, LenetTrial)

@@ -16,7 +16,7 @@ def main(settings: Params, name: str) -> None:
     trial = _class(study)
     _check_reads(settings, name, study.trial.reads)
     if study.search:
-        search = Search(study.search, design.fixed(settings, study, study.search, study.train))
+        search = Search(study.search, design.fixed(settings, study))
         runner.run_search(name, settings, search, trial)
     elif planned := _planned(settings, study):
         runner.run_points(name, settings, planned, trial)

@@ -17,7 +17,7 @@ from stages import __main__
 from stages.common.errors import InputError
 from stages.common.normalization import Normalization
 from stages.settings import params
-from stages.settings.params import Overrides, Parameters, Search, Study
+from stages.settings.params import Overrides, Parameters, Study, Sweep
 from stages.study import design
 
 SETTINGS = params.load(ROOT / "params.yaml")
@@ -281,10 +281,9 @@ def test_network_that_is_treated_has_its_own_normalization() -> None:
 
 def test_trials_of_a_search_share_what_its_space_does_not_name() -> None:
     sweep = SETTINGS.sweep
-    assert design.fixed(SETTINGS, None, sweep, sweep.train) == design.trial_parameters(SETTINGS)
+    assert design.fixed(SETTINGS, sweep) == design.trial_parameters(SETTINGS)
     space = {"mean": 0, "std": 1, "optimizer": ["sgd", "adam"], "lr": {"low": 0.001, "high": 1, "log": True}}
-    search = Search.model_validate(sweep.model_dump(exclude={"train", "space"}) | {"space": space})
-    fixed = design.fixed(SETTINGS, None, search, Overrides(epochs=2))
+    fixed = design.fixed(SETTINGS, Sweep.model_validate(sweep.model_dump() | {"space": space, "train": {"epochs": 2}}))
     assert not {"lr", "optimizer"} & set(fixed)
     assert (fixed["momentum"], fixed["epochs"]) == (0.9, 2)
 

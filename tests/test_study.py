@@ -38,7 +38,7 @@ def of(settings: Params, **sweep: object) -> Params:
 
 
 def plan_of(settings: Params) -> Search:
-    return Search(settings.sweep, design.fixed(settings, None, settings.sweep, settings.sweep.train))
+    return Search(settings.sweep, design.fixed(settings, settings.sweep))
 
 
 def opened(settings: Params, path: Path, **how: bool) -> StudyFile:

@@ -18,20 +18,13 @@ def prepare(name: str) -> torch.device:
     raises: InputError if this machine has no such device
     """
     _keep_memory()
-    return _device(name)
-
-
-def _device(name: str) -> torch.device:
-    cuda, mps = torch.cuda.device_count(), torch.backends.mps.is_available()
+    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
     if name == "auto":
-        name = "cuda" if cuda else "mps" if mps else "cpu"
+        name = next(kind for kind, count in counts.items() if count)
     device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= cuda:
-        raise InputError(
-            f"params.yaml: run.device = {name!r}: this machine has {cuda} CUDA devices; accepted: auto, cpu"
-        )
-    if device.type == "mps" and not mps:
-        raise InputError(f"params.yaml: run.device = {name!r}: this machine has no such device; accepted: auto, cpu")
+    if (device.index or 0) >= counts[device.type]:
+        found = f"this machine has {counts[device.type]} {device.type.upper()} devices"
+        raise InputError(f"params.yaml: run.device = {name!r}: {found}; accepted: auto, cpu")
     return device
 
 

@@ -14,10 +14,7 @@ SILENT_IMAGES = 1000  # test images for which a unit must be 0 to count as silen
 
 
 class LenetTrial:
-    """Evaluates trials in this process, with data that it reads once.
-
-    root: the folder that the project's data lie in
-    """
+    """Evaluates trials in this process, with data that it reads once (see `study.fingerprint.Trial`)."""
 
     def __init__(self, settings: Params, root: Path = Path()):
         self.cores = settings.train.threads
@@ -26,22 +23,18 @@ class LenetTrial:
 
     @staticmethod
     def check(settings: Params) -> None:
-        """raises: InputError if what it reads is not there or is damaged"""
         mnist.load(1, 1)
 
     @staticmethod
     def files(settings: Params) -> list[Path]:
-        """The files that it reads."""
         return [mnist.FOLDER / name for name in mnist.FILES]
 
     @staticmethod
     def threads(settings: Params) -> int:
-        """How many CPU threads one trial uses."""
         return settings.train.threads
 
     @staticmethod
     def determinants(settings: Params) -> dict[str, dict]:
-        """The settings and the data that determine the result, besides its parameters."""
         hashes = {name: sha256 for name, (_, sha256) in mnist.FILES.items()}
         return {
             "data": {"test_images": settings.data.test_images} | hashes,

@@ -9,7 +9,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
-from contextlib import chdir, contextmanager, suppress
+from contextlib import AbstractContextManager, chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ PROJECT = Path(__file__).parents[1]
 SAY_AFTER = 5  # seconds without a result, before it is said that there is no worker
 
 
-class Cluster:
+class Cluster(AbstractContextManager):
     """The workers of a Dask scheduler; a context manager, used as `local.Workers` is.
 
     They need this project's dependencies, but neither its code nor its data: both are sent, once to each worker, also
@@ -134,9 +134,6 @@ class Cluster:
         if address not in self._unfit:
             self._unfit.add(address)
             print(f"{self._named}: {address}: {unfit}; worker skipped", flush=True)
-
-    def __enter__(self) -> "Cluster":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._client.close(timeout=2)  # results of what still runs are dropped

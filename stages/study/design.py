@@ -16,14 +16,13 @@ from stages.common.tables import Row, numbers
 from stages.settings.params import (
     ALL_IMAGES,
     OWN,
-    Grid,
     Overrides,
     Parameters,
     Params,
     Point,
-    Search,
     Selection,
     Study,
+    Sweep,
 )
 
 
@@ -55,14 +54,16 @@ def trial_parameters(settings: Params, *overrides: Overrides) -> Parameters:
     return parameters
 
 
-def fixed(settings: Params, study: Study | None, search: Search, overrides: Overrides) -> Parameters:
+def fixed(settings: Params, study: Study | Sweep) -> Parameters:
     """The parameters that all trials of a search share."""
-    if study and not study.of_lenet:
+    if isinstance(study, Study) and not study.of_lenet:
         return {"treated": len(study.treatments)} if study.treatments else {}
-    axes, parameters = search.space, trial_parameters(settings, overrides)
-    if "optimizer" in axes:  # of sgd, if it is proposed
-        parameters["momentum"] = trial_parameters(settings, overrides, Overrides(optimizer="sgd"))["momentum"]
-    return {name: value for name, value in parameters.items() if name not in axes}
+    search = study if isinstance(study, Sweep) else study.search
+    assert search
+    parameters = trial_parameters(settings, study.train)
+    if "optimizer" in search.space:  # of sgd, if it is proposed
+        parameters["momentum"] = trial_parameters(settings, study.train, Overrides(optimizer="sgd"))["momentum"]
+    return {name: value for name, value in parameters.items() if name not in search.space}
 
 
 def points(
@@ -78,34 +79,29 @@ def points(
         return {OWN: {OWN: 1}}  # a network under its own normalization, which the trial knows
 
     def parameters(point: Point) -> Parameters:
+        if point.normalization:
+            norm = own if point.normalization == OWN and own else settings.normalizations[point.normalization]
+        else:
+            norm = Normalization.model_validate({"mean": point.mean, "std": point.std})
         if study.of_lenet:
-            return trial_parameters(settings, study.train, point)
+            return norm.parameters() | trial_parameters(settings, study.train, point)
         if study.seeds is None:
-            return {"treated": len(study.treatments) if study.treatments else treatments}
+            return norm.parameters() | {"treated": len(study.treatments) if study.treatments else treatments}
         extra = point.model_dump(exclude_none=True, include={"border", "recalibrated"})
-        return extra | {"seed": settings.resnet.seed}
+        return norm.parameters() | extra | {"seed": settings.resnet.seed}
 
-    of: dict[str, Parameters] = {}
-    for name in study.normalizations:
-        norm = own if name == OWN and own else settings.normalizations[name]
-        of[name] = norm.parameters() | parameters(Point(normalization=name))
-    for name, point in study.points.items():
-        of[name] = _norm(settings, point).parameters() | parameters(point)
-    for name, point in cells(study.grid).items() if study.grid else ():
-        cell = _norm(settings, point).parameters() | parameters(point)
-        if cell in of.values():  # it has a name of its own already
+    given = {name: Point(normalization=name) for name in study.normalizations} | study.points
+    named = {name: parameters(point) for name, point in given.items()}
+    axes = {name: values for name, values in study.grid or () if values is not None}
+    for values in itertools.product(*axes.values()) if axes else ():
+        cell = dict(zip(axes, values, strict=True))
+        name, of_cell = _named(cell), parameters(Point.model_validate(cell))
+        if of_cell in named.values():  # it has a name of its own already
             continue
-        if name in of:
+        if name in named:
             raise InputError(f"params.yaml: two points are named {name!r}: the grid has a value twice")
-        of[name] = cell
-    return of
-
-
-def cells(grid: Grid) -> dict[str, Point]:
-    """The points of a grid, by a name that is made of their values."""
-    axes = {name: values for name, values in grid if values is not None}
-    combined = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    return {_named(cell): Point.model_validate(cell) for cell in combined}
+        named[name] = of_cell
+    return named
 
 
 def over_seeds(settings: Params, study: Study, of: Mapping[str, Parameters]) -> list[Planned]:
@@ -137,7 +133,7 @@ def again(settings: Params, study: Study, sweep: Sequence[Row]) -> list[Planned]
     planned = []
     for row in select(sweep, study.sweep_trials, settings.normalizations["standard"].mean[0]):
         proposed = {name: row[name] if isinstance(axis, list) else float(row[name]) for name, axis in space.items()}
-        parameters = fixed(settings, None, settings.sweep, settings.sweep.train) | proposed | changed
+        parameters = fixed(settings, settings.sweep) | proposed | changed
         seeds = range(int(after["seed"]), int(after["seed"]) + (study.seeds or 1))
         planned += [Planned(f"trial {row['trial']}", parameters | {"seed": seed}) for seed in seeds]
     return planned
@@ -154,12 +150,6 @@ def select(sweep: Sequence[Row], selection: Selection, standard: float) -> list[
         "best": np.argsort(-accuracy, kind="stable"),
     }
     return [sweep[number] for number in chosen[selection.kind][: selection.first]]
-
-
-def _norm(settings: Params, point: Point) -> Normalization:
-    if point.normalization:
-        return settings.normalizations[point.normalization]
-    return Normalization.model_validate({"mean": point.mean, "std": point.std})
 
 
 def _named(cell: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import ModuleType
@@ -29,7 +29,7 @@ class WorkerDied(Exception):
     """A task took DEATHS workers with it: its number and its arguments."""
 
 
-class Workers:
+class Workers(AbstractContextManager):
     """`count` processes, each with one task at a time; a context manager that leaves none of them behind.
 
     evaluation: called with `arguments` in every worker, once, gives the function that evaluates its tasks
@@ -46,8 +46,12 @@ class Workers:
         context = multiprocessing.get_context("spawn")
         connection, of_worker = context.Pipe()
         worker = context.Process(target=_work, args=(of_worker, self._setup))
-        with _bare_main():
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")  # else the worker imports it: a stage, with all of Optuna
+        try:
             worker.start()
+        finally:
+            sys.modules["__main__"] = main
         of_worker.close()  # the worker alone has it now: its death closes the pipe
         self._workers[connection] = worker
         return connection
@@ -98,24 +102,10 @@ class Workers:
         self._workers.pop(connection).join()
         return self._new()
 
-    def __enter__(self) -> "Workers":
-        return self
-
     def __exit__(self, *_: object) -> None:
         for worker in self._workers.values():  # one that was stopped would be waited for without end
             worker.kill()
             worker.join()
-
-
-@contextmanager
-def _bare_main() -> Iterator[None]:
-    """Hides the main module from a process that is spawned, and would import it: a stage, with all of Optuna."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _work(connection: Connection, setup: bytes) -> None:

@@ -159,8 +159,8 @@ def _asked(
     samplers = optuna.samplers
     kind = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler, "gp": samplers.GPSampler}[search.sampler]
     torch.set_num_threads(1)  # Optuna's Gaussian process computes with torch, which rounds by its number of threads
-    study = store.in_memory(before)
-    study.sampler = kind(seed=seed)
+    study = optuna.create_study(direction="maximize", sampler=kind(seed=seed))
+    study.add_trials(before)
     asked = (study.ask(dict(space)).params for _ in range(search.batch))
     return [[params[name] for name in space] for params in asked]
 

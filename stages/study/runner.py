@@ -1,8 +1,7 @@
 """The run of a study: its trials are evaluated side by side, kept as soon as they are done, and none twice."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,13 +117,9 @@ def _evaluated(file: store.StudyFile, plan: Plan, workers: "Workers | Cluster") 
     for batch in plan.batches(file.study):
         trials = {trial.number: trial for trial in batch}
         tasks = {number: plan.fixed | trial.params for number, trial in trials.items()}
-        for number, result in workers.run(tasks, partial(_start, file, trials)):
+        for number, result in workers.run(tasks, lambda number: store.start(file.study, trials[number])):  # noqa: B023
             file.keep(trials[number], result)
             yield result
-
-
-def _start(file: store.StudyFile, trials: Mapping[int, FrozenTrial], number: int) -> None:
-    store.start(file.study, trials[number])
 
 
 def executor(settings: Params, count: int, trial: type[Trial]) -> "Workers | Cluster":

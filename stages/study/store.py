@@ -144,13 +144,6 @@ def results(trials: Iterable[FrozenTrial]) -> list[dict[str, Any]]:
     return [_outcome(trial.user_attrs) for trial in trials if has_result(trial)]
 
 
-def in_memory(trials: Iterable[FrozenTrial]) -> optuna.Study:
-    """A study of these trials."""
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(trials)
-    return study
-
-
 def refusal(path: Path, wrong: str) -> InputError:
     """The line in which a run ends that finds a study which is not as it was kept, with a way on that loses nothing."""
     way = (
