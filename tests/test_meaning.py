@@ -86,7 +86,7 @@ def test_comments_docstrings_and_places_do_not_count(edited) -> None:
     assert edited("lenet/training.py", '"""Training and test of LeNet', '"""Another text') == before
     assert edited("settings/params.py", "PATH = Path", "OTHER = 1\nPATH = Path") == before
     assert edited("common/device.py", "2**28", "2**27") == before
-    assert edited("evidence/figures.py", "LEAST = 5e-5", "LEAST = 6e-5") == before
+    assert edited("evidence/drawings.py", "tab:gray", "tab:red") == before
 
     def move(code: Path) -> None:
         (code / "lenet/training.py").rename(code / "lenet/protocol.py")

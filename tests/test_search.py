@@ -232,4 +232,4 @@ def test_metrics_of_trials_again_set_both_evaluations_side_by_side() -> None:
     assert metrics["silent"] == {"sweep": {"conv1_after": 0.5}, "follow_up": {"conv1_after": 0.1}}
     assert followed_up(*8 * [result(0.9)])["share"]["low"] == pytest.approx(0.025 ** (1 / 8))  # at least 63%
     waking = followed_up(result(0.1, 0.1, 0.9), result(0.1, 0.9, 0.9))
-    assert waking["learned_by_epoch"] == {"1": 0, "2": 1, "3": 2}
+    assert waking["learned_by_epoch"] == {1: 0, 2: 1, 3: 2}

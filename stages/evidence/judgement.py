@@ -174,7 +174,7 @@ def follow_up(rows: Sequence[Row], sweep: Sequence[Row], rule: Rule) -> Metrics:
     last = tables.last_epochs(rows)
     before = [sweep[int(point.removeprefix("trial "))] for point in dict.fromkeys(row["point"] for row in rows)]
     accuracy, in_sweep = numbers(last, "accuracy"), numbers(before, "accuracy")
-    by_epoch = pd.Series(numbers(rows, "accuracy") > rule.threshold).groupby([row["epoch"] for row in rows]).sum()
+    by_epoch = pd.Series(numbers(rows, "accuracy") > rule.threshold).groupby(numbers(rows, "epoch").astype(int)).sum()
     learned = accuracy[accuracy > rule.threshold]
     share = stats.binomtest(len(learned), len(last)).proportion_ci(rule.confidence)
     return {
