@@ -53,13 +53,19 @@ overrides = optional(
 )
 named = st.builds(lambda name, more: {"normalization": name} | more, st.sampled_from(NORMS), overrides)
 numbered = st.builds(
-    lambda mean, std, more: {"mean": mean, "std": std} | more, st.floats(-5, 5), st.floats(1e-3, 5), overrides
+    lambda mean, std, more: {"mean": mean, "std": std} | more,
+    st.floats(-5, 5, allow_subnormal=False),
+    st.floats(1e-3, 5, allow_subnormal=False),
+    overrides,
 )
 names = st.from_regex(r"[a-z][a-z0-9_]{0,7}", fullmatch=True)
 grids = st.one_of(
     st.fixed_dictionaries({"normalization": some(NORMS)}, optional={"lr": st.lists(rate, min_size=1, max_size=3)}),
     st.fixed_dictionaries(
-        {axis: st.lists(st.floats(0.1, 3), min_size=1, max_size=3, unique=True) for axis in ("mean", "std")},
+        {
+            axis: st.lists(st.floats(0.1, 3, allow_subnormal=False), min_size=1, max_size=3, unique=True)
+            for axis in ("mean", "std")
+        },
         optional={"lr": st.lists(rate, min_size=1, max_size=3, unique=True)},
     ),
 )
@@ -68,9 +74,12 @@ points = st.fixed_dictionaries(
     optional={"points": st.dictionaries(names, named | numbered, max_size=2), "grid": grids, "train": overrides},
 )
 interval = st.builds(
-    lambda low, wide, log: {"low": low, "high": low + wide, "log": log}, st.floats(0.1, 1), rate, st.booleans()
+    lambda low, wide, log: {"low": low, "high": low + wide, "log": log},
+    st.floats(0.1, 1, allow_subnormal=False),
+    rate,
+    st.booleans(),
 )
-axis = interval | st.floats(0.1, 5)
+axis = interval | st.floats(0.1, 5, allow_subnormal=False)
 space = st.fixed_dictionaries(
     {"mean": axis, "std": axis}, optional={"lr": axis, "weight_factor": axis, "init": st.just(["default", "he_normal"])}
 )

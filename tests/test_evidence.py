@@ -119,7 +119,7 @@ def test_order_and_dropout_are_the_same_whatever_the_initial_weights(
     forward, part, steps = LeNet.forward, data.part(256, 0), []
 
     def recorded(model: LeNet, images: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
-        if masks:
+        if masks is not None:
             steps.append([part.clone() for part in (images, *masks)])
         return forward(model, images, masks)
 

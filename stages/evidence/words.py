@@ -26,8 +26,9 @@ ALWAYS = "optimizer", "lr", "epochs"
 
 def shared(points: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that all points of a comparison have, by name."""
-    first, *others = (point["parameters"] for point in points.values())
-    return {name: value for name, value in first.items() if all(name in of and of[name] == value for of in others)}
+    of_points = [point["parameters"] for point in points.values()]
+    first = of_points[0] if of_points else {}
+    return {name: value for name, value in first.items() if all(name in of and of[name] == value for of in of_points)}
 
 
 def protocol(parameters: Mapping[str, Any], settings: Params) -> str:
