@@ -51,7 +51,6 @@ def _planned(settings: Params, study: Study) -> list[design.Planned]:
         own = settings.resnet.norm
     elif study.seeds is None and study.trial.settings == "imagenet":
         images, model = import_module("stages.vision.images"), import_module("stages.vision.model")
-        published = model.published(settings.imagenet.arch, settings.imagenet.weights).norm
-        own = published
+        own = model.published(settings.imagenet.arch, settings.imagenet.weights).norm
         treatments -= not images.trains(settings.imagenet)  # the last one is fine-tuning
     return design.over_seeds(settings, study, design.points(settings, study, own, treatments))

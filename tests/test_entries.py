@@ -235,7 +235,7 @@ def within_one_line(function: Callable, *arguments: Any) -> Any:
     except InputError as refused:
         lines = str(refused).splitlines()
     assert lines
-    assert all(": " in line for line in lines), lines
+    assert all(": " in line and "is damaged" not in line for line in lines), lines  # the made-up tables are whole
     return None
 
 
