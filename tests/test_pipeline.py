@@ -24,7 +24,7 @@ from stages.settings import params
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE["stages"].items()}
 SETTINGS = yaml.safe_load((ROOT / "params.yaml").read_text())
-NO_DEPENDENCY = "stages/settings/", "stages/common/errors.py"  # they read, refuse and draw progress bars: no results
+NO_DEPENDENCY = "stages/settings/"  # it reads the settings and draws progress bars: no result depends on it
 TRAINING = sorted(["sweep", *(f"trials@{name}" for name in STUDIES)])
 DRAWN = sorted(["contour", *(f"figures@{name}" for name in FIGURES)])
 # Words of the code that studies and figures have too.
