@@ -1,13 +1,10 @@
 """README.md and docs/ name files, stages, settings and commands that exist; README shows the results of the report."""
 
 import re
-from pathlib import Path
 
-import pytest
 import yaml
 from conftest import ROOT, committed
 
-from stages import report
 from stages.settings import params
 from stages.study import design
 
@@ -98,20 +95,6 @@ def test_study_that_is_shown_can_be_added() -> None:
     (name,) = set(settings.studies) - set(SETTINGS["studies"])
     study = settings.studies[name]
     assert set(design.points(settings, study)) >= {"standard", *study.normalizations}
-
-
-def test_results_are_made_of_the_committed_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "metrics/studies").mkdir(parents=True)
-    tables = [
-        f"metrics/studies/{name}.json" for name in ("sweep", *yaml.safe_load(committed("params.yaml"))["studies"])
-    ]
-    written = ("report.md", "summary.json", "README.md")
-    for path in (*(f"metrics/{name}.json" for name in report.SINGLE), *tables, "params.yaml", written[-1]):
-        (tmp_path / path).write_text(committed(path))
-    monkeypatch.setattr(report, "TEMPLATE", ROOT / report.TEMPLATE)
-    monkeypatch.chdir(tmp_path)
-    report.main(params.load())
-    assert [path for path in written if (tmp_path / path).read_text() != committed(path)] == []
 
 
 def test_pixels_of_the_photographs_have_the_mean_and_std_that_are_measured() -> None:

@@ -403,7 +403,8 @@ class Figure(_Section):
 
 
 class Report(_Section):
-    answer: list[Name]
+    answer: list[str]
+    table: list[Name]
     columns: list[Name]
     headline: list[Annotated[str, Field(pattern=r"^[a-z0-9_]+\.[a-z0-9_]+$")]]
 
