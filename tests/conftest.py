@@ -89,7 +89,12 @@ SLICE = {
     "studies": STUDIES,
     "figures": FIGURES,
     "rule.studies": {"resnet_scratch": {"margin": 0.005}, "imagenet_sweep": {"threshold": 0}},
-    "report": {"answer": ["one_epoch", "epochs"], "columns": ["zero_one", "none"], "headline": ["one_epoch.zero_one"]},
+    "report": {
+        "answer": ["0 to 1: {one_epoch.zero_one}"],
+        "table": ["one_epoch", "epochs"],
+        "columns": ["zero_one", "none"],
+        "headline": ["one_epoch.zero_one"],
+    },
     "resnet.train_images": 128,
     "resnet.test_images": 100,
     "resnet.scratch.train_images": 64,

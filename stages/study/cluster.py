@@ -3,18 +3,15 @@
 import hashlib
 import io
 import logging
-import pkgutil
 import sys
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
-from contextlib import AbstractContextManager, chdir, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import distributed
-from cloudpickle import register_pickle_by_value
 
 from stages.common.errors import InputError, short
 from stages.settings.params import Params
@@ -22,6 +19,7 @@ from stages.study.fingerprint import Trial
 from stages.study.local import WorkerDied
 
 PROJECT = Path(__file__).parents[1]
+SOURCE = Path(__file__).with_name("worker.py").read_text(encoding="utf-8")
 SAY_AFTER = 5  # seconds without a result, before it is said that there is no worker
 
 
@@ -41,9 +39,13 @@ class Cluster(AbstractContextManager):
     def __init__(self, address: str, trial: type[Trial], settings: Params, determinants: dict):
         self._named = f"params.yaml: run.scheduler = {address!r}"
         data = {str(path): path.read_bytes() for path in trial.files(settings)}
-        trial_name = f"{trial.__module__}:{trial.__name__}"
-        project = Project(_packed(PROJECT), data, trial_name, settings.model_dump_json(), determinants)
-        self._project = project.name
+        what = {
+            "code": _packed(PROJECT),
+            "trial": f"{trial.__module__}:{trial.__name__}",
+            "settings": settings.model_dump_json(),
+        }
+        self._project = f"study-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}"
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
         self._unfit: set[str] = set()  # addresses of workers that get no trial
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what goes wrong is said here, in one line
         try:
@@ -52,25 +54,17 @@ class Cluster(AbstractContextManager):
             raise InputError(f"{self._named}: no scheduler answers: {short(' '.join(str(error).split()))}") from None
         workers: dict[str, str | None] = {}
         with suppress(OSError):  # of a worker that dies meanwhile
-            self._check_python()
-            self._client.register_plugin(project, name=project.name)
-            workers = self._client.run(_unfit, project.name, on_error="ignore")
+            plugin = _Sent(
+                "Project(**arguments)", name=self._project, data=data, determinants=determinants, python=python, **what
+            )
+            self._client.register_plugin(plugin, name=self._project)
+            workers = self._client.run(_Sent("unfit"), self._project, on_error="ignore")
         for address, unfit in workers.items():
             if unfit:
                 self._say(address, unfit)
         if workers and all(workers.values()):
             self._client.close()
             raise InputError(f"{self._named}: no worker is ready")
-
-    def _check_python(self) -> None:
-        """raises: InputError if a process of the cluster has another Python, in which code that is sent would crash"""
-        versions: Any = self._client.get_versions()
-        here = f"{sys.version_info.major}.{sys.version_info.minor}."
-        for name, found in {"scheduler": versions["scheduler"], **versions["workers"]}.items():
-            python = found["packages"]["python"]
-            if not python.startswith(here):
-                self._client.close()
-                raise InputError(f"{self._named}: {name} has Python {python}; accepted: {here}x, as here")
 
     def run(self, tasks: Mapping[int, dict], started: Callable[[int], object]) -> Iterator[tuple[int, Any]]:
         """The number of each task with its result, in the order in which they are ready.
@@ -88,7 +82,8 @@ class Cluster(AbstractContextManager):
                 workers = self._client.nthreads() if self._unfit else ()
                 fit = [address for address in workers if address not in self._unfit]
                 prefer = {"workers": fit, "allow_other_workers": True} if fit else {}
-                future = self._client.submit(_evaluate, self._project, tasks[number], pure=False, **prefer)
+                text = _text("evaluate(**arguments)", project=self._project, task=tasks[number])
+                future = self._client.submit(eval, *text, pure=False, **prefer)
             futures[future] = number
 
         for number in tasks:
@@ -139,70 +134,23 @@ class Cluster(AbstractContextManager):
         self._client.close(timeout=2)  # results of what still runs are dropped
 
 
-class Project(distributed.WorkerPlugin):
-    """Brings code, data and settings to a worker and readies it for evaluations.
+def _text(expression: str, **arguments: Any) -> tuple[str, dict]:
+    """What `eval` gets, to compute an expression in the names of worker.py: text, which each worker's Python compiles.
 
-    Its methods import what they need of the project where they need it: before them, the project is not there.
+    A pickled function would be code of this Python, by which another one dies; and workers lack this project's modules.
     """
-
-    def __init__(self, code: bytes, data: dict[str, bytes], trial: str, settings: str, determinants: dict):
-        self.code, self.data, self.trial = code, data, trial
-        self.settings, self.determinants = settings, determinants
-        # Other code or settings are another plugin.
-        self.name = "study-" + hashlib.sha256(code + (trial + settings).encode()).hexdigest()[:16]
-        self.unfit: str | None = None  # why this worker gets no trial
-
-    def setup(self, worker: distributed.Worker) -> None:
-        """Called by Dask in every worker, before its first task."""
-        try:
-            self._ready(worker)
-        except Exception as error:  # whatever it lacks
-            self.unfit = str(error)
-
-    def _ready(self, worker: distributed.Worker) -> None:
-        if worker.state.nthreads != 1:  # torch's random numbers and number of threads are those of the process
-            raise RuntimeError(f"has {worker.state.nthreads} threads; start it with --nthreads 1")
-        folder = Path(worker.local_directory, self.name)
-        folder.mkdir(exist_ok=True)
-        (folder / "code.zip").write_bytes(self.code)
-        for name, content in self.data.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
-        for name in [name for name in sys.modules if name.partition(".")[0] == "stages"]:
-            del sys.modules[name]  # another study's
-        sys.path.insert(0, str(folder / "code.zip"))
-        from stages.settings.params import Params
-        from stages.study.fingerprint import changed, fingerprint
-        from stages.study.local import timed
-
-        trial = pkgutil.resolve_name(self.trial)
-        settings = Params.model_validate_json(self.settings)
-        with chdir(folder):  # where the data lies
-            own = fingerprint(settings, {}, trial)
-        if other := changed(own, self.determinants):
-            raise RuntimeError(f"has other {other}: {own['versions']}")
-        evaluation = trial(settings, folder)  # checks the data by its hashes
-        self.evaluate = lambda task: timed(evaluation, task)
+    names = {"arguments": arguments}
+    return "exec(source, names) or eval(called, names)", {"source": SOURCE, "names": names, "called": expression}
 
 
-def _evaluate(project: str, task: dict) -> dict | tuple[str, str]:
-    """The result, or this worker's address and why it has none to give: then the task is for another one."""
-    worker: Any = distributed.get_worker()
-    if unfit := _unfit(project, worker):
-        time.sleep(1)  # a moment for another worker to take it
-        return worker.address, unfit
-    return worker.plugins[project].evaluate(task)
+class _Sent(distributed.WorkerPlugin):
+    """What a worker gets as the value of an expression."""
 
+    def __init__(self, expression: str, **arguments: Any):
+        self._text = _text(expression, **arguments)
 
-def _unfit(project: str, dask_worker: distributed.Worker) -> str | None:
-    plugin: Any = dask_worker.plugins.get(project)
-    return plugin.unfit if plugin else "not set up"
-
-
-# Neither the scheduler nor a worker can import this module: it is sent by value. Dask tries pickle first, which sends a
-# reference and does not fail, unless the name belongs to __main__.
-register_pickle_by_value(sys.modules[__name__])
-Project.__module__ = _evaluate.__module__ = _unfit.__module__ = "__main__"
+    def __reduce__(self) -> tuple:
+        return eval, self._text
 
 
 def _packed(folder: Path) -> bytes:
