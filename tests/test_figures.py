@@ -10,7 +10,6 @@ from conftest import ROOT
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.figure import Figure
 from pydantic import TypeAdapter
-from scipy import stats
 
 from stages.common.errors import InputError
 from stages.evidence import drawings, figures, judgement, law, words
@@ -24,7 +23,6 @@ RULE = SETTINGS.rule.of("any")
 RANDOM = np.random.default_rng(1)
 X, Y = RANDOM.uniform(-3, 3, 60), np.exp(RANDOM.uniform(-2, 2, 60))
 PLANE = {"mean": {"low": -4, "high": 4}, "std": {"low": 0.1, "high": 10, "log": True}}
-OPTIMIZERS = ["adadelta", "sgd", "adam"]
 STANDARD = {"mean": 0.1307, "std": 0.3081}
 PIXELS = {"mean": 0.13, "std": 0.3}
 SGD = {"optimizer": "sgd", "epochs": 1}
@@ -56,26 +54,21 @@ def over_seeds(points: Mapping[str, tuple[Mapping[str, Any], Values]]) -> Shown:
     return Shown("points", "seeds", rows, judgement.comparison(rows, RULE, images=10_000), RULE, {})
 
 
-def search(accuracy: Values, space: Mapping[str, Any], columns: Mapping[str, Values], lenet: bool = False) -> Shown:
+def search(accuracy: Values, space: Mapping[str, Any], columns: Mapping[str, Values], **fixed: str) -> Shown:
     """A search over these columns; accuracy: of each trial, or of each trial after each epoch."""
-    trials = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    trials = [dict(zip(columns, values, strict=True)) | fixed for values in zip(*columns.values(), strict=True)]
     curves = np.reshape(accuracy, (len(trials), -1))
     rows = table(*(("", parameters, curve) for parameters, curve in zip(trials, curves, strict=True)))
-    return Shown("search", "search", rows, {}, RULE, TypeAdapter(Space).validate_python(space), lenet)
+    return Shown("search", "search", rows, {}, RULE, TypeAdapter(Space).validate_python(space))
 
 
 def of_law(largest: Mapping[float, Sequence[float]], rates: Sequence[float]) -> Shown:
     """A study over means and rates: by mean, the largest rate at which each seed learns."""
     trials = [
-        (
-            f"{mean} {rate}",
-            {"mean": mean, "std": 0.3, "optimizer": "sgd", "lr": rate, "epochs": 1, "seed": seed},
-            accuracy,
-        )
+        (f"{mean} {rate}", {"mean": mean, "lr": rate, "seed": seed}, [0.95 if rate <= most else 0.1])
         for mean, of_seeds in largest.items()
         for rate in rates
         for seed, most in enumerate(of_seeds)
-        for accuracy in [[0.95 if rate <= most else 0.1]]
     ]
     rows = table(*trials)
     return Shown("offsets", "law", rows, law.law(rows, PIXELS, RULE), RULE, {})
@@ -95,7 +88,7 @@ def treated(accuracy: float) -> Shown:
 
 def made(kind: str, accuracy: float, count: int) -> Shown:
     """A study for a figure of that kind, all of whose trials end with that accuracy; count: of trials, or of seeds."""
-    if kind in ("map", "axes"):
+    if kind == "map":
         return search([accuracy] * count, PLANE, {"mean": X[:count], "std": Y[:count]})
     if kind == "law":
         return of_law({mean: [accuracy > 0.5] * count for mean in (0.13, -0.5)}, [0.01, 0.1])
@@ -105,10 +98,10 @@ def made(kind: str, accuracy: float, count: int) -> Shown:
     return over_seeds({name: ({**norm, "lr": 0.01}, np.full((count, 2), accuracy)) for name, norm in norms.items()})
 
 
-def drawn(kind: str, *studies: Shown | None) -> tuple[Figure, list[Any]]:
-    shown = {f"study_{number}": each for number, each in enumerate(studies)}
-    asked = params.Figure(kind=cast(Any, kind), studies=list(shown), title="Title")
-    figure = drawings.draw(asked, shown, SETTINGS, PIXELS)
+def drawn(kind: str, *studies: Shown, missing: Sequence[str] = ()) -> tuple[Figure, list[Any]]:
+    names = [*(study.name for study in studies), *missing]
+    asked = params.Figure(kind=cast(Any, kind), studies=names, title="Title")
+    figure = drawings.draw(asked, studies, SETTINGS, PIXELS)
     return figure, cast(list[Any], figure.axes)
 
 
@@ -122,43 +115,24 @@ def points(ax: Any) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", KINDS)  # of all dead, all equal and few: test_entries.py
-def test_figure_is_always_the_same_bytes(kind: str, tmp_path: Path) -> None:
+def test_figure_is_always_the_same_bytes_and_names_studies_without_results(kind: str, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        figure, panels = drawn(kind, made(kind, 0.9, 3))
+        figure, _ = drawn(kind, made(kind, 0.9, 3), missing=["absent"])
         figures.save(figure, tmp_path / name, 50)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    assert figure.get_suptitle() == "Title"
-    assert not [text for ax in panels for text in ax.texts if "no results" in text.get_text()]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_study_that_is_not_there_is_named_in_its_panel(kind: str, tmp_path: Path) -> None:
-    study = made(kind, 0.9, 3)
-    for studies in ([None], [None, study], [study, None]) if kind != "axes" else ([None],):
-        figure, panels = drawn(kind, *studies)
-        figures.save(figure, tmp_path / "figure.png", 50)
-        said = [text.get_text() for ax in panels for text in ax.texts if "no results" in text.get_text()]
-        assert said == [f"no results of study_{number}" for number, each in enumerate(studies) if each is None]
-        if not KINDS[kind].panels:
-            continue
-        for each, ax in zip(studies, panels, strict=False):
-            assert bool(ax.collections or ax.lines or ax.patches) == bool(each)
-            assert any("no results" in text.get_text() for text in ax.texts) != bool(each)
-        legends = [*figure.legends, *(ax.get_legend() for ax in panels if ax.get_legend())]
-        assert sum(len(legend.get_texts()) for legend in legends) > 0 or studies == [None] or kind == "seeds"
-
-
-RESNET = Shown("resnet", "seeds", [], {"standard": {"parameters": STANDARD}}, RULE, {}, lenet=False)
+    assert figure.get_suptitle() == "Title\nno results of absent"
+    figure, panels = drawn(kind, missing=["absent"])
+    assert (figure.get_suptitle(), panels) == ("Title\nno results of absent", [])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_study_that_a_kind_of_figure_cannot_draw_is_one_line(kind: str) -> None:
-    of_line = search([0.9] * 3, {"mean": {"low": -4, "high": 4}, "std": 1}, {"mean": [0, 1, 2]})
-    others = {"seeds": made("rates", 0.9, 3), "law": made("law", 0.9, 3), "treatments": treated(0.8), "search": of_line}
+    fixed = search([0.9] * 3, {"mean": 0, "std": 1}, {"mean": [0] * 3})
+    no_rate = over_seeds({"standard": (STANDARD, [[0.9]])})
+    others = {"seeds": made("seeds", 0.9, 3), "law": made("law", 0.9, 3), "treatments": treated(0.8), "search": fixed}
     wrong = [study for of, study in others.items() if of != KINDS[kind].of]
-    wrong += {"map": [of_line], "axes": [], "networks": [], "law": [], "seeds": []}.get(kind, [RESNET])
-    for study in wrong:
-        with pytest.raises(InputError, match=rf"^params.yaml: study_0 cannot be drawn as kind {kind}, which draws .*$"):
+    for study in wrong + {"map": [fixed], "rates": [no_rate]}.get(kind, []):
+        with pytest.raises(InputError, match=rf"^params.yaml: {study.name} cannot be drawn as kind {kind}, which dr"):
             drawn(kind, study)
 
 
@@ -179,9 +153,9 @@ def test_map_shows_the_last_epoch_of_every_trial() -> None:
 
 
 def test_maps_have_axes_and_marks_of_their_own() -> None:
-    weights = {"mean": 5, "std": 0.5, "weight_factor": {"low": 1, "high": 2}, "lr": {"low": 0.2, "high": 1}}
-    marked = search([0.9] * 60, PLANE, {"mean": X, "std": Y}, lenet=True)
-    other = search([0.9, 0.95], weights, {"weight_factor": [1, 2], "lr": [0.5, 0.7]})
+    weights = {"mean": 5, "std": {"low": 1, "high": 2}, "lr": {"low": 0.2, "high": 1}}
+    marked = search([0.9] * 60, PLANE, {"mean": X, "std": Y}, optimizer="sgd")
+    other = search([0.9, 0.95], weights, {"std": [1, 2], "lr": [0.5, 0.7]})
     _, (one, another, *_) = drawn("map", marked, other)
     assert (one.get_ylim(), one.get_yscale(), another.get_ylim(), another.get_yscale()) == (
         *((0.1, 10), "log"),
@@ -192,32 +166,22 @@ def test_maps_have_axes_and_marks_of_their_own() -> None:
     assert names == ["learned (60)", "standard (0.1307, 0.3081)", "zero_one (0, 1)"]  # none's std is beyond the axes
 
 
-def test_choices_are_shown_in_their_order() -> None:
-    space = {"mean": 0, "std": {"low": 0.1, "high": 10, "log": True}, "optimizer": OPTIMIZERS}
-    found = search([0.9, 0.96, 0.95], space, {"std": [1, 2, 3], "optimizer": ["adam", "sgd", "adam"]})
-    _, (std, optimizer) = drawn("axes", found)
-    for ax in (optimizer, drawn("map", found)[1][0]):
-        axis = ax.xaxis if ax is optimizer else ax.yaxis
-        assert [label.get_text() for label in axis.get_ticklabels()] == OPTIMIZERS
-    assert points(drawn("map", found)[1][0])["learned"].tolist() == [[1, 2], [2, 1], [3, 2]]
-    assert (std.get_xlim(), std.get_xscale()) == ((0.1, 10), "log")
-    grey, red = (np.asarray(each.get_offsets()).tolist() for each in optimizer.collections)
-    assert (grey, red) == ([[2, 0.9], [2, 0.95]], [[1, 0.96]])
-
-
-def test_each_axis_has_its_panel_and_the_good_trials_are_red() -> None:
-    names = [f"{kind}_{channel}" for kind in ("mean", "std") for channel in "rgb"]
+@pytest.mark.parametrize(
+    ("names", "pairs"),
+    [
+        (["mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b"], ["mean_r std_r", "mean_g std_g", "mean_b std_b"]),
+        (["mean", "std", "lr"], ["mean std", "std lr"]),
+        (["std"], ["std std"]),
+    ],
+)
+def test_each_pair_of_axes_has_its_panel(names: list[str], pairs: list[str]) -> None:
     columns = {name: RANDOM.uniform(0.3, 0.6, 20) for name in names}
-    accuracy = np.linspace(0.9, 0.99, 20)
-    space: dict[str, Any] = {name: {"low": 0.2, "high": 0.6} for name in names} | {"std_g": 0.4, "std_b": 0.4}
-    figure, panels = drawn("axes", search(accuracy, space, columns))
-    assert [ax.get_xlabel() for ax in panels if ax.get_visible()] == [figures.LABELS[name] for name in names[:4]]
-    for ax, name in zip(panels, names[:4], strict=False):
-        grey, red = (np.asarray(each.get_offsets()) for each in ax.collections)
-        good = accuracy >= 0.99 - RULE.tolerance
-        np.testing.assert_allclose(red, np.stack([columns[name], accuracy], axis=1)[good])
-        np.testing.assert_allclose(grey, np.stack([columns[name], accuracy], axis=1)[~good])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["within 0.5 points of the best"]
+    space: dict[str, Any] = {"mean": 0} if names == ["std"] else {}
+    space |= {name: {"low": 0.2, "high": 0.6} for name in names}
+    _, panels = drawn("map", search(np.linspace(0.9, 0.99, 20), space, columns))
+    for ax, (x, y) in zip(panels[: len(pairs)], map(str.split, pairs), strict=True):
+        assert (ax.get_xlabel(), ax.get_ylabel()) == (figures.LABELS[x], figures.LABELS[y])
+        np.testing.assert_allclose(points(ax)["learned"], np.stack([columns[x], columns[y]], axis=1))
 
 
 # Points over seeds
@@ -309,10 +273,8 @@ def test_cells_have_the_differences_from_the_reference() -> None:
 
 def test_cell_of_several_rates_is_that_of_the_best() -> None:
     tried = {"standard": (0.3081, 0.01, 0.98), "slow": (1, 0.02, 0.96), "good": (1, 0.04, 0.97), "dead": (1, 0.08, 0.1)}
-    study = over_seeds(
-        {name: ({"mean": 0.1307, "std": std, "lr": lr}, [[accuracy]]) for name, (std, lr, accuracy) in tried.items()}
-    )
-    assert cells(drawn("cells", study)[1][0])[0] == [["+0.0"], ["-1.0"]]
+    of = {name: ({"mean": 0.1307, "std": std, "lr": lr}, [[reached]]) for name, (std, lr, reached) in tried.items()}
+    assert cells(drawn("cells", over_seeds(of))[1][0])[0] == [["+0.0"], ["-1.0"]]
 
 
 def test_cells_without_a_reference_that_learns_have_no_differences() -> None:
@@ -340,19 +302,10 @@ def test_curves_of_epochs_have_errors_and_relative_errors() -> None:
         assert labels == ["standard (5 seeds)", "other (5 seeds)", "partly: 3 of 5 seeds learn, a line for each"]
         ratio = errors[1].mean(axis=0) / errors[0].mean(axis=0)
         assert below.lines[0].get_ydata() == pytest.approx(100 * (ratio - 1))
-        (of_difference,) = below.collections
-        low, high = delta(errors[1, :, 0], errors[0, :, 0])
-        ends = [y for x, y in of_difference.get_paths()[0].vertices if x == 1]
-        assert (min(ends), max(ends)) == pytest.approx((100 * low, 100 * high))
-
-
-def delta(errors: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
-    """The interval of the ratio of means minus 1, by the variances and the covariance."""
-    n, ratio = len(errors), errors.mean() / reference.mean()
-    (a, ab), (_, b) = np.cov(errors, reference)
-    error = np.sqrt((a - 2 * ratio * ab + ratio**2 * b) / n) / reference.mean()
-    reach = stats.t.ppf((1 + RULE.confidence) / 2, n - 1) * error
-    return ratio - 1 - reach, ratio - 1 + reach
+        (band,) = below.collections
+        ends = [y for x, y in band.get_paths()[0].vertices if x == 3]
+        interval = study.metrics["other"]["difference"]["relative_error"]["interval"]  # tested in test_recomputed.py
+        assert (min(ends), max(ends)) == pytest.approx((100 * interval["low"], 100 * interval["high"]))
 
 
 def test_differences_of_epochs_end_with_the_reference() -> None:
@@ -362,24 +315,13 @@ def test_differences_of_epochs_end_with_the_reference() -> None:
     assert below.lines[0].get_ydata() == pytest.approx([100 / 3])
 
 
-def test_every_seed_is_a_point_beside_those_of_rounding() -> None:
+def test_every_seed_is_a_point() -> None:
     ends = {"standard": [0.98, 0.98, 0.97], "zero_one": [0.97, 0.98, 0.96], "dead": [0.1, 0.98, 0.98]}
-    study = over_seeds(
-        {
-            name: ({"mean": place, "std": 1, "lr": 1.0}, np.reshape(of, (3, 1)))
-            for place, (name, of) in enumerate(ends.items())
-        }
-    )
-    again = [{**row, "device": "gpu", "accuracy": "0.975"} for row in study.rows if row["seed"] == "1"][:1]
-    again += [{**row, "device": "gpu", "accuracy": "0.975"} for row in study.rows if row["accuracy"] == "0.1"]
-    _, (ax,) = drawn("seeds", study, study._replace(name="again", rows=again, metrics={}))
-    shown = [
-        np.asarray(each.get_offsets())[:, 1].tolist() for each in ax.collections if isinstance(each, PathCollection)
-    ]
-    assert shown == [pytest.approx([-1, 0, -1]), pytest.approx([0.5])]
-    labels = [label.get_text() for label in ax.get_xticklabels()]
-    assert labels[0] == "zero_one - standard\npoints\n3 seeds, std 0.58"
-    assert labels[1].startswith("standard: rounding")
+    study = over_seeds({name: (STANDARD, np.reshape(of, (3, 1))) for name, of in ends.items()})
+    _, (ax,) = drawn("seeds", study)
+    (shown,) = (np.asarray(each.get_offsets()) for each in ax.collections if isinstance(each, PathCollection))
+    assert shown[:, 1] == pytest.approx([-1, 0, -1])
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["zero_one - standard\npoints\n3 seeds, std 0.58"]
 
 
 def test_law_has_the_largest_rates_and_its_exponent() -> None:
