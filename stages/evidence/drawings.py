@@ -66,14 +66,11 @@ def make(figure: Drawn, path: Path, settings: Params) -> None:
 
 def _read(name: str, settings: Params) -> Shown | None:
     """The study, if it has results."""
-    study, metrics, judged = settings.studies.get(name), Path(f"metrics/studies/{name}.json"), {}
-    if not tables.path(name).exists() or (study is None and name != SWEEP):
+    study, metrics = settings.studies.get(name), Path(f"metrics/studies/{name}.json")
+    search = study.search if study else settings.sweep if name == SWEEP else None
+    judged = files.read_json(metrics) if metrics.exists() and not search else {}
+    if not (search or judged) or not tables.path(name).exists():
         return None
-    search = study.search if study else settings.sweep
-    if not search:
-        if not metrics.exists():
-            return None
-        judged = files.read_json(metrics)
     kind, space = judgement.kind(study, judged), search.space if search else {}
     return Shown(name, kind, tables.read(name), judged, settings.rule.of(name), space)
 
@@ -137,7 +134,10 @@ def accuracy_maps(studies: Sequence[Shown], context: Context) -> Figure:
             ticks = [tick for tick in figures.TICKS if low <= tick <= high]
             bar.set_ticks(ticks if len(ticks) > 1 else [low, high])
         if "optimizer" in rows[0] and names == ("mean", "std"):  # LeNet, of these pixels
-            figures.mark(ax, context.settings.normalizations)
+            for name, norm in context.settings.normalizations.items():
+                place, (low, high) = (norm.mean[0], norm.std[0]), np.transpose([ax.get_xlim(), ax.get_ylim()])
+                if name in figures.MARKED and np.all((low <= place) & (place <= high)):
+                    figures.mark(ax, name, norm, place)
             figures.in_stds(ax, context.pixels)
         figures.legend(ax, columns=4)
         ax.set_title(f"{len(rows)} trials")
@@ -153,39 +153,41 @@ def rates(studies: Sequence[Shown], context: Context) -> Figure:
     Where only some of the seeds learn, a hollow point is their mean.
     """
     figure, panels = _panels(context, len(studies), 4.5)
-    tried = [_by_rate(study, context) for study in studies]
-    colors = context.colors(name for points in tried for name in points["name"])
+    tried = [_points(study, context).sort_values("lr") for study in studies]
+    colors = context.colors(name for points in tried for name in points["normalization"])
     for study, points, ax in zip(studies, tried, panels, strict=True):
         all_learn, some_learn = points["learned"] == points["n"], points["learned"].between(1, points["n"] - 1)
-        for name in filter(set(points["name"]).__contains__, colors):
-            of_name, color = points["name"] == name, colors[name]
+        for name, color in colors.items():
+            of_name = points["normalization"] == name
             whole, partly = points[of_name & all_learn], points[of_name & some_learn]
-            reach = whole["mean"] - whole["min"], whole["max"] - whole["mean"]
-            ax.errorbar(whole["lr"], whole["mean"], reach, color=color, marker=".", elinewidth=0.8, label=name)
-            ax.plot(partly["lr"], partly["mean"], "o", color=color, markerfacecolor="none")
+            lr, mean = whole["lr"], whole["accuracy_mean"]
+            reach = mean - whole["accuracy_min"], whole["accuracy_max"] - mean
+            ax.errorbar(lr, mean, reach, color=color, marker=".", elinewidth=0.8, label=name)
+            ax.plot(partly["lr"], partly["accuracy_mean"], "o", color=color, markerfacecolor="none")
         if some_learn.any():
             ax.errorbar([], [], fmt="o", color="black", mfc="none", label="only some of the seeds learn: their mean")
         low, high = points["lr"].min(), points["lr"].max()  # also those at which nothing learns
         ax.set(xlabel=LABELS["lr"], xscale="log", xlim=(low / 1.2, 1.2 * high), title=context.protocol(study))
         figures.label(ax.xaxis)
     panels[0].set_ylabel("accuracy: mean and range over seeds")
-    top = pd.concat(tried)["max"].max()
+    top = pd.concat(tried)["accuracy_max"].max()
     top = 1.0 if math.isnan(top) else top
     panels[0].set_ylim(top - 0.05, top + 0.002)
     _common_legend(figure, panels)
     return figure
 
 
-def _by_rate(study: Shown, context: Context) -> pd.DataFrame:
-    """The points of a study by learning rate: their accuracies, and the name of the normalization."""
-    points = []
-    for each in study.metrics.values():
-        of_point, norms = each["parameters"], context.settings.normalizations.items()
-        unnamed = f"mean {of_point['mean']:g}, std {of_point['std']:g}"
-        name = next((name for name, norm in norms if norm.parameters().items() <= of_point.items()), unnamed)
-        accuracy = {end: each.get("accuracy", {}).get(end, math.nan) for end in ("mean", "min", "max")}
-        points.append(accuracy | {"learned": each["learned"], "n": each["n"], "lr": of_point["lr"], "name": name})
-    return pd.DataFrame(points).sort_values("lr")
+def _points(study: Shown, context: Context) -> pd.DataFrame:
+    """The points of a study, a row for each: its name and that of its normalization, its parameters, and its metrics,
+    nested keys joined by _; nan where it has none."""
+    points = [{"name": name} | each["parameters"] | each for name, each in study.metrics.items()]
+    table = pd.json_normalize(points, sep="_")
+    norms = reversed(context.settings.normalizations.items())
+    named = {tuple(norm.parameters().values()): name for name, norm in norms}
+    numbers = zip(table["mean"], table["std"], strict=True)
+    table["normalization"] = [named.get(norm, "mean {:g}, std {:g}".format(*norm)) for norm in numbers]
+    lacking = ["accuracy_mean", "accuracy_min", "accuracy_max", "difference_mean"]
+    return table.reindex(columns=table.columns.union(lacking, sort=False))
 
 
 def cells(studies: Sequence[Shown], context: Context) -> Figure:
@@ -207,31 +209,21 @@ def cells(studies: Sequence[Shown], context: Context) -> Figure:
 
 
 def _draw_cells(ax: Axes, study: Shown, context: Context) -> None:
-    points = pd.DataFrame(
-        {
-            "name": name,
-            **{axis: each["parameters"][axis] for axis in ("mean", "std")},
-            **{count: each[count] for count in ("learned", "n")},
-            "accuracy": each.get("accuracy", {}).get("mean"),
-            "cost": 0.0 if name == study.rule.reference else 100 * each.get("difference", {}).get("mean", math.nan),
-        }
-        for name, each in study.metrics.items()
-    )
-    best = points.sort_values(["learned", "accuracy", "name"]).drop_duplicates(["mean", "std"], keep="last")
+    points = _points(study, context).sort_values(["learned", "accuracy_mean", "name"])
+    best = points.drop_duplicates(["mean", "std"], keep="last")
     all_learn = best["learned"] == best["n"]
-    best["cost"] = best["cost"].where(all_learn)
-    best["grey"] = (best["learned"] == 0).where(~all_learn).astype(float)
+    costs = 100 * best["difference_mean"].mask(best["name"] == study.rule.reference, 0.0).where(all_learn)
+    best = best.assign(cost=costs, grey=(best["learned"] == 0).where(~all_learn).astype(float))
     costs, greys = (best.pivot(index="std", columns="mean", values=of) for of in ("cost", "grey"))
     stds, means = list(costs.index), list(costs.columns)
-    known, pixels = context.settings.normalizations, context.pixels
-    marked = {(*known[name].mean, *known[name].std): {name: known[name]} for name in figures.MARKED if name in known}
     style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "textcoords": "offset points"}
     for cell in best.itertuples():
-        norm, place = (cell.mean, cell.std), (means.index(cell.mean), stds.index(cell.std))
+        place, name = (means.index(cell.mean), stds.index(cell.std)), cell.normalization
         text = f"{cell.learned} of {cell.n}" if math.isnan(cell.cost) else f"{cell.cost:+.1f}"
         color = "white" if COSTS(cell.cost) < 0.6 else "black"  # not of nan, whose comparison is false
-        ax.annotate(text, place, (0, -13 if norm in marked else 0), color=color, **style)
-        figures.mark(ax, marked.get(norm, {}), place)
+        ax.annotate(text, place, (0, -13 if name in figures.MARKED else 0), color=color, **style)
+        if name in figures.MARKED:
+            figures.mark(ax, name, context.settings.normalizations[name], place)
     edges = np.arange(len(means) + 1) - 0.5, np.arange(len(stds) + 1) - 0.5
     borders: dict[str, Any] = {"edgecolors": "white", "linewidth": 0.5, "zorder": 0}
     ax.pcolormesh(*edges, costs, norm=COSTS, **borders)
@@ -241,6 +233,7 @@ def _draw_cells(ax: Axes, study: Shown, context: Context) -> None:
             ax.scatter([], [], s=110, marker="s", color=grey, label=label)
     ax.set_xticks(range(len(means)), [f"{mean:g}" for mean in means], rotation=45)
     ax.set_yticks(range(len(stds)), ["1/255" if np.isclose(std, 1 / 255, rtol=1e-3) else f"{std:g}" for std in stds])
+    pixels = context.pixels
     offsets = [f"{(mean - pixels['mean']) / pixels['std']:+.1f}" for mean in means]
     factors = [f"{std / pixels['std']:.2g}" for std in stds]
     ax.secondary_xaxis("top", xlabel=figures.OFFSET).set_xticks(range(len(means)), offsets, fontsize=8)
@@ -291,14 +284,14 @@ def seeds(studies: Sequence[Shown], context: Context) -> Figure:
     for study in studies:
         ended, reference = judgement.ends(study.rows), study.rule.reference
         for point in context.colors(point for point, each in study.metrics.items() if "difference" in each):
-            differences = (ended[point]["accuracy"] - ended[reference]["accuracy"]).dropna()  # of the same seeds
-            values, count, place = 100 * differences.to_numpy(), len(differences), len(labels)
+            values = 100 * (ended[point]["accuracy"] - ended[reference]["accuracy"]).dropna()  # of the same seeds
+            count, place = len(values), len(labels)
             ax.scatter(place + np.linspace(-0.3, 0.3, count) * (count > 1), values, s=14, color="C0", alpha=0.7)
             labels.append(f"{point} - {reference}\n{study.name}\n{_counted(count)}")
             if count > 1:
-                labels[-1] += f", std {values.std(ddof=1):.2f}"
-                reach = np.abs(np.reshape(interval(values, study.rule.confidence), (2, 1)) - values.mean())
-                ax.errorbar(place, values.mean(), reach, color="black", fmt="_", capsize=6)
+                labels[-1] += f", std {values.std():.2f}"
+                low, high = interval(values.to_numpy(), study.rule.confidence)
+                ax.errorbar(place, (low + high) / 2, (high - low) / 2, color="black", fmt="_", capsize=6)
     ax.set_xticks(range(len(labels)), labels, fontsize=8 if len(labels) < 7 else 6)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_ylabel("difference in accuracy, points:\nevery seed; mean and its interval")
@@ -342,19 +335,18 @@ def networks(studies: Sequence[Shown], context: Context) -> Figure:
     from the network's own normalization."""
     figure, panels = _panels(context, len(studies), 4.5)
     for study, ax in zip(studies, panels, strict=True):
-        norms = {row["point"]: study.metrics["normalizations"][row["point"]] for row in study.rows}
-        treatments = [name for name in get_args(Treatment) if any(name in of for of in norms.values())]
+        names = [row["point"] for row in study.rows]
+        norms = pd.json_normalize([study.metrics["normalizations"][name] for name in names], sep="_")
+        treatments = [name for name in get_args(Treatment) if f"{name}_accuracy" in norms]
         width = 0.8 / len(treatments)
         for number, treatment in enumerate(treatments):
-            shown = {place: of[treatment] for place, of in enumerate(norms.values()) if treatment in of}
-            x = np.array(list(shown)) + (number - (len(treatments) - 1) / 2) * width
-            accuracy = [100 * each["accuracy"] for each in shown.values()]
-            differences = [each["difference"] for each in shown.values()]
-            reach = [(of["mean"] - of["interval"]["low"], of["interval"]["high"] - of["mean"]) for of in differences]
-            style = {"yerr": 100 * np.maximum(0, reach).T, "error_kw": {"linewidth": 0.8}}
+            of_difference = (f"difference_{of}" for of in ("mean", "interval_low", "interval_high"))
+            accuracy, mean, low, high = (100 * norms[f"{treatment}_{of}"] for of in ("accuracy", *of_difference))
+            x = np.arange(len(norms)) + (number - (len(treatments) - 1) / 2) * width
+            style = {"yerr": np.maximum(0, [mean - low, high - mean]), "error_kw": {"linewidth": 0.8}}
             bars = ax.bar(x, accuracy, width, label=treatment.replace("_", " "), **style)
             ax.bar_label(bars, fmt="%.1f", fontsize=6, padding=2)
-        ax.set_xticks(range(len(norms)), list(norms), rotation=45, ha="right")
+        ax.set_xticks(range(len(norms)), names, rotation=45, ha="right")
         ax.set_title(f"{study.name}, {study.metrics['images']:,} images")
     panels[0].set_ylabel("accuracy, %")
     _common_legend(figure, panels)

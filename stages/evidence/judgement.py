@@ -119,9 +119,8 @@ def _means(curve: pd.DataFrame, threshold: float) -> pd.Series:
 
 def over_seeds(values: np.ndarray) -> dict[str, float | None]:
     """values: one for each seed; std: with n - 1 in the denominator"""
-    n = len(values)
-    std = values.std(ddof=1) if n > 1 else None
-    return {"n": n, "mean": values.mean(), "std": std, "min": values.min(), "max": values.max()}
+    std = values.std(ddof=1) if len(values) > 1 else None
+    return {"n": len(values), "mean": values.mean(), "std": std, "min": values.min(), "max": values.max()}
 
 
 def search(rows: Sequence[Row], axes: Sequence[str], rule: Rule) -> Metrics:
@@ -138,7 +137,7 @@ def search(rows: Sequence[Row], axes: Sequence[str], rule: Rule) -> Metrics:
     kinds = [name for name in rows[0] if name.startswith("accuracy") and not name.endswith(("_even", "_odd", "_own"))]
     chosen = {"number": best, "accuracy": accuracy.max(), "cross_half_accuracy": cross_half_accuracy(rows)}
     return {
-        "best": chosen | {axis: of_axis[best] for axis, of_axis in values.items()},
+        "best": chosen | {axis: values[axis][best] for axis in axes},
         "completed": len(rows),
         "learned": int(learned.sum()),
         "good": {"count": len(good)} | {axis: spread([values[axis][number] for number in good]) for axis in axes},
