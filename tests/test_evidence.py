@@ -119,21 +119,19 @@ def test_order_and_dropout_are_the_same_whatever_the_initial_weights(
 
     def recorded(model: LeNet, images: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
         if masks is not None:
-            steps.append([part.clone() for part in (images, *masks)])
+            steps.append([tensor.clone() for tensor in (images, *masks)])
         return forward(model, images, masks)
 
     monkeypatch.setattr(LeNet, "forward", recorded)
-    losses = []
+    losses = set()
     for init in INITS:
         training._drawn.cache_clear()  # each draws for itself
-        losses.append(train_and_test(STANDARD, DEFAULT._replace(init=init, epochs=2, shuffle=True), part).losses)
-    runs = [steps[start : start + 8] for start in range(0, 24, 8)]
-    assert len(steps) == 24
-    for run in runs[1:]:
-        for own, expected in zip(run, runs[0], strict=True):
-            assert all(map(torch.equal, own, expected))
-    assert not any(map(torch.equal, runs[0][0], runs[0][4]))  # the second epoch has others
-    assert len({loss.sum().item() for loss in losses}) == len(INITS)
+        run = train_and_test(STANDARD, DEFAULT._replace(init=init, epochs=2, shuffle=True), part)
+        losses.add(run.losses.sum().item())
+    assert (len(steps), len(losses)) == (24, len(INITS))
+    for number, step in enumerate(steps[8:]):
+        assert all(map(torch.equal, step, steps[number % 8]))
+    assert not any(map(torch.equal, steps[0], steps[4]))  # the second epoch has others
 
 
 def test_silent_units_are_those_that_no_image_wakes(trained: LeNet, data: mnist.Data) -> None:
@@ -157,19 +155,16 @@ def test_fold_as_a_tool_makes_a_model_for_raw_pixels(finished: Clone, tmp_path: 
 
     other = tmp_path / "other.pt"
     torch.save({"fc.weight": torch.zeros(2, 2)}, other)
-    for wrong, message in (
-        ("absent.pt", "absent.pt: No such file"),
-        ("README.md", "README.md: cannot be read as weights"),
-        (str(other), "holds the weights of another network"),
+    for more, message in (
+        (["--model", "absent.pt"], "absent.pt: No such file"),
+        (["--model", "README.md"], "README.md: cannot be read as weights"),
+        (["--model", str(other)], "holds the weights of another network"),
+        (["--model", str(model), "--std", "0"], "--std 0: must be finite, and std above 0"),
+        (["--model", str(out), "--out", str(out)], "would replace the model"),
     ):
-        failed = finished.run(*tool, "--model", wrong, check=False)
-        assert failed.returncode == 1
-        assert failed.stdout.count("\n") == 1
+        failed = finished.run(*tool, *more, check=False)
+        assert (failed.returncode, failed.stdout.count("\n")) == (1, 1)
         assert message in failed.stdout
-    failed = finished.run(*tool[:-1], "0", "--model", str(model), check=False)
-    assert "--std 0: must be finite, and std above 0" in failed.stdout
-    failed = finished.run(*tool, "--model", str(out), "--out", str(out), check=False)
-    assert "would replace the model" in failed.stdout
 
 
 def table(project: Clone, name: str) -> list[dict[str, str]]:
