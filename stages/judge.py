@@ -25,7 +25,8 @@ def main(settings: Params) -> None:
 def judged(name: str, settings: Params) -> judgement.Metrics:
     rule, rows, study = settings.rule.of(name), tables.read(name), settings.studies.get(name)
     kind = judgement.kind(study)
-    if search := study.search if study else settings.sweep:
+    if study is None or study.search:
+        search = (study and study.search) or settings.sweep
         return judgement.search(rows, list(search.space), rule)
     if kind == "again":
         return judgement.follow_up(rows, tables.last_epochs(tables.read(SWEEP)), rule)

@@ -86,12 +86,8 @@ def draw(figure: Drawn, studies: Sequence[Shown], settings: Params, pixels: Mapp
             raise InputError(
                 f"params.yaml: {study.name} cannot be drawn as kind {figure.kind}, which draws {kind.needs}"
             )
-    defaults = {
-        "figure.constrained_layout.use": True,
-        "image.cmap": look.colormap,
-        "legend.frameon": False,
-    }
-    with matplotlib.rc_context(defaults):
+    style: Any = {"figure.constrained_layout.use": True, "legend.frameon": False, "image.cmap": look.colormap}
+    with matplotlib.rc_context(style):
         drawn = kind.drawn(studies, Context(settings, pixels)) if studies else Figure()
     without = [name for name in figure.studies if name not in [study.name for study in studies]]
     drawn.suptitle("\n".join([figure.title, *(f"no results of {name}" for name in without)]))
@@ -108,9 +104,9 @@ def accuracy_maps(studies: Sequence[Shown], context: Context) -> Figure:
     """
     maps = []
     for study in studies:
-        names = free(study.space)
-        half = len(names) // 2
-        maps += [(study, pair) for pair in zip(names[: len(names) - half], names[half:], strict=True)]
+        axes = free(study.space)
+        half = len(axes) // 2
+        maps += [(study, pair) for pair in zip(axes[: len(axes) - half], axes[half:], strict=True)]
     figure, panels = _panels(context, len(maps), context.settings.look.width / figures.GOLDEN_RATIO, shared=False)
     for (study, names), ax in zip(maps, panels, strict=True):
         rows = tables.last_epochs(study.rows)
@@ -343,8 +339,8 @@ def networks(studies: Sequence[Shown], context: Context) -> Figure:
             of_difference = (f"difference_{of}" for of in ("mean", "interval_low", "interval_high"))
             accuracy, mean, low, high = (100 * norms[f"{treatment}_{of}"] for of in ("accuracy", *of_difference))
             x = np.arange(len(norms)) + (number - (len(treatments) - 1) / 2) * width
-            style = {"yerr": np.maximum(0, [mean - low, high - mean]), "error_kw": {"linewidth": 0.8}}
-            bars = ax.bar(x, accuracy, width, label=treatment.replace("_", " "), **style)
+            reach, label = np.maximum(0, [mean - low, high - mean]), treatment.replace("_", " ")
+            bars = ax.bar(x, accuracy, width, label=label, yerr=reach, error_kw={"linewidth": 0.8})
             ax.bar_label(bars, fmt="%.1f", fontsize=6, padding=2)
         ax.set_xticks(range(len(norms)), names, rotation=45, ha="right")
         ax.set_title(f"{study.name}, {study.metrics['images']:,} images")

@@ -44,16 +44,16 @@ def whole(path: object, way: str) -> Iterator[None]:
 
 def ends(rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
     """How the trials at each point ended, by seed: accuracy, loss (nan where it is no number) and device."""
-    last = tables.last_epochs(rows)
-    columns = {name: numbers(last, name) for name in ("seed", *DIFFERENCES)}
-    table = pd.DataFrame(columns | {"point": [row["point"] for row in last], "device": [row["device"] for row in last]})
+    table = (
+        pd.DataFrame(tables.last_epochs(rows)).replace("", "nan").astype(dict.fromkeys(("seed", *DIFFERENCES), float))
+    )
     return {point: of.set_index("seed") for point, of in table.groupby("point", sort=False)}
 
 
 def curves(rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
     """The accuracies at each point: a row for each seed, a column for each epoch."""
-    table = pd.DataFrame({name: numbers(rows, name) for name in ("seed", "epoch", "accuracy")}).astype({"epoch": int})
-    by_point = table.assign(point=[row["point"] for row in rows]).groupby("point", sort=False)
+    table = pd.DataFrame(rows).astype({"seed": float, "epoch": int, "accuracy": float})
+    by_point = table.groupby("point", sort=False)
     return {point: of.pivot(index="seed", columns="epoch", values="accuracy") for point, of in by_point}
 
 
@@ -196,7 +196,8 @@ def treatments(rows: Sequence[Row], images: int, rule: Rule) -> Metrics:
     metrics: Metrics = {}
     for row in rows:
         norm = {name: value for name, value in tables.parameters(row).items() if name != "treated"}
-        metrics[row["point"]] = of_point = {"normalization": norm}
+        of_point: Metrics = {"normalization": norm}
+        metrics[row["point"]] = of_point
         right = round(images * float(row["accuracy_own"]))
         for treatment in get_args(Treatment):
             suffix = "" if treatment == "as_is" else f"_{treatment}"
