@@ -126,7 +126,7 @@ def test_study_that_a_kind_of_figure_cannot_draw_is_one_line(kind: str) -> None:
     no_rate = over_seeds({"standard": (STANDARD, [0.9])})
     wrong = [study for of, study in MADE.items() if of != KINDS[kind].of]
     for study in wrong + {"map": [fixed], "rates": [no_rate]}.get(kind, []):
-        with pytest.raises(InputError, match=rf"^params.yaml: {study.name} cannot be drawn as kind {kind}, which dr"):
+        with pytest.raises(InputError, match=rf"^params.yaml: {study.name} cannot be drawn as {kind}, which draws "):
             drawn(kind, study)
 
 

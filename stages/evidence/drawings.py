@@ -35,7 +35,7 @@ class Shown(NamedTuple):
     name: str
     kind: str  # as `judgement.kind` says
     rows: Sequence[Row]
-    metrics: Mapping[str, Any]  # of a search, nothing that is drawn
+    metrics: Mapping[str, Any]  # empty, if it is a search
     rule: Rule
     space: Space  # empty, if it is no search
 
@@ -83,9 +83,7 @@ def draw(figure: Drawn, studies: Sequence[Shown], settings: Params, pixels: Mapp
     kind, look = KINDS[figure.kind], settings.look
     for study in studies:
         if study.kind != kind.of or not kind.suits(study):
-            raise InputError(
-                f"params.yaml: {study.name} cannot be drawn as kind {figure.kind}, which draws {kind.needs}"
-            )
+            raise InputError(f"params.yaml: {study.name} cannot be drawn as {figure.kind}, which draws {kind.needs}")
     style: Any = {"figure.constrained_layout.use": True, "legend.frameon": False, "image.cmap": look.colormap}
     with matplotlib.rc_context(style):
         drawn = kind.drawn(studies, Context(settings, pixels)) if studies else Figure()
@@ -180,8 +178,8 @@ def _points(study: Shown, context: Context) -> pd.DataFrame:
     table = pd.json_normalize(points, sep="_")
     norms = reversed(context.settings.normalizations.items())
     named = {tuple(norm.parameters().values()): name for name, norm in norms}
-    numbers = zip(table["mean"], table["std"], strict=True)
-    table["normalization"] = [named.get(norm, "mean {:g}, std {:g}".format(*norm)) for norm in numbers]
+    pairs = zip(table["mean"], table["std"], strict=True)
+    table["normalization"] = [named.get(pair, "mean {:g}, std {:g}".format(*pair)) for pair in pairs]
     lacking = ["accuracy_mean", "accuracy_min", "accuracy_max", "difference_mean"]
     return table.reindex(columns=table.columns.union(lacking, sort=False))
 
@@ -197,9 +195,8 @@ def cells(studies: Sequence[Shown], context: Context) -> Figure:
         _draw_cells(ax, study, context)
         ax.set(xlabel=LABELS["mean"], title=context.protocol(study))
     panels[0].set_ylabel(LABELS["std"])
-    figure.colorbar(
-        ScalarMappable(COSTS), ax=panels, extend="both", label="test accuracy: difference from the reference, points"
-    )
+    label = "test accuracy: difference from the reference, points"
+    figure.colorbar(ScalarMappable(COSTS), ax=panels, extend="both", label=label)
     _common_legend(figure, panels)
     return figure
 
