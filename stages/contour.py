@@ -2,17 +2,13 @@
 
 from pathlib import Path
 
-from stages.common import files, tables
-from stages.evidence import drawings, figures, judgement
-from stages.evidence.drawings import Shown
+from stages.common import tables
+from stages.evidence import drawings
 from stages.settings.params import SWEEP, Figure, Params
 
 TITLE = "LeNet on MNIST: test accuracy by the normalization of the input"
 
 
 def main(settings: Params) -> None:
-    pixels = files.read_json(Path("metrics/statistics.json"))["train"]
-    with judgement.whole(tables.path(SWEEP), "`dvc repro sweep` makes it"):
-        sweep = Shown(SWEEP, "search", tables.read(SWEEP), {}, settings.rule.of(SWEEP), settings.sweep.space)
-        drawn = drawings.draw(Figure(kind="map", studies=[SWEEP], title=TITLE), {SWEEP: sweep}, settings, pixels)
-    figures.save(drawn, Path("plots/contour.png"), settings.look.dpi)
+    tables.read(SWEEP)  # without a whole table, no picture
+    drawings.make(Figure(kind="map", studies=[SWEEP], title=TITLE), Path("plots/contour.png"), settings)

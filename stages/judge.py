@@ -26,7 +26,7 @@ def judged(name: str, settings: Params) -> judgement.Metrics:
     rule, rows, study = settings.rule.of(name), tables.read(name), settings.studies.get(name)
     kind = judgement.kind(study)
     if study is None or study.search:
-        search = study.search if study and study.search else settings.sweep
+        search = (study and study.search) or settings.sweep
         return judgement.search(rows, list(search.space), rule)
     if kind == "again":
         return judgement.follow_up(rows, tables.last_epochs(tables.read(SWEEP)), rule)

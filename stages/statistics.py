@@ -23,15 +23,13 @@ def main(settings: Params) -> None:
         # No share is below 1e-4: rounded to six digits, they give mean and std to five.
         zip(range(256), *((count / count.sum()).tolist() for count in counts.values()), strict=True),
     )
-    moments = {name: mean_and_std(count) for name, count in counts.items()}
-    values = {
-        name: {"images": len(images), "mean": moments[name][0], "std": moments[name][1]}
-        for name, images in parts.items()
-    }
-    averaged = {f"batches_of_{size}": averaged_std(data.train_images, size) for size in BATCHES}
-    files.write_json(Path("metrics/statistics.json"), values | {"averaged": averaged})
-    for name, (mean, std) in moments.items():
+    values: dict[str, dict] = {}
+    for name, images in parts.items():
+        mean, std = mean_and_std(counts[name])
+        values[name] = {"images": len(images), "mean": mean, "std": std}
         print(f"statistics: {name}: mean {mean:.6f}, std {std:.6f} of {counts[name].sum():,} pixels")
+    values["averaged"] = {f"batches_of_{size}": averaged_std(data.train_images, size) for size in BATCHES}
+    files.write_json(Path("metrics/statistics.json"), values)
 
 
 def histogram(images: torch.Tensor) -> np.ndarray:

@@ -78,7 +78,7 @@ FIGURES = {
     "maps": {"kind": "map", "studies": ["imagenet_sweep", "factors"], "title": "Maps"},
     "differences": {"kind": "seeds", "studies": ["one_epoch", "epochs"], "title": "Seeds"},
     "networks": {"kind": "networks", "studies": ["imagenet_treatments", "resnet_treatments"], "title": "Networks"},
-    "channels": {"kind": "axes", "studies": ["imagenet_channels"], "title": "Axes"},
+    "channels": {"kind": "map", "studies": ["imagenet_channels"], "title": "Channels"},
 }
 SLICE = {
     "norm.mean": 0.1307,

@@ -8,6 +8,7 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import chdir
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,98 +31,85 @@ NORMS = ["standard", "zero_one", "none", "half", "wide"]
 ENDS = {"learn": (0.95, 0.99), "die": (0.1, 0.11), "mixed": (0.1, 0.99), "alike": (0.9, 0.9), "diverge": (0.1, 0.99)}
 SINGLE = ("baseline", "fold", "resnet", "statistics", "zero_one")
 
+fixed, sample = st.fixed_dictionaries, st.sampled_from
+floats = partial(st.floats, allow_subnormal=False)
 
-def some(names: Sequence[str], least: int = 1) -> st.SearchStrategy[list[str]]:
-    return st.lists(st.sampled_from(names), min_size=least, max_size=4, unique=True)
+
+def some(names: Sequence[str]) -> st.SearchStrategy[list[str]]:
+    return st.lists(sample(names), min_size=1, max_size=4, unique=True)
 
 
 def optional(**keys: st.SearchStrategy) -> st.SearchStrategy[dict[str, Any]]:
     """Any of these keys."""
-    return st.fixed_dictionaries({}, optional=keys)
+    return fixed({}, optional=keys)
 
 
-rate = st.sampled_from([1e-7, 0.01, 0.1, 1, 4.0])
+rate = sample([1e-7, 0.01, 0.1, 1, 4.0])
 overrides = optional(
     epochs=st.integers(1, 3),
-    optimizer=st.sampled_from(["adadelta", "sgd", "adam"]),
+    optimizer=sample(["adadelta", "sgd", "adam"]),
     lr=rate,
     held_out=st.integers(1, 10_000),
     shuffle=st.booleans(),
-    init=st.sampled_from(["default", "he_normal"]),
+    init=sample(["default", "he_normal"]),
     batch_size=st.integers(1, 300),
     seed=st.integers(0, 3),
 )
-named = st.builds(lambda name, more: {"normalization": name} | more, st.sampled_from(NORMS), overrides)
+named = st.builds(lambda name, more: {"normalization": name} | more, sample(NORMS), overrides)
 numbered = st.builds(
-    lambda mean, std, more: {"mean": mean, "std": std} | more,
-    st.floats(-5, 5, allow_subnormal=False),
-    st.floats(1e-3, 5, allow_subnormal=False),
-    overrides,
+    lambda mean, std, more: {"mean": mean, "std": std} | more, floats(-5, 5), floats(1e-3, 5), overrides
 )
 names = st.from_regex(r"[a-z][a-z0-9_]{0,7}", fullmatch=True)
-grids = st.one_of(
-    st.fixed_dictionaries({"normalization": some(NORMS)}, optional={"lr": st.lists(rate, min_size=1, max_size=3)}),
-    st.fixed_dictionaries(
-        {
-            axis: st.lists(st.floats(0.1, 3, allow_subnormal=False), min_size=1, max_size=3, unique=True)
-            for axis in ("mean", "std")
-        },
-        optional={"lr": st.lists(rate, min_size=1, max_size=3, unique=True)},
-    ),
+rates = st.lists(rate, min_size=1, max_size=3, unique=True)
+values = st.lists(floats(0.1, 3), min_size=1, max_size=3, unique=True)
+grids = fixed({"normalization": some(NORMS)}, optional={"lr": rates}) | fixed(
+    {"mean": values, "std": values}, optional={"lr": rates}
 )
-points = st.fixed_dictionaries(
+points = fixed(
     {"trial": st.just(KINDS["lenet"]), "normalizations": some(NORMS), "seeds": st.integers(1, 3)},
     optional={"points": st.dictionaries(names, named | numbered, max_size=2), "grid": grids, "train": overrides},
 )
 interval = st.builds(
-    lambda low, wide, log: {"low": low, "high": low + wide, "log": log},
-    st.floats(0.1, 1, allow_subnormal=False),
-    rate,
-    st.booleans(),
+    lambda low, wide, log: {"low": low, "high": low + wide, "log": log}, floats(0.1, 1), rate, st.booleans()
 )
-axis = interval | st.floats(0.1, 5, allow_subnormal=False)
-space = st.fixed_dictionaries(
+axis = interval | floats(0.1, 5)
+space = fixed(
     {"mean": axis, "std": axis}, optional={"lr": axis, "weight_factor": axis, "init": st.just(["default", "he_normal"])}
 )
-search = st.fixed_dictionaries(
+search = fixed(
     {
         "n_trials": st.integers(1, 9),
-        "sampler": st.sampled_from(["tpe", "random"]),
+        "sampler": sample(["tpe", "random"]),
         "seed": st.just(1),
         "batch": st.integers(1, 4),
         "grid": st.just(3),
         "space": space,
     }
 )
-searches = st.fixed_dictionaries({"trial": st.just(KINDS["lenet"]), "search": search}, optional={"train": overrides})
-kinds = st.sampled_from(["died", "nearest_died", "learned", "best"])
-again = st.fixed_dictionaries(
-    {
-        "trial": st.just(KINDS["lenet_again"]),
-        "sweep_trials": st.builds(
-            lambda kind, first: {"kind": kind, "threshold": 0.5, "first": first}, kinds, st.integers(1, 3)
-        ),
-        "seeds": st.integers(1, 2),
-    },
+searches = fixed({"trial": st.just(KINDS["lenet"]), "search": search}, optional={"train": overrides})
+selection = st.builds(
+    lambda kind, first: {"kind": kind, "threshold": 0.5, "first": first},
+    sample(["died", "nearest_died", "learned", "best"]),
+    st.integers(1, 3),
+)
+again = fixed(
+    {"trial": st.just(KINDS["lenet_again"]), "sweep_trials": selection, "seeds": st.integers(1, 2)},
     optional={"train": overrides},
 )
-scratch = st.fixed_dictionaries(
+bordered = st.builds(lambda name: {"normalization": name, "border": 0.5}, sample(NORMS))
+scratch = fixed(
     {"trial": st.just(KINDS["resnet"]), "normalizations": some(NORMS), "seeds": st.integers(1, 3)},
-    optional={
-        "points": st.dictionaries(
-            names, st.builds(lambda name: {"normalization": name, "border": 0.5}, st.sampled_from(NORMS)), max_size=1
-        )
-    },
+    optional={"points": st.dictionaries(names, bordered, max_size=1)},
 )
-treated = st.fixed_dictionaries(
+treated = fixed(
     {"trial": st.just(KINDS["resnet_trained"]), "normalizations": some(["own", *NORMS])},
-    optional={"treatments": st.sampled_from([["as_is"], ["as_is", "recalibrated"]])},
+    optional={"treatments": sample([["as_is"], ["as_is", "recalibrated"]])},
 )
 rule = optional(
-    reference=st.sampled_from(NORMS),
-    margin=st.sampled_from([0.0001, 0.002, 0.5]),
-    threshold=st.sampled_from([0, 0.5, 0.98]),
-    tolerance=st.sampled_from([0, 0.005, 1]),
+    reference=sample(NORMS),
+    margin=sample([0.0001, 0.002, 0.5]),
+    threshold=sample([0, 0.5, 0.98]),
+    tolerance=sample([0, 0.005, 1]),
 )
 
 
@@ -129,11 +117,11 @@ rule = optional(
 def entries(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, str]]:
     """Sections of params.yaml, and how the trials of each study end."""
     studies = draw(st.dictionaries(names, points | points | searches | again | scratch | treated, max_size=3))
-    known = st.sampled_from([*studies, "missing"])
+    known = sample([*studies, "missing"])
     figure_kinds = params.Figure.model_fields["kind"].annotation.__args__  # type: ignore[union-attr]
     figure = st.builds(
         lambda kind, shown: {"kind": kind, "studies": shown, "title": kind},
-        st.sampled_from(figure_kinds),
+        sample(figure_kinds),
         st.lists(known, min_size=1, max_size=2, unique=True),
     )
     sections = {
@@ -144,13 +132,13 @@ def entries(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, str]]:
         | {"studies": {name: draw(rule) for name in draw(st.lists(known, max_size=2)) if name in studies}},
         "report": {
             "answer": draw(st.lists(known, max_size=3)),
-            "columns": draw(st.lists(st.sampled_from(NORMS) | names, max_size=3, unique=True)),
-            "headline": [f"{draw(known)}.{draw(st.sampled_from(NORMS))}"],
+            "columns": draw(st.lists(sample(NORMS) | names, max_size=3, unique=True)),
+            "headline": [f"{draw(known)}.{draw(sample(NORMS))}"],
         },
         "sweep": COMMITTED["sweep"] | {"n_trials": 6},
         "look": COMMITTED["look"] | {"dpi": 50},
     }
-    return sections, {name: draw(st.sampled_from(list(ENDS))) for name in (*studies, params.SWEEP)}
+    return sections, {name: draw(sample(list(ENDS))) for name in (*studies, params.SWEEP)}
 
 
 class MadeUp:
@@ -161,9 +149,8 @@ class MadeUp:
 
     def points(self, name: str, _: params.Params, planned: Sequence[Any], __: type) -> None:
         parameters = [each.parameters for each in planned]
-        tables.write(
-            name, [each.point for each in planned], parameters, [self.result(name, each) for each in parameters]
-        )
+        results = [self.result(name, each) for each in parameters]
+        tables.write(name, [each.point for each in planned], parameters, results)
 
     def search(self, name: str, _: params.Params, plan: Any, __: type) -> None:
         proposed = [
@@ -178,9 +165,7 @@ class MadeUp:
         return axis if isinstance(axis, float) else float(self.random.uniform(axis.low, axis.high))
 
     def result(self, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        epochs = [
-            round(float(self.random.uniform(*ENDS[self.ends[name]])), 4) for _ in range(parameters.get("epochs", 1))
-        ]
+        epochs = self.random.uniform(*ENDS[self.ends[name]], parameters.get("epochs", 1)).round(4).tolist()
         losses = [None if self.ends[name] == "diverge" and each < 0.5 else 1 - each for each in epochs]
         last, treated = epochs[-1], parameters.get("treated", 0)
         result: dict[str, Any] = {"accuracy": last, "accuracy_even": last, "accuracy_odd": last, "loss": losses[-1]}
@@ -188,12 +173,9 @@ class MadeUp:
             result |= {"accuracy_by_epoch": epochs, "loss_by_epoch": losses}
             result |= {f"{layer}_silent_{when}": 0.1 for layer in ("conv1", "fc1") for when in ("before", "after")}
         elif treated:
-            result |= {"accuracy_own": 0.9, "lost": 3, "gained": 1}
-            if treated > 1:
-                result |= {"accuracy_recalibrated": last, "lost_recalibrated": 0, "gained_recalibrated": 0}
-            if treated > 2:
-                result |= {"accuracy_folded": last, "lost_folded": 0, "gained_folded": 0}
-                result |= {"folded_difference": 1e-6, "folded_other": 0}
+            result |= {"accuracy_own": 0.9, "lost": 3, "gained": 1, "folded_difference": 1e-6, "folded_other": 0}
+            for treatment in ("recalibrated", "folded")[: treated - 1]:
+                result |= {f"accuracy_{treatment}": last, f"lost_{treatment}": 0, f"gained_{treatment}": 0}
         return result | {"device": str(self.random.choice(["cpu one", "cpu two"]))}
 
 
@@ -239,22 +221,19 @@ def within_one_line(function: Callable, *arguments: Any) -> Any:
     return None
 
 
-FEW = settings(
-    max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
-)
-MANY = settings(
-    max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
+made_the_same_in_every_run = settings(
+    deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
 )
 
 
-@FEW
+@settings(made_the_same_in_every_run, max_examples=15)
 @given(entries())
 def test_any_entries_end_in_a_report_or_in_one_line(made: tuple[dict, dict]) -> None:
     check(*made)
 
 
 @pytest.mark.slow
-@MANY
+@settings(made_the_same_in_every_run, max_examples=60)
 @given(entries())
 def test_many_more_entries_do_so_too(made: tuple[dict, dict]) -> None:
     check(*made)

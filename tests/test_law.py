@@ -58,22 +58,15 @@ def test_without_two_offsets_within_the_grid_there_is_no_exponent(rates: list[tu
 
 
 def test_study_of_the_law_is_known_by_what_its_trials_vary() -> None:
-    trials = [{"trial": str(i), "point": "", "mean": mean, "std": "1", "lr": lr, "seed": str(i), "epoch": "1"}
-              for i, (mean, lr) in enumerate([("0", "0.1"), ("1", "0.1"), ("1", "0.2")])]  # fmt: skip
-    assert varied(trials) == {"mean", "lr"}
-    assert varied([*trials, {**trials[0], "trial": "9", "std": "2"}]) == {"mean", "lr", "std"}
+    changes: list[dict[str, str]] = [{"mean": "0"}, {"lr": "0.1"}, {"seed": "2"}, {"std": "2"}]
+    trial = {"trial": "", "point": "", "mean": "1", "std": "1", "lr": "0.2", "seed": "1", "epoch": "1"}
+    trials = [trial | change | {"trial": str(number)} for number, change in enumerate(changes)]
+    assert varied(trials[:3]) == {"mean", "lr"}
+    assert varied(trials) == {"mean", "lr", "std"}
 
 
-def test_whatever_a_damaged_table_raises_is_one_line() -> None:
-    for damage in (
-        lambda: dict[str, str]()["accuracy"],
-        lambda: float("x"),
-        lambda: np.zeros(3).reshape(2, -1),
-        lambda: [][0],
-        lambda: np.zeros(0).max(),
-    ):
-        with (
-            pytest.raises(InputError, match=r"^plots/trials/x\.csv: is damaged, or not of such a study \(.*\); way$"),
-            judgement.whole("plots/trials/x.csv", "way"),
-        ):
-            damage()
+@pytest.mark.parametrize("error", [KeyError("accuracy"), ValueError("two\nlines"), ZeroDivisionError()])
+def test_whatever_a_damaged_table_raises_is_one_line(error: Exception) -> None:
+    line = r"^plots/trials/x\.csv: is damaged, or not of such a study \(.*\); way$"
+    with pytest.raises(InputError, match=line), judgement.whole("plots/trials/x.csv", "way"):
+        raise error

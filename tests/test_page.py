@@ -29,23 +29,23 @@ setTimeout(() => {
 </script>"""
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Clone:
-    """The committed results, under plots and templates as they stand."""
-    clone = Clone(tmp_path / "clone")
+@pytest.mark.skipif(BROWSER is None, reason="no chromium or chrome here")
+def test_every_chart_is_drawn_without_network_or_the_page_says_why(tmp_path: Path) -> None:
+    clone = Clone(tmp_path / "clone")  # the committed results, under plots and templates as they stand
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone.folder)], check=True)
     for name in (".dvc/config", ".dvc/plots.html", "Makefile", "dvc.yaml"):
         shutil.copy(ROOT / name, clone.folder / name)
     shutil.copytree(ROOT / ".dvc/plots", clone.folder / ".dvc/plots", dirs_exist_ok=True)
-    return clone
+    page = clone.folder / "dvc_plots/index.html"
 
+    clone.dvc("plots", "show")
+    assert answers(page)["charts"] == 0
+    assert "#Trials_of_the_sweep: not drawn, as Vega is missing: type make setup" in opened(page)
 
-@pytest.mark.skipif(BROWSER is None, reason="no chromium or chrome here")
-def test_every_chart_is_drawn_without_network(clone: Clone) -> None:
     clone.run("make", "--old-file=.venv/ready", "dvc_plots/vega.js")
     shown = json.loads(clone.dvc("plots", "show", "--json"))["data"]
     clone.dvc("plots", "show")
-    seen = answers(clone.folder / "dvc_plots/index.html")
+    seen = answers(page)
     assert seen["charts"] == sum(plots[0]["type"] == "vega" for plots in shown.values()) > 5
     assert seen["pictures"] == sum(plots[0]["type"] == "image" for plots in shown.values()) > 4
     assert seen["right"] <= WIDTH
@@ -53,14 +53,6 @@ def test_every_chart_is_drawn_without_network(clone: Clone) -> None:
     assert not seen["undefined"]
     table = (clone.folder / "plots/baseline/predictions.csv").read_text().split()[1:]
     assert seen["cells"] == len(set(table))
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no chromium or chrome here")
-def test_page_without_vega_says_so(clone: Clone) -> None:
-    clone.dvc("plots", "show")
-    page = clone.folder / "dvc_plots/index.html"
-    assert answers(page)["charts"] == 0
-    assert "#Trials_of_the_sweep: not drawn, as Vega is missing: type make setup" in opened(page)
 
 
 def answers(page: Path) -> dict:

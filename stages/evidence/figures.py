@@ -67,24 +67,16 @@ def label(axis: Axis) -> None:
             axis.set_minor_locator(NullLocator())
 
 
-def legend(ax: Axes, columns: int = 5, below: float = 0.11) -> None:
-    """Below the axes, by a fraction of their height: within them it would hide trials."""
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -below), ncols=columns, frameon=False)
+def legend(ax: Axes, columns: int) -> None:
+    """Below the axes: within them it would hide trials."""
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=columns)
 
 
-def mark(ax: Axes, normalizations: Mapping[str, Normalization], place: tuple[float, float] | None = None) -> None:
-    """The normalizations that everything is compared with, hollow, so that they hide no trial.
-
-    place: where, if not at their mean and std
-    """
-    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
-    for name, marker in MARKED.items():
-        if name in normalizations:
-            (mean, *_), (std, *_) = normalizations[name].mean, normalizations[name].std
-            if place or (left <= mean <= right and low <= std <= high):
-                style: dict[str, Any] = {"facecolors": "none", "edgecolors": "red", "linewidths": 1.2, "zorder": 3}
-                label = f"{name} ({mean:.4g}, {std:.4g})"
-                ax.scatter(*(place or (mean, std)), s=110, marker=marker, label=label, **style)
+def mark(ax: Axes, name: str, norm: Normalization, place: tuple[float, float]) -> None:
+    """A normalization that everything is compared with, hollow, so that it hides no trial."""
+    style: dict[str, Any] = {"facecolors": "none", "edgecolors": "red", "linewidths": 1.2, "zorder": 3}
+    label = f"{name} ({norm.mean[0]:.4g}, {norm.std[0]:.4g})"
+    ax.scatter(*place, s=110, marker=MARKED[name], label=label, **style)
 
 
 def in_stds(ax: Axes, pixels: Mapping[str, float]) -> None:

@@ -44,16 +44,16 @@ def whole(path: object, way: str) -> Iterator[None]:
 
 def ends(rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
     """How the trials at each point ended, by seed: accuracy, loss (nan where it is no number) and device."""
-    last = tables.last_epochs(rows)
-    columns = {name: numbers(last, name) for name in ("seed", *DIFFERENCES)}
-    table = pd.DataFrame(columns | {"point": [row["point"] for row in last], "device": [row["device"] for row in last]})
+    table = (
+        pd.DataFrame(tables.last_epochs(rows)).replace("", "nan").astype(dict.fromkeys(("seed", *DIFFERENCES), float))
+    )
     return {point: of.set_index("seed") for point, of in table.groupby("point", sort=False)}
 
 
 def curves(rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
     """The accuracies at each point: a row for each seed, a column for each epoch."""
-    table = pd.DataFrame({name: numbers(rows, name) for name in ("seed", "epoch", "accuracy")}).astype({"epoch": int})
-    by_point = table.assign(point=[row["point"] for row in rows]).groupby("point", sort=False)
+    table = pd.DataFrame(rows).astype({"seed": float, "epoch": int, "accuracy": float})
+    by_point = table.groupby("point", sort=False)
     return {point: of.pivot(index="seed", columns="epoch", values="accuracy") for point, of in by_point}
 
 
@@ -73,50 +73,43 @@ def comparison(rows: Sequence[Row], rule: Rule, images: int) -> Metrics:
     What is compared is the end of the trials. The planned comparisons are those of all other points with the reference.
     """
     ended, by_epoch = ends(rows), curves(rows)
-    first = {row["point"]: row for row in reversed(rows)}
-    metrics: Metrics = {point: {"parameters": tables.parameters(first[point])} for point in ended}
-    for point, of_point in metrics.items():
-        learned = ended[point][ended[point]["accuracy"] > rule.threshold]
-        of_point |= {"n": len(ended[point]), "learned": len(learned)}
+    first = {row["point"]: tables.parameters(row) for row in reversed(rows)}
+    metrics: Metrics = {}
+    for point, trials in ended.items():
+        learned = trials[trials["accuracy"] > rule.threshold]
+        metrics[point] = {"parameters": first[point], "n": len(trials), "learned": len(learned)}
         if len(learned):
-            of_point |= {outcome: over_seeds(learned[outcome].to_numpy()) for outcome in DIFFERENCES}
+            metrics[point] |= {outcome: over_seeds(learned[outcome].to_numpy()) for outcome in DIFFERENCES}
             if by_epoch[point].shape[1] > 1:
                 means = _means(by_epoch[point].loc[learned.index], rule.threshold)
-                of_point["by_epoch"] = {epoch: {"accuracy": mean} for epoch, mean in means.items()}
-    comparable = [point for point, each in metrics.items() if each["learned"] == each["n"]]
-    if rule.reference in comparable:
-        held_out = metrics[rule.reference]["parameters"].get("held_out")
-        pairs = {
-            point: ended[point].align(ended[rule.reference], join="inner", axis=0)
-            for point in comparable
-            if point != rule.reference and metrics[point]["parameters"].get("held_out") == held_out
-        }
-        pairs = {point: pair for point, pair in pairs.items() if len(pair[0])}
-        _add_differences(metrics, pairs, rule, 1 / (held_out or images))
-        for point, (own, _) in pairs.items():
-            curve, reference = by_epoch[point].align(by_epoch[rule.reference].loc[own.index], join="inner")
-            differences = _means(curve, rule.threshold) - _means(reference, rule.threshold)
-            for epoch, mean in differences.items() if len(differences) > 1 else ():
-                metrics[point]["by_epoch"][epoch]["difference"] = mean
-    return metrics
-
-
-def _add_differences(metrics: Metrics, pairs: Mapping[str, tuple], rule: Rule, step: float) -> None:
-    for outcome, margin, resolution in (("accuracy", rule.margin, step), ("loss", math.nan, 0.0)):
-        values = {point: [each[outcome].to_numpy() for each in pair] for point, pair in pairs.items()}
-        compared = {
-            point: compare(own, reference, rule.confidence, margin, resolution)
-            for point, (own, reference) in values.items()
-            if np.isfinite(own - reference).all()  # a training run that diverged has no loss
-        }
+                metrics[point]["by_epoch"] = {epoch: {"accuracy": mean} for epoch, mean in means.items()}
+    comparable = {point: ended[point] for point, each in metrics.items() if each["learned"] == each["n"]}
+    if (reference := comparable.pop(rule.reference, None)) is None:
+        return metrics
+    held_out = first[rule.reference].get("held_out")
+    pairs = {
+        point: trials.align(reference, join="inner", axis=0)
+        for point, trials in comparable.items()
+        if first[point].get("held_out") == held_out and trials.index.isin(reference.index).any()
+    }
+    for outcome, margin, step in (("accuracy", rule.margin, 1 / (held_out or images)), ("loss", math.nan, 0.0)):
+        compared = {}
+        for point, (own, other) in pairs.items():
+            values = own[outcome].to_numpy(), other[outcome].to_numpy()
+            if np.isfinite(values).all():  # a training run that diverged has no loss
+                compared[point] = compare(*values, rule.confidence, margin, step)
+                if outcome == "accuracy":
+                    compared[point] |= relative_error(*values, rule.confidence, step)
         for point, each in answers(compared, rule.confidence, planned=len(metrics) - 1).items():
             metrics[point][DIFFERENCES[outcome]] = each
-            if outcome == "accuracy":
-                own, reference = values[point]
-                each |= relative_error(own, reference, rule.confidence, step)
-    for point, (own, reference) in pairs.items():
-        if mixed := int((own["device"] != reference["device"]).sum()):
+    for point, (own, other) in pairs.items():
+        if mixed := int((own["device"] != other["device"]).sum()):
             metrics[point]["mixed_pairs"] = mixed
+        curve, other_curve = by_epoch[point].align(by_epoch[rule.reference], join="inner")
+        differences = _means(curve, rule.threshold) - _means(other_curve, rule.threshold)
+        for epoch, mean in differences.items() if len(differences) > 1 else ():
+            metrics[point]["by_epoch"][epoch]["difference"] = mean
+    return metrics
 
 
 def _means(curve: pd.DataFrame, threshold: float) -> pd.Series:
@@ -126,9 +119,8 @@ def _means(curve: pd.DataFrame, threshold: float) -> pd.Series:
 
 def over_seeds(values: np.ndarray) -> dict[str, float | None]:
     """values: one for each seed; std: with n - 1 in the denominator"""
-    n = len(values)
-    std = values.std(ddof=1) if n > 1 else None
-    return {"n": n, "mean": values.mean(), "std": std, "min": values.min(), "max": values.max()}
+    std = values.std(ddof=1) if len(values) > 1 else None
+    return {"n": len(values), "mean": values.mean(), "std": std, "min": values.min(), "max": values.max()}
 
 
 def search(rows: Sequence[Row], axes: Sequence[str], rule: Rule) -> Metrics:
@@ -145,7 +137,7 @@ def search(rows: Sequence[Row], axes: Sequence[str], rule: Rule) -> Metrics:
     kinds = [name for name in rows[0] if name.startswith("accuracy") and not name.endswith(("_even", "_odd", "_own"))]
     chosen = {"number": best, "accuracy": accuracy.max(), "cross_half_accuracy": cross_half_accuracy(rows)}
     return {
-        "best": chosen | {axis: of_axis[best] for axis, of_axis in values.items()},
+        "best": chosen | {axis: values[axis][best] for axis in axes},
         "completed": len(rows),
         "learned": int(learned.sum()),
         "good": {"count": len(good)} | {axis: spread([values[axis][number] for number in good]) for axis in axes},
@@ -191,7 +183,7 @@ def follow_up(rows: Sequence[Row], sweep: Sequence[Row], rule: Rule) -> Metrics:
 
 def silent(rows: Sequence[Row]) -> dict[str, float]:
     """Medians over trials of the shares of silent units, by layer and time."""
-    columns = [column for column in rows[0] if "_silent_" in column] if rows else []
+    columns = [column for column in rows[0] if "_silent_" in column]
     return {column.replace("_silent", ""): float(np.median(numbers(rows, column))) for column in columns}
 
 
@@ -204,22 +196,22 @@ def treatments(rows: Sequence[Row], images: int, rule: Rule) -> Metrics:
     metrics: Metrics = {}
     for row in rows:
         norm = {name: value for name, value in tables.parameters(row).items() if name != "treated"}
-        metrics[row["point"]] = {"normalization": norm}
+        of_point: Metrics = {"normalization": norm}
+        metrics[row["point"]] = of_point
+        right = round(images * float(row["accuracy_own"]))
         for treatment in get_args(Treatment):
             suffix = "" if treatment == "as_is" else f"_{treatment}"
             if row.get(f"accuracy{suffix}"):
                 lost, gained = int(row[f"lost{suffix}"]), int(row[f"gained{suffix}"])
-                right = round(images * float(row["accuracy_own"]))
                 # Whether each image is right: lost ones, those that are right before and after, gained ones, the rest.
                 counts = lost, right - lost, gained, images - right - gained
                 before, after = np.repeat([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0]], counts, axis=1)
                 difference = change(lost, gained, images, rule.confidence)
                 difference |= relative_error(after, before, rule.confidence, 0.0)
-                accuracy = float(row[f"accuracy{suffix}"])
-                metrics[row["point"]][treatment] = {"accuracy": accuracy, "difference": difference}
+                of_point[treatment] = {"accuracy": float(row[f"accuracy{suffix}"]), "difference": difference}
         if row.get("folded_difference"):
-            folded = {"folded_difference": float(row["folded_difference"]), "folded_other": int(row["folded_other"])}
-            metrics[row["point"]] |= folded
+            of_point["folded_difference"] = float(row["folded_difference"])
+            of_point["folded_other"] = int(row["folded_other"])
     return {"images": images, "normalizations": metrics}
 
 

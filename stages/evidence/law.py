@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import optimize, special, stats
 
 from stages.common import tables
-from stages.common.tables import Row, numbers
+from stages.common.tables import Row
 from stages.settings.params import Rule
 
 EXPONENT = 1.0  # of the law
@@ -36,8 +36,7 @@ def largest_rates(rows: Sequence[Row], pixels: Mapping[str, float], threshold: f
 
     rows: of the table of a study over means and learning rates; pixels: mean and std of the data
     """
-    last = tables.last_epochs(rows)
-    trials = pd.DataFrame({name: numbers(last, name) for name in ("mean", "seed", "lr", "accuracy")})
+    trials = pd.DataFrame(tables.last_epochs(rows))[["mean", "seed", "lr", "accuracy"]].astype(float)
     trials["offset"] = (pixels["mean"] - trials["mean"]).abs() / pixels["std"]
     trials["works"] = trials["lr"].where(trials["accuracy"] > threshold, 0.0)
     trials["works"] = trials.groupby(["mean", "seed"])["works"].transform("max")

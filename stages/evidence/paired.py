@@ -26,16 +26,9 @@ def compare(
     margin:    above 0, in the unit of the outcome; without it, only `differs` is tested
     step:      the outcome's resolution, such as 1 / (number of test images) of an accuracy
     returns:   n; mean, std and interval of the differences; p by test. None where a single pair leaves it undefined
-    raises:    ValueError if lengths differ, nothing is there, or anything is not finite
     """
-    if values.shape != reference.shape or values.ndim != 1 or not len(values):
-        raise ValueError(f"needs pairs, has {values.shape} and {reference.shape}")
     # Accuracies are counts of at most 10,000 images: rounding removes only what the subtraction of floats adds.
     differences = np.round(values - reference, 9)
-    if not np.isfinite(differences).all():
-        raise ValueError("values must be finite")
-    if margin <= 0 or not 0 < confidence < 1:
-        raise ValueError(f"margin ({margin:g}) must be above 0, confidence ({confidence:g}) between 0 and 1")
     n, p = len(differences), p_values(differences, margin, step)
     return {
         "n": n,

@@ -397,7 +397,7 @@ class Look(_Section):
 
 
 class Figure(_Section):
-    kind: Literal["rates", "cells", "law", "seeds", "epochs", "networks", "map", "axes"]
+    kind: Literal["rates", "cells", "law", "seeds", "epochs", "networks", "map"]
     studies: Annotated[list[Name], Field(min_length=1, max_length=9)]
     title: str
 
