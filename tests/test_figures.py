@@ -182,7 +182,7 @@ def test_curves_of_rates_have_the_mean_and_the_range_of_seeds() -> None:
     tried = {f"lr {lr}": ({**STANDARD, "lr": lr}, over) for lr, over in reversed(values.items())}
     unnamed = {"unnamed": ({"mean": 7, "std": 2.5, "lr": 0.1}, [0.5001, 0.6, 0.7])}
     figure, (ax,) = drawn("rates", over_seeds(tried | unnamed))
-    assert (ax.get_title(), ax.get_xscale()) == ("sgd, 1 epoch", "log")
+    assert (ax.get_title(), ax.get_xscale()) == ("SGD, 1 epoch", "log")
     assert ax.get_ylim() == pytest.approx((0.98 - 0.05, 0.98 + 0.002))  # the best seed is near the upper end
     (curve, _, (bars,)), (other, _, _), _ = ax.containers
     assert np.transpose(curve.get_data()) == pytest.approx(np.array([[0.01, 0.97], [0.1, 0.95]]))
@@ -226,7 +226,7 @@ GRID: dict[float, dict[float, list[float]]] = {
 
 def test_cells_have_the_differences_from_the_reference() -> None:
     figure, (three, one, bar) = drawn("cells", grid(GRID), grid({10.0: {0.1307: [9]}, 0.3081: {0.1307: [0]}}))
-    assert three.get_title() == one.get_title() == "sgd, learning rate 0.01, 1 epoch"
+    assert three.get_title() == one.get_title() == "SGD, learning rate 0.01, 1 epoch"
     written, costs, greys = cells(three)
     assert written == [["+0.1", "+0.0", "1 of 3"], ["-0.2", "-0.6", "0 of 3"]]
     assert costs == pytest.approx(np.array([[0.1, 0, NAN], [-0.2, -0.6, NAN]]), nan_ok=True)
@@ -287,13 +287,16 @@ def test_differences_of_epochs_end_with_the_reference() -> None:
     assert below.lines[0].get_ydata() == pytest.approx([100 / 3])
 
 
-def test_every_seed_is_a_point() -> None:
+def test_every_seed_is_a_point_beside_those_of_rounding() -> None:
     ends = {"standard": [0.98, 0.98, 0.97], "zero_one": [0.97, 0.98, 0.96], "dead": [0.1, 0.98, 0.98]}
-    study = over_seeds({name: (STANDARD, of) for name, of in ends.items()})
-    _, (ax,) = drawn("seeds", study)
-    (shown,) = (np.asarray(each.get_offsets()) for each in ax.collections if isinstance(each, PathCollection))
-    assert shown[:, 1] == pytest.approx([-1, 0, -1])
-    assert texts(ax.get_xticklabels()) == ["zero_one - standard\npoints\n3 seeds, std 0.58"]
+    study = over_seeds({name: ({**STANDARD, "mean": n}, of) for n, (name, of) in enumerate(ends.items())})
+    again = [{**row, "device": "gpu", "accuracy": "0.975"} for row in study.rows if row["accuracy"] in ("0.1", "0.96")]
+    _, (ax,) = drawn("seeds", study, study._replace(name="again", rows=again, metrics={}))
+    shown = [np.asarray(each.get_offsets()) for each in ax.collections if isinstance(each, PathCollection)]
+    assert [each[:, 1].tolist() for each in shown] == [pytest.approx([-1, 0, -1]), pytest.approx([-1.5])]
+    labels = texts(ax.get_xticklabels())
+    assert labels[0] == "zero_one - standard\npoints\n3 seeds, std 0.58"
+    assert labels[1].startswith("zero_one: rounding")
 
 
 def test_law_has_the_largest_rates_and_its_exponent() -> None:

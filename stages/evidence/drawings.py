@@ -1,5 +1,6 @@
 """The kinds of figures: each draws studies from their tables and metrics, most of them a panel for each study."""
 
+import itertools
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -212,7 +213,7 @@ def _draw_cells(ax: Axes, study: Shown, context: Context) -> None:
     style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "textcoords": "offset points"}
     for cell in best.itertuples():
         place, name = (means.index(cell.mean), stds.index(cell.std)), cell.normalization
-        text = f"{cell.learned} of {cell.n}" if math.isnan(cell.cost) else f"{cell.cost:+.1f}"
+        text = f"{cell.learned} of {cell.n}" if math.isnan(cell.cost) else f"{round(cell.cost, 1) + 0:+.1f}"
         color = "white" if COSTS(cell.cost) < 0.6 else "black"  # not of nan, whose comparison is false
         ax.annotate(text, place, (0, -13 if name in figures.MARKED else 0), color=color, **style)
         if name in figures.MARKED:
@@ -271,24 +272,46 @@ def epochs(studies: Sequence[Shown], context: Context) -> Figure:
 
 
 def seeds(studies: Sequence[Shown], context: Context) -> Figure:
-    """Differences from the reference, a point for each seed; their mean and its interval."""
+    """Differences from the reference, a point for each seed, their mean and its interval; grey: of rounding."""
     figure, (ax,) = _panels(context, 1, 5.5)
-    labels: list[str] = []
+    groups: dict[str, np.ndarray] = {}
     for study in studies:
         ended, reference = judgement.ends(study.rows), study.rule.reference
         for point in context.colors(point for point, each in study.metrics.items() if "difference" in each):
-            values = 100 * (ended[point]["accuracy"] - ended[reference]["accuracy"]).dropna()  # of the same seeds
-            count, place = len(values), len(labels)
-            ax.scatter(place + np.linspace(-0.3, 0.3, count) * (count > 1), values, s=14, color="C0", alpha=0.7)
-            labels.append(f"{point} - {reference}\n{study.name}\n{_counted(count)}")
-            if count > 1:
-                labels[-1] += f", std {values.std():.2f}"
-                low, high = interval(values.to_numpy(), study.rule.confidence)
-                ax.errorbar(place, (low + high) / 2, (high - low) / 2, color="black", fmt="_", capsize=6)
+            differences = (ended[point]["accuracy"] - ended[reference]["accuracy"]).dropna()  # of the same seeds
+            groups[f"{point} - {reference}\n{study.name}"] = 100 * differences.to_numpy()
+    ends = [row for study in studies for row in tables.last_epochs(study.rows)]
+    of_rounding = rounding(ends, context.settings.rule.threshold)
+    labels = []
+    for place, (name, values) in enumerate((groups | of_rounding).items()):
+        count, color = len(values), "tab:gray" if name in of_rounding else "C0"
+        ax.scatter(place + np.linspace(-0.3, 0.3, count) * (count > 1), values, s=14, color=color, alpha=0.7)
+        labels.append(f"{name}\n{_counted(count)}")
+        if count > 1:
+            labels[-1] += f", std {values.std(ddof=1):.2f}"
+            low, high = interval(values, context.settings.rule.confidence)
+            ax.errorbar(place, (low + high) / 2, (high - low) / 2, color="black", fmt="_", capsize=6)
     ax.set_xticks(range(len(labels)), labels, fontsize=8 if len(labels) < 7 else 6)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_ylabel("difference in accuracy, points:\nevery seed; mean and its interval")
     return figure
+
+
+def rounding(ends: Sequence[Row], threshold: float) -> dict[str, np.ndarray]:
+    """Differences in accuracy, in points, of the same trial on two kinds of processor, where it learns; by point.
+
+    ends: the rows of last epochs
+    """
+    ran: dict[tuple, dict[str, Row]] = {}
+    for row in ends:
+        if float(row["accuracy"]) > threshold:
+            ran.setdefault(tuple(sorted(tables.parameters(row).items())), {})[row["device"]] = row
+    pairs: dict[str, list[float]] = {}
+    for devices in ran.values():
+        for (_, one), (_, other) in itertools.combinations(sorted(devices.items()), 2):
+            points = 100 * (float(one["accuracy"]) - float(other["accuracy"]))
+            pairs.setdefault(f"{one['point']}: rounding,\ntwo kinds of processor", []).append(points)
+    return {name: np.array(points) for name, points in pairs.items()}
 
 
 def largest(studies: Sequence[Shown], context: Context) -> Figure:

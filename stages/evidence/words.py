@@ -21,6 +21,7 @@ WORDS = {
     "shuffle": "a new order every epoch",
     "held_out": "tested on the last {:,} training images",
 }
+NAMES = {"adadelta": "Adadelta", "sgd": "SGD", "adam": "Adam"}
 ALWAYS = "optimizer", "lr", "epochs"
 
 
@@ -41,6 +42,7 @@ def protocol(parameters: Mapping[str, Any], settings: Params) -> str:
         for name, phrase in WORDS.items()
         if parameters.get(name) and (name in ALWAYS or parameters[name] != usual.get(name))
     ]
+    words[0] = NAMES[words[0]]
     return ", ".join("1 epoch" if phrase == "1 epochs" else phrase for phrase in words)
 
 
