@@ -161,7 +161,7 @@ def test_fold_as_a_tool_makes_a_model_for_raw_pixels(finished: Clone, tmp_path: 
     for wrong, message in (
         ("absent.pt", "absent.pt: No such file"),
         ("README.md", "README.md: cannot be read as weights"),
-        (str(other), "holds the weights of another network"),
+        (str(other), "cannot be read as weights of a LeNet"),
     ):
         failed = finished.run(*tool, "--model", wrong, check=False)
         assert failed.returncode == 1
