@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import invariance
 import numpy as np
@@ -270,7 +271,8 @@ def test_trial_from_scratch_is_told_border_and_recalibration(digits: Path, tmp_p
     (tmp_path / "data" / "mnist").symlink_to(digits)
     scratch = SETTINGS.scratch.model_copy(update={"train_images": 96, "test_images": 100})
     settings = PARAMS.model_copy(update={"resnet": SETTINGS.model_copy(update={"scratch": scratch})})
-    trial, told = ScratchTrial(settings, tmp_path), {"mean": EXTREME.mean[0], "std": EXTREME.std[0]}
+    told: dict[str, Any] = {"mean": EXTREME.mean[0], "std": EXTREME.std[0]}
+    trial = ScratchTrial(settings, tmp_path)
     by_trial = trial(seed=4, border=0.1307, recalibrated=64, **told)
     network = treatments.scratch(trial.data, trial.settings, EXTREME, 4, CPU, pads_like=Normalization.of(0.1307, 1.0))
     assert trial.data.train

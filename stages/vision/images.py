@@ -71,7 +71,8 @@ def photographs(settings: Imagenet, preparation: Preparation, source: str | None
     """
     if settings.data != samples.NAME:
         train, val = _folders(settings)
-        return Images(train and train.decoded(preparation, root), val.decoded(preparation, root), val.classes)
+        tuned = train.decoded(preparation, root) if train else None
+        return Images(tuned, val.decoded(preparation, root), val.classes)
     hashes = samples.read(root)
     _check_count("imagenet.test_images", settings.test_images, len(hashes), str(samples.MANIFEST))
     labels = _choose(torch.arange(len(hashes)), settings.test_images)  # one of each class, in the order of their names
