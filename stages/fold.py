@@ -30,27 +30,21 @@ def main(settings: Params) -> None:
     files.check_model(MODEL)
     model = load(MODEL)
     original = log_probabilities(model, images, own)
-    if not original.isfinite().all():
+    diverged = not original.isfinite().all()
+    if diverged:
         print("fold: the baseline diverged, its outputs are not finite: nothing to compare")
-        diverged = {"diverged": True, "normalizations": {}, "largest": None, "images": len(images)}
-        files.write_json(Path("metrics/fold.json"), diverged)
-        return
-    metrics, most = {}, 0.0
-    for name in settings.fold.normalizations:
+    metrics: dict[str, dict] = {}
+    for name in [] if diverged else settings.fold.normalizations:
         norm = settings.normalizations[name]
         moved = folded(model, own, norm)
         under = log_probabilities(moved, images, norm)
         back = log_probabilities(folded(moved, norm, RAW), images, RAW)
-        differences = [largest(under - original), largest(back - under), largest(back - original)]
+        difference = max((a - b).abs().max().item() for a, b in ((under, original), (back, under), (back, original)))
         other = int(((under.argmax(1) != original.argmax(1)) | (back.argmax(1) != original.argmax(1))).sum())
-        most = max(most, *differences)
-        metrics[name] = {
-            "normalization": norm.parameters(),
-            "difference": max(differences),
-            "changed_predictions": other,
-        }
-        print(f"fold: {name}: differs by at most {max(differences):.1e}, {other} predictions change")
-    values = {"diverged": False, "normalizations": metrics, "largest": most, "images": len(images)}
+        metrics[name] = {"normalization": norm.parameters(), "difference": difference, "changed_predictions": other}
+        print(f"fold: {name}: differs by at most {difference:.1e}, {other} predictions change")
+    largest = max((each["difference"] for each in metrics.values()), default=None)
+    values = {"diverged": diverged, "normalizations": metrics, "largest": largest, "images": len(images)}
     files.write_json(Path("metrics/fold.json"), values)
 
 
@@ -59,17 +53,12 @@ def load(path: Path) -> LeNet:
 
     raises: InputError if there are none, or not those of a LeNet
     """
-    accepted, model = "accepted: the weights of a LeNet, as in data/models", LeNet()
+    model = LeNet()
     try:
-        weights = torch.load(path, weights_only=True, map_location="cpu")
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; {accepted}") from None
-    except Exception:  # torch has many, and long, for a file that is not its own
-        raise InputError(f"{path}: cannot be read as weights; {accepted}") from None
-    try:
-        model.load_state_dict(weights)
-    except (AttributeError, RuntimeError, TypeError):
-        raise InputError(f"{path}: holds the weights of another network; {accepted}") from None
+        model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    except Exception as error:  # torch has many, and long, for a file that is not its own
+        wrong = error.strerror if isinstance(error, OSError) else "cannot be read as weights of a LeNet"
+        raise InputError(f"{path}: {wrong}; accepted: a state dict, as in data/models") from None
     return model
 
 
@@ -78,10 +67,6 @@ def log_probabilities(model: LeNet, images: torch.Tensor, norm: Normalization) -
     """float32 (N, 10), of uint8 images (N, 1, 28, 28)"""
     torch.set_num_threads(1)
     return torch.cat([model(norm(part)) for part in images.split(TEST_BATCH)])
-
-
-def largest(difference: torch.Tensor) -> float:
-    return difference.abs().max().item()
 
 
 def tool() -> None:

@@ -4,14 +4,13 @@ import io
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from stages.common import files
 from stages.common.device import describe, prepare
 from stages.settings import progress
 from stages.settings.params import Params
 from stages.vision import images, treatments
-from stages.vision.trial import MODEL
+from stages.vision.trial import MODEL, measured
 
 
 def main(settings: Params) -> None:
@@ -23,11 +22,9 @@ def main(settings: Params) -> None:
     print(f"resnet: training {resnet.arch} on {count:,} images on {describe(device)}", flush=True)
     total = resnet.train.epochs * sum(map(len, treatments.batches(data.train.labels, resnet.batch_size)))
     with progress.bar("resnet", total, "images", log_seconds=10) as bar:
-        network = treatments.scratch(
-            data, resnet, resnet.norm, resnet.seed, device, progress=lambda seen: bar.update(seen - bar.n)
-        )
+        network = treatments.scratch(data, resnet, resnet.norm, resnet.seed, device, progress=bar.update)
     logits = treatments.logits(network, data.val.images, resnet.norm, resnet.batch_size)
-    accuracy = treatments.accuracy(logits, data.val.labels)
+    result = measured(logits, data.val.labels, device)
     weights = io.BytesIO()
     torch.save({name: part.cpu().contiguous() for name, part in network.state_dict().items()}, weights)
     files.write_bytes(MODEL, weights.getvalue())
@@ -35,11 +32,11 @@ def main(settings: Params) -> None:
         Path("metrics/resnet.json"),
         {
             "network": resnet.arch,
-            "accuracy": accuracy,
-            "loss": F.cross_entropy(logits.double(), data.val.labels).item(),
+            "accuracy": result["accuracy"],
+            "loss": result["loss"],
             "images": {"train": count, "test": len(data.val.labels)},
             "normalization": resnet.norm.parameters(),
         },
     )
     files.write_machine(Path("data/machine/resnet.json"), describe(device))
-    print(f"resnet: accuracy {accuracy:.4f} on {len(data.val.labels):,} images under its own normalization")
+    print(f"resnet: accuracy {result['accuracy']:.4f} on {len(data.val.labels):,} images under its own normalization")

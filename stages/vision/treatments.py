@@ -52,14 +52,14 @@ def scratch(
     norm: Normalization,
     seed: int,
     device: torch.device,
-    progress: Callable[[int], object] | None = None,
+    progress: Callable[[int], object] = lambda images: None,
     pads_like: Normalization | None = None,
 ) -> nn.Module:
     """A network with weights drawn by `seed` and trained under `norm`, as `settings.train` says: a pure function.
 
     Training runs of one seed start from the same weights and see the same images in the same order, whatever `norm` is.
 
-    progress:  called after every step with the number of images seen so far
+    progress:  called after every step with the number of its images
     pads_like: the first convolution pads with a pixel of the value that zero has under this normalization
     """
     fix(settings.threads)
@@ -77,11 +77,6 @@ def logits(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_
     return torch.cat([network(_inputs(batch, norm, network)).cpu() for batch in images.split(batch_size)])
 
 
-def accuracy(outputs: torch.Tensor, labels: torch.Tensor) -> float:
-    """Fraction of the rows of `outputs` (logits, (N, classes)) that are largest at their label (int64, (N,))."""
-    return (outputs.argmax(1) == labels).double().mean().item()
-
-
 def train(
     network: nn.Module,
     part: Part | None,
@@ -89,13 +84,11 @@ def train(
     settings: Sgd,
     batch_size: int,
     seed: int,
-    progress: Callable[[int], object] | None = None,
+    progress: Callable[[int], object] = lambda images: None,
 ) -> nn.Module:
-    """Trains `network` in place by SGD and returns it, in evaluation mode.
+    """Trains `network` in place by SGD and returns it, in evaluation mode; `progress` as of `scratch`.
 
     The order of the images depends on the seed and their number alone.
-
-    progress: called after every step with the number of images seen so far
     """
     assert part, "the data has no part to train on"
     torch.manual_seed(seed)  # of dropout, in networks that have it
@@ -103,9 +96,8 @@ def train(
     optimizer = torch.optim.SGD(
         network.parameters(), settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
     )
-    steps = settings.epochs * len(batches(part.labels, batch_size))
+    step, steps = 0, settings.epochs * len(batches(part.labels, batch_size))
     network.train()
-    step = seen = 0
     for _ in range(settings.epochs):
         for batch in batches(torch.randperm(len(part.labels), generator=order), batch_size):
             if settings.schedule == "linear":
@@ -114,18 +106,17 @@ def train(
             inputs = _inputs(part.images[batch], norm, network)
             F.cross_entropy(network(inputs), part.labels[batch].to(inputs.device)).backward()
             optimizer.step()
-            step, seen = step + 1, seen + len(batch)
-            if progress:
-                progress(seen)
+            step += 1
+            progress(len(batch))
     return network.eval()
 
 
 def recalibrated_logits(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_size: int) -> torch.Tensor:
     """The logits on each half of the images with the statistics of the other half; as of `logits`."""
-    halves = [images[::2], images[1::2]]
+    even, odd = images[::2], images[1::2]
     tested = [
         logits(recalibrated(network, other, norm, batch_size), half, norm, batch_size)
-        for half, other in zip(halves, reversed(halves), strict=True)
+        for half, other in ((even, odd), (odd, even))
     ]
     outputs = torch.empty(len(images), tested[0].shape[1])
     outputs[::2], outputs[1::2] = tested

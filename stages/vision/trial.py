@@ -31,12 +31,8 @@ class _Digits:
     """What the trials of a ResNet share."""
 
     @staticmethod
-    def resnet(settings: Params) -> Resnet:
-        return settings.resnet
-
-    @classmethod
-    def check(cls, settings: Params) -> None:
-        images.digits(cls.resnet(settings))
+    def check(settings: Params) -> None:
+        mnist.load(1, 1)
 
     @staticmethod
     def files(settings: Params) -> list[Path]:
@@ -51,18 +47,12 @@ class ScratchTrial(_Digits):
     """A network trained from scratch on digits under a normalization."""
 
     def __init__(self, settings: Params, root: Path = Path()):
-        self.settings = self.resnet(settings)
+        self.settings = settings.resnet.model_copy(update=settings.resnet.scratch.model_dump())
         self.device = device.prepare(settings.run.device)
-        determinism.fix(self.settings.threads)
         self.data = images.digits(self.settings, root / mnist.FOLDER)
 
     @staticmethod
-    def resnet(settings: Params) -> Resnet:
-        """The settings with as many digits as training runs from scratch use."""
-        return settings.resnet.model_copy(update=settings.resnet.scratch.model_dump())
-
-    @classmethod
-    def determinants(cls, settings: Params) -> dict[str, dict]:
+    def determinants(settings: Params) -> dict[str, dict]:
         scratch = settings.resnet.scratch.model_dump()
         return {"resnet": settings.resnet.model_dump(mode="json", include=SCRATCH), "data": scratch | DIGITS}
 
@@ -112,11 +102,10 @@ class _TreatmentTrial:
         norm, labels = Normalization.from_parameters(parameters), self.data.val.labels
         was = self.own.argmax(1) == labels
         outcomes = treatments.outcomes(self.network, self.data, self.settings, self.norm, norm, count=treated)
-        result = measured(outcomes["as_is"], labels, self.device)
-        result["accuracy_own"] = treatments.accuracy(self.own, labels)
+        result = measured(outcomes["as_is"], labels, self.device) | {"accuracy_own": _share(was)}
         for name, outputs in outcomes.items():
             now, suffix = outputs.argmax(1) == labels, "" if name == "as_is" else f"_{name}"
-            result[f"accuracy{suffix}"] = treatments.accuracy(outputs, labels)
+            result[f"accuracy{suffix}"] = _share(now)
             result[f"lost{suffix}"], result[f"gained{suffix}"] = int((was & ~now).sum()), int((now & ~was).sum())
             if name == "folded":
                 result["folded_difference"] = (outputs - self.own).abs().max().item()
@@ -130,7 +119,7 @@ class ResnetTrial(_Digits, _TreatmentTrial):
     @staticmethod
     def loaded(settings: Params, root: Path) -> tuple[Resnet, images.Images, torch.nn.Module, Normalization]:
         resnet, data = settings.resnet, images.digits(settings.resnet, root / mnist.FOLDER)
-        network = model.build(resnet.arch, model.read(root / MODEL), len(data.classes), resnet.seed)
+        network = model.build(resnet.arch, model.read(root / MODEL, str(MODEL)), len(data.classes), resnet.seed)
         return resnet, data, network, resnet.norm
 
     @staticmethod
@@ -194,10 +183,9 @@ class ImagesTrial(ImagenetTrial):
         image_std_r: the mean of each image's own
         own_mean_r, own_std_r: those that the network was trained under
         """
-        norm, image_stds = images.statistics(self.data.val.images)
         result = measured(self.own, self.data.val.labels, self.device)
-        rows = {"mean": norm.mean, "std": norm.std, "image_std": image_stds}
-        rows |= {f"own_{kind}": numbers * (3 // len(numbers)) for kind, numbers in self.norm}
+        rows = images.statistics(self.data.val.images)
+        rows |= {f"own_{kind}": [*numbers] * (3 // len(numbers)) for kind, numbers in self.norm}
         for kind, numbers in rows.items():
             result |= {f"{kind}_{channel}": number for channel, number in zip("rgb", numbers, strict=True)}
         return result
@@ -209,11 +197,15 @@ def _published(settings: Params) -> model.Published:
 
 def measured(outputs: torch.Tensor, labels: torch.Tensor, runs_on: torch.device) -> Result:
     """outputs: logits (N, classes) on the `val` images"""
-    odd = slice(1, None, 2) if len(labels) > 1 else slice(None)
+    right = outputs.argmax(1) == labels
     return {
-        "accuracy": treatments.accuracy(outputs, labels),
-        "accuracy_even": treatments.accuracy(outputs[::2], labels[::2]),
-        "accuracy_odd": treatments.accuracy(outputs[odd], labels[odd]),
+        "accuracy": _share(right),
+        "accuracy_even": _share(right[::2]),
+        "accuracy_odd": _share(right[1::2] if len(right) > 1 else right),
         "device": device.describe(runs_on),
         "loss": F.cross_entropy(outputs.double(), labels).item(),
     }
+
+
+def _share(right: torch.Tensor) -> float:
+    return right.double().mean().item()
