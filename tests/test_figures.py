@@ -24,7 +24,6 @@ RULE = SETTINGS.rule.of("any")
 RANDOM = np.random.default_rng(1)
 X, Y = RANDOM.uniform(-3, 3, 60), np.exp(RANDOM.uniform(-2, 2, 60))
 PLANE = {"mean": {"low": -4, "high": 4}, "std": {"low": 0.1, "high": 10, "log": True}}
-OPTIMIZERS = ["adadelta", "sgd", "adam"]
 STANDARD = {"mean": 0.1307, "std": 0.3081}
 PIXELS = {"mean": 0.13, "std": 0.3}
 SGD = {"optimizer": "sgd", "epochs": 1}
@@ -179,9 +178,9 @@ def test_map_shows_the_last_epoch_of_every_trial() -> None:
 
 
 def test_maps_have_axes_and_marks_of_their_own() -> None:
-    weights = {"mean": 5, "std": 0.5, "weight_factor": {"low": 1, "high": 2}, "lr": {"low": 0.2, "high": 1}}
+    rates = {"mean": {"low": 1, "high": 2}, "std": 0.5, "lr": {"low": 0.2, "high": 1}}
     marked = search([0.9] * 60, PLANE, {"mean": X, "std": Y}, lenet=True)
-    other = search([0.9, 0.95], weights, {"weight_factor": [1, 2], "lr": [0.5, 0.7]})
+    other = search([0.9, 0.95], rates, {"mean": [1, 2], "lr": [0.5, 0.7]})
     _, (one, another, *_) = drawn("map", marked, other)
     assert (one.get_ylim(), one.get_yscale(), another.get_ylim(), another.get_yscale()) == (
         *((0.1, 10), "log"),
@@ -190,19 +189,6 @@ def test_maps_have_axes_and_marks_of_their_own() -> None:
     assert points(another)["learned"].tolist() == [[1, 0.5], [2, 0.7]]
     names = [text.get_text() for text in one.get_legend().get_texts()]
     assert names == ["learned (60)", "standard (0.1307, 0.3081)", "zero_one (0, 1)"]  # none's std is beyond the axes
-
-
-def test_choices_are_shown_in_their_order() -> None:
-    space = {"mean": 0, "std": {"low": 0.1, "high": 10, "log": True}, "optimizer": OPTIMIZERS}
-    found = search([0.9, 0.96, 0.95], space, {"std": [1, 2, 3], "optimizer": ["adam", "sgd", "adam"]})
-    _, (std, optimizer) = drawn("axes", found)
-    for ax in (optimizer, drawn("map", found)[1][0]):
-        axis = ax.xaxis if ax is optimizer else ax.yaxis
-        assert [label.get_text() for label in axis.get_ticklabels()] == OPTIMIZERS
-    assert points(drawn("map", found)[1][0])["learned"].tolist() == [[1, 2], [2, 1], [3, 2]]
-    assert (std.get_xlim(), std.get_xscale()) == ((0.1, 10), "log")
-    grey, red = (np.asarray(each.get_offsets()).tolist() for each in optimizer.collections)
-    assert (grey, red) == ([[2, 0.9], [2, 0.95]], [[1, 0.96]])
 
 
 def test_each_axis_has_its_panel_and_the_good_trials_are_red() -> None:
