@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import distributed
@@ -84,7 +83,7 @@ class Sweep:
 
 def forget(project: Clone) -> None:
     for path in ("data/studies/sweep.sqlite3", "plots/trials/sweep.csv"):
-        (project.folder / path).unlink()
+        (project.folder / path).unlink(missing_ok=True)
 
 
 def test_cluster_gives_the_same_study_also_when_a_worker_dies(swept: Clone, scheduler: str) -> None:
@@ -101,46 +100,30 @@ def test_cluster_gives_the_same_study_also_when_a_worker_dies(swept: Clone, sche
     assert swept.read("plots/trials/sweep.csv") == local
 
 
-def states(log: Path) -> list[str]:
-    """Of the progress bar, as far as they were written."""
-    return re.findall(r"sweep: \d+/24 \(", log.read_text())
-
-
 @pytest.mark.slow
 def test_study_of_24_trials_is_the_same_whoever_runs_it(swept: Clone, scheduler: str) -> None:
-    """One worker, two, a cluster, and a run that is killed at ten random instants."""
+    """One worker, two, three, a cluster, and a run that is killed at ten random instants."""
     swept.set(sweep__n_trials=24, sweep__batch=8)
-
-    def table(**settings: object) -> str:
+    tables = []
+    for setting in ({"workers": 1}, {"workers": 2}, {"workers": 3}, {"scheduler": scheduler}):
         forget(swept)
-        swept.set(**settings)
-        swept.run(sys.executable, "-m", "stages", "sweep")
-        return swept.read("plots/trials/sweep.csv")
-
-    (swept.folder / "data/studies/sweep.sqlite3").unlink()
-    swept.run(sys.executable, "-m", "stages", "sweep")
-    one = table(run__workers=1)
-    assert table(run__workers=2) == one
-    assert table(run__workers=3) == one
-    assert table(run__scheduler=scheduler) == one
+        swept.set(**{f"run__{name}": value for name, value in setting.items()})
+        Sweep(swept).ended(0)
+        tables.append(swept.read("plots/trials/sweep.csv"))
 
     forget(swept)
     swept.set(run__scheduler=None, run__workers=2)
     instants = random.Random(3)
     for kill in range(10):
-        log = swept.folder / f"log-{kill}"
-        with log.open("w") as file:
-            sweep = subprocess.Popen(
-                [sys.executable, "-m", "stages", "sweep"], cwd=swept.folder, env=ENV, stdout=file, stderr=file
-            )
+        sweep = Sweep(swept)
         # Every other one after its first new trial, so that each of them gets on, however fast the machine is.
-        wait_for(partial(states, log), 1 + kill % 2)
+        wait_for(lambda: re.findall(r"sweep: \d+/24 \(", sweep.log.read_text()), 1 + kill % 2)  # noqa: B023
         time.sleep(instants.uniform(0, 1))
-        assert sweep.poll() is None, f"kill {kill}: the study ended before: {log.read_text()}"
-        sweep.kill()
-        sweep.wait()
-    swept.run(sys.executable, "-m", "stages", "sweep")
-    assert swept.read("plots/trials/sweep.csv") == one
+        assert sweep.process.poll() is None, f"kill {kill}: the study ended before: {sweep.log.read_text()}"
+        sweep.process.kill()
+        sweep.process.wait()
+    Sweep(swept).ended(0)
+    assert {*tables, swept.read("plots/trials/sweep.csv")} == {tables[0]}
 
 
 def test_sweep_waits_for_a_worker_says_so_and_passes_over_one_that_is_unfit(unfinished: Clone, dask: Dask) -> None:
@@ -153,17 +136,6 @@ def test_sweep_waits_for_a_worker_says_so_and_passes_over_one_that_is_unfit(unfi
     assert "sweep: 2 trials" in sweep.ended(0)
 
 
-def test_cluster_of_unfit_workers_is_refused_and_nothing_is_written(unfinished: Clone, dask: Dask) -> None:
-    dask.worker(threads=2)
-    with distributed.Client(dask.address) as client:
-        client.wait_for_workers(1)
-    unfinished.set(run__scheduler=dask.address)
-    output = Sweep(unfinished).ended(1)
-    assert "has 2 threads; start it with --nthreads 1; worker skipped" in output
-    assert "no worker is ready" in output
-    assert not list(unfinished.folder.glob("data/studies/*.sqlite3"))
-
-
 OTHER_PYTHON = """
 from distributed import node
 
@@ -174,16 +146,25 @@ node.get_versions = versions
 """
 
 
-def test_worker_of_another_python_is_named_before_code_that_kills_it_is_sent(unfinished: Clone, dask: Dask) -> None:
-    preload = dask.folder / "preload.py"
-    preload.write_text(OTHER_PYTHON, encoding="utf-8")
-    worker = dask.worker("--preload", str(preload), "--no-nanny")
+def test_cluster_whose_workers_cannot_compute_the_same_is_refused(unfinished: Clone, dask: Dask) -> None:
+    worker = dask.worker(threads=2)
+    unfinished.set(run__scheduler=dask.address)
     with distributed.Client(dask.address) as client:
         client.wait_for_workers(1)
-    unfinished.set(run__scheduler=dask.address)
-    last = Sweep(unfinished).ended(1).splitlines()[-1]
+        skipped, refused = Sweep(unfinished).ended(1).splitlines()[-2:]
+        assert skipped.endswith("has 2 threads; start it with --nthreads 1; worker skipped")
+        assert refused.endswith("no worker is ready")
+        worker.terminate()
+        worker.wait(30)
+
+        preload = dask.folder / "preload.py"
+        preload.write_text(OTHER_PYTHON, encoding="utf-8")
+        worker = dask.worker("--preload", str(preload), "--no-nanny")
+        wait_for(lambda: [each for each in client.nthreads().values() if each == 1], 1)
+        last = Sweep(unfinished).ended(1).splitlines()[-1]
     assert re.search(r"run.scheduler = .*: tcp://.* has Python 3\.9\.1\S*; accepted: 3\.\d+\.x, as here$", last)
-    assert worker.poll() is None
+    assert worker.poll() is None  # no code was sent, which could kill it
+    assert not list(unfinished.folder.glob("data/studies/*.sqlite3"))
 
 
 @pytest.mark.slow
