@@ -1,10 +1,13 @@
 """Real digits and made-up photographs for all tests, and temporary clones in which the real pipeline runs on a few."""
 
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +168,18 @@ class Clone:
     def copy(self, folder: Path) -> "Clone":
         shutil.copytree(self.folder, folder, symlinks=True, copy_function=link_or_copy)
         return Clone(folder)
+
+
+@contextmanager
+def full_disk(free: int) -> Iterator[None]:
+    """No file can become larger than `free` bytes."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (free, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def link_or_copy(source: str, target: str) -> None:

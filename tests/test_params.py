@@ -25,7 +25,7 @@ SWEEP = SETTINGS.sweep.model_dump(exclude={"train"})
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 # They need no device, or first the results of others.
 NO_DEVICE = ("download", "statistics", "contour", "figures", "fold", "judge", "report")
-ENTRY = {"trials": "one_epoch", "figures": "cells"}  # that a stage is given
+ENTRY = {"trials": "trials one_epoch", "figures": "figures cells"}  # stages that are run for one
 STUDY = {"trial": KINDS["lenet"], "seeds": 2}
 PAIR = {"normalizations": ["standard", "none"]}
 AGAIN = {"sweep_trials": {"kind": "died", "threshold": 0.5, "first": 2}}
@@ -47,7 +47,8 @@ BAD = [  # of each kind of fault one
     ("sweep.space.mean", {"low": -1, "high": 1, "log": True}, "low (-1) must be above 0 where log is true"),
     ("sweep.space.std", {"low": -1, "high": 1}, "above 0"),
     ("sweep.space.lr", 0, "above 0"),
-    ("sweep.space.men", 1, "'mean', 'std', 'mean_r'"),
+    ("sweep.space.men", 1, "mean|std|mean_r"),
+    ("sweep.space.mean", "0", "must be a number, or low and high"),
     ("sweep.space.mean_r", 1, "must have mean, or mean_r, mean_g, mean_b; has mean, mean_r"),
     ("sweep", SWEEP | {"sampler": "grid", "grid": 4}, "n_trials (200) must be at most 16, the points of the grid"),
     ("sweep.train", {"start": "nothing"}, UNKNOWN),
@@ -110,11 +111,9 @@ def refused(path: Path) -> str:
 def refusal(stage: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: object) -> str:
     """The line in which a stage ends that is started in a folder with changed settings; nothing there is touched."""
     changed(folder, {key.replace("__", "."): value for key, value in changes.items()})
-    (folder / "metrics").mkdir()
-    (folder / "metrics" / "baseline.json").write_text("kept")
     before = {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("sys.argv", ["stages", stage, *([ENTRY[stage]] if stage in ENTRY else [])])
+    monkeypatch.setattr("sys.argv", ["stages", *ENTRY.get(stage, stage).split()])
     with pytest.raises(InputError) as end:
         __main__.main()
     assert {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")} == before
@@ -153,9 +152,7 @@ def test_stage_without_its_device_touches_nothing(stage: str, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("trial", [{"name": "Trial"}, {"code": "nothing"}])
-def test_trial_without_its_class_is_refused(
-    trial: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trial_without_its_class_is_refused(trial: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = refusal("trials", tmp_path, monkeypatch, studies__one_epoch__trial=KINDS["lenet"] | trial)
     assert re.fullmatch(r"params.yaml: trial '\w+': no such class in stages.\w+.trial", line)
 
@@ -164,8 +161,7 @@ def test_follow_up_of_no_trial_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "plots/trials").mkdir(parents=True)
     row = "trial,point,mean,std,epoch,accuracy,loss\n0,,0.5,1.0,1,0.9,0.1\n"  # it did not die
     (tmp_path / "plots/trials/sweep.csv").write_text(row)
-    monkeypatch.setitem(ENTRY, "trials", "revival")
-    line = refusal("trials", tmp_path, monkeypatch)
+    line = refusal("trials revival", tmp_path, monkeypatch)
     assert line == "params.yaml: studies.revival.sweep_trials: the sweep has no such trial"
 
 

@@ -106,11 +106,12 @@ def test_study_that_went_on_elsewhere_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 def test_two_points_of_the_same_parameters_share_their_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     runs_on("cpu A", monkeypatch)
-    named = [(point, {"mean": 0.0, "std": 1.0, "seed": seed}) for seed in (1, 2) for point in ("standard", "same")]
+    points = [(point, seed) for seed in (1, 2) for point in ("standard", "same")]
+    planned = [Planned(point, {"mean": 0.0, "std": 1.0, "seed": seed}) for point, seed in points]
     for _ in range(2):  # the second time, all of them are done
-        runner.run_points("one", SETTINGS, [Planned(*each) for each in named], LenetTrial)
+        runner.run_points("one", SETTINGS, planned, LenetTrial)
         assert len(runner.store.load(Path("data/studies/one.sqlite3"), "one").study.trials) == 2
         rows = tables.read("one")
-        assert [(row["point"], int(row["seed"])) for row in rows] == [(point, of["seed"]) for point, of in named]
+        assert [(row["point"], int(row["seed"])) for row in rows] == points
     metrics = judgement.comparison(rows, SETTINGS.rule, images=10_000)["same"]
     assert (metrics["n"], metrics["difference"]["mean"]) == (2, 0)

@@ -1,10 +1,7 @@
 """The list of trials: the same however the study came about, and never mixed with another."""
 
-import json
 import random
 import re
-import resource
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -13,13 +10,13 @@ from pathlib import Path
 
 import optuna
 import pytest
-from conftest import ROOT
+from conftest import ROOT, full_disk
 from optuna.trial import FrozenTrial, TrialState
 
 from stages.common.errors import InputError
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
-from stages.settings.params import Params
+from stages.settings.params import Parameters, Params
 from stages.study import design, store
 from stages.study.fingerprint import fingerprint
 from stages.study.proposals import Points, Search
@@ -184,46 +181,44 @@ def test_study_that_was_changed_on_disk_is_refused(change: str, said: str, setti
 
 
 def test_damaged_file_is_refused_and_left_as_it_is(settings: Params, tmp_path: Path) -> None:
-    path, instants = tmp_path / "study.sqlite3", random.Random(4)
+    path, chance = tmp_path / "study.sqlite3", random.Random(4)
     whole = run(of(settings, n_trials=6), path)
     content = path.read_bytes()
     damaged = [b"", b"no database" * 1000, content[: len(content) // 2], content[:4096], content[:5], bytes(8192)]
     for _ in range(30):
         flipped = bytearray(content)
-        for _ in range(20):
-            flipped[instants.randrange(len(content))] ^= 1 << instants.randrange(8)
+        for place in chance.sample(range(len(content)), 20):
+            flipped[place] ^= 1 << chance.randrange(8)
         damaged.append(bytes(flipped))
-    said = []
+    refused = []
     for each in damaged:
         path.write_bytes(each)
         try:
             assert table(opened(of(settings, n_trials=6), path).study) == whole  # what was hit holds nothing
         except InputError as error:
-            said.append(str(error))
+            refused.append(str(error))
         assert path.read_bytes() == each
-    assert len(said) > 20
+    assert len(refused) > 20
     line = re.compile(r".*/study\.sqlite3: .+; after `mv .+`, `git restore .+` brings back .+")
-    assert [other for other in said if not line.fullmatch(other)] == []
+    assert all(map(line.fullmatch, refused))
 
 
 def test_proposals_lie_in_the_space_and_learn_from_the_results(settings: Params, tmp_path: Path) -> None:
-    trials = run(of(settings, n_trials=60), tmp_path / "study.sqlite3")
+    trials = run(of(settings, n_trials=60), tmp_path / "tpe.sqlite3")
     assert all(-10 <= pair["mean"] <= 10 and 0.1 <= pair["std"] <= 10 for _, pair, *_ in trials)
     alive = [value > 0.5 for _, _, value, _ in trials]
     assert sum(alive[30:]) > sum(alive[:30])
 
 
-def test_grid_is_regular_and_ends_where_its_points_end(settings: Params, tmp_path: Path) -> None:
-    settings = of(settings, sampler="grid", grid=3, n_trials=9)
-    pairs = [(pair["mean"], pair["std"]) for _, pair, *_ in run(settings, tmp_path / "study.sqlite3")]
-    assert pairs == [(mean, std) for mean in (-10, 0, 10) for std in (0.1, 1, 10)]
+def test_grid_is_regular_and_quasi_random_points_fill_the_space(settings: Params, tmp_path: Path) -> None:
+    def pairs(**how: object) -> list[tuple[float, float]]:
+        trials = run(of(settings, **how), tmp_path / f"{how['sampler']}.sqlite3")
+        return [(pair["mean"], pair["std"]) for _, pair, *_ in trials]
 
-
-def test_quasi_random_points_fill_the_space(settings: Params, tmp_path: Path) -> None:
-    trials = run(of(settings, sampler="qmc", n_trials=16), tmp_path / "study.sqlite3")
-    quarters = {(pair["mean"] > 0, pair["std"] > 1) for _, pair, *_ in trials}
-    assert len(quarters) == 4
-    assert len({pair["mean"] for _, pair, *_ in trials}) == 16
+    grid, quasi_random = pairs(sampler="grid", grid=3, n_trials=9), pairs(sampler="qmc", n_trials=16)
+    assert grid == [(mean, std) for mean in (-10, 0, 10) for std in (0.1, 1, 10)]
+    assert len({(mean > 0, std > 1) for mean, std in quasi_random}) == 4
+    assert len({mean for mean, _ in quasi_random}) == 16
 
 
 @pytest.mark.parametrize(
@@ -314,25 +309,18 @@ def test_full_disk_keeps_the_study_of_before(settings: Params, tmp_path: Path) -
     file = opened(settings, path)
     trial, *_ = next(plan_of(settings).batches(file.study))
     store.start(file.study, trial)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))  # what writing to a full disk is like
-    try:
-        with pytest.raises(OSError, match=r"study\.sqlite3") as full:
-            file.keep(trial, result(trial))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    with full_disk(8192), pytest.raises(OSError, match=r"study\.sqlite3") as full:
+        file.keep(trial, result(trial))
     assert full.value.filename == str(path)
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("study.sqlite3", content)]
 
 
 def test_given_points_are_evaluated_once_whatever_their_order(settings: Params, tmp_path: Path) -> None:
     path = tmp_path / "study.sqlite3"
-    points = [
-        {"mean": mean, "std": 0.5, "optimizer": optimizer, "shuffle": False, "seed": seed}
-        for seed in (1998, 1999)
-        for mean, optimizer in ((0.0, "sgd"), (1.0, "adam"))
+    points: list[Parameters] = [
+        {"mean": 0.0, "std": 0.5, "shuffle": False, "optimizer": optimizer, "seed": seed}
+        for seed in (1, 2)
+        for optimizer in ("sgd", "adam")
     ]
 
     def file_of(plan: Points) -> StudyFile:
@@ -355,13 +343,8 @@ def test_given_points_are_evaluated_once_whatever_their_order(settings: Params, 
     assert [type(trial.params["seed"]) for trial in later] == [int] * 4
     assert [store.has_result(trial) for trial in later] == [False, True, True, True]
     assert len(study.trials) == 4
-
-
-def test_points_of_other_settings_lie_in_the_same_study(settings: Params) -> None:
-    both = settings, changed(settings, "train", {"epochs": 3, "seed": 4})
-    first, second = (fingerprint(each, Points([]).determinants(), LenetTrial) for each in both)
-    assert first == second  # each point has all parameters of its trial
-    assert json.loads(json.dumps(first)) == first
+    settings = changed(settings, "train", {"epochs": 3, "seed": 4})  # but each point has all parameters of its trial
+    assert len(first.trials(file_of(first).study)) == 4
 
 
 HOLDER = """

@@ -86,7 +86,7 @@ def script(kind: str, tmp_path: Path) -> tuple[subprocess.Popen, Path, Path]:
     calls.mkdir()
     imports.mkdir()
     path.write_text(SCRIPT.format(tests=str(TESTS), folder=str(calls), kind=kind))
-    command = [sys.executable, path, imports]
+    command = [sys.executable, str(path), str(imports)]
     parent = subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return parent, calls, imports
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -84,10 +85,10 @@ class Data(_Section):
     test_images: TestImages
 
 
-# A value may be a number, or have keys. The names of these shapes are no part of a key, so they stand in brackets.
-Single, Keyed = Tag("(number)"), Tag("(keys)")
-Shape = Discriminator(lambda value: "(keys)" if isinstance(value, dict | BaseModel) else "(number)")
-Rates = Annotated[Annotated[Positive, Single] | Annotated[dict[Optimizer, Positive], Keyed], Shape]
+Rates = Annotated[  # the names of the shapes are no part of a key, so they stand in brackets
+    Annotated[Positive, Tag("(number)")] | Annotated[dict[Optimizer, Positive], Tag("(keys)")],
+    Discriminator(lambda value: "(keys)" if isinstance(value, dict) else "(number)"),
+]
 
 
 class Train(_Section):
@@ -187,19 +188,24 @@ class Interval(_Section):
         return self
 
 
-def _interval(axis: float | Interval) -> Interval:
-    return axis if isinstance(axis, Interval) else Interval(low=axis, high=axis)
+def _interval(value: object) -> object:
+    if isinstance(value, dict | Interval):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {"low": value, "high": value}
+    raise ValueError("must be a number, or low and high")
 
 
-Axis = Annotated[Annotated[Number, Single] | Annotated[Interval, Keyed], Shape, AfterValidator(_interval)]
-AxisName = Literal["mean", "std", "mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b", "lr"]
+AXES = ("mean", "std", "mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b", "lr")
+Axis = Annotated[Interval, BeforeValidator(_interval)]
+AxisName = Annotated[str, Field(pattern=f"^({'|'.join(AXES)})$")]
 
 
 def _space(space: dict[str, Interval]) -> dict[str, Interval]:
     for name, axis in space.items():
         if name.startswith(("std", "lr")) and axis.low <= 0:
             raise ValueError(f"{name} must be above 0")
-    ordered = {name: space[name] for name in get_args(AxisName) if name in space}  # samplers depend on the order
+    ordered = {name: space[name] for name in AXES if name in space}  # samplers depend on the order
     for kind in ("mean", "std"):
         channels = [f"{kind}_{channel}" for channel in "rgb"]
         if (named := [name for name in ordered if name.startswith(kind)]) not in ([kind], channels):
@@ -418,16 +424,16 @@ class Params(_Section):
     @model_validator(mode="after")
     def _names(self) -> "Params":
         stages = {path.stem for path in Path(__file__).parents[1].glob("*.py")}
-        for section in ("studies", "figures"):
-            if taken := sorted(stages & set(getattr(self, section))):
-                raise ValueError(f"{section}.{taken[0]}: must have another name: it is that of a stage")
+        for key in ("studies", "figures"):
+            if taken := sorted(stages & set(getattr(self, key))):
+                raise ValueError(f"{key}.{taken[0]}: must have another name: it is that of a stage")
         if "standard" not in self.normalizations:
             raise ValueError("normalizations.standard is missing: maps show it, and distances are from its mean")
         if OWN in self.normalizations:
             raise ValueError(f"normalizations.{OWN}: must have another name: it is a trained network's own")
         if unknown := sorted(set(self.rule.studies) - {SWEEP, *self.studies}):
             raise ValueError(f"rule.studies.{unknown[0]}: no such study; accepted: {', '.join([SWEEP, *self.studies])}")
-        sections = {f"studies.{name}": study for name, study in self.studies.items()}
+        sections: dict[str, _Section] = {f"studies.{name}": study for name, study in self.studies.items()}
         for key, section in (sections | {"sweep": self.sweep, "fold": self.fold}).items():
             of_images = isinstance(section, Study) and section.trial.settings == "imagenet"
             trained = isinstance(section, Study) and not section.of_lenet and section.seeds is None

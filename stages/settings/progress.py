@@ -2,6 +2,7 @@
 
 import io
 import sys
+from typing import Any
 
 from tqdm import tqdm
 
@@ -27,6 +28,6 @@ def bar(name: str, total: int, unit: str, done: int = 0, log_seconds: float = 0)
     log_seconds: at least so many seconds lie between two lines of a log
     """
     terminal = sys.stderr.isatty()
-    log = {} if terminal else {"mininterval": log_seconds, "file": _Lines(), "ncols": 120, "bar_format": LOG_FORMAT}
-    unit_scale = total >= 10_000
-    return tqdm(total=total, initial=done, desc=name, unit=f" {unit}", unit_scale=unit_scale, miniters=1, **log)
+    log: dict[str, Any] = {"mininterval": log_seconds, "file": _Lines(), "ncols": 120, "bar_format": LOG_FORMAT}
+    options: dict[str, Any] = {"unit": f" {unit}", "unit_scale": total >= 10_000, "miniters": 1}
+    return tqdm(total=total, initial=done, desc=name, **options, **({} if terminal else log))
