@@ -30,10 +30,9 @@ def main() -> None:
     settings = params.load()
     if section := SECTIONS.get(name):
         names = sorted(getattr(settings, section))
-        if entry not in ([each] for each in names):
-            given = " ".join(entry)
+        if " ".join(entry) not in names:
             accepted = ", ".join(names) or "none defined"
-            raise InputError(f"{params.PATH}: {section} has no entry {given!r}; accepted: {accepted}")
+            raise InputError(f"{params.PATH}: {section} has no entry {' '.join(entry)!r}; accepted: {accepted}")
     elif entry:
         raise InputError(f"python -m stages {name}: takes no further argument, is given {' '.join(entry)!r}")
     stage = import_module(f"stages.{name}")

@@ -16,8 +16,7 @@ def main(settings: Params, name: str) -> None:
     trial = _class(study)
     _check_reads(settings, name, study.trial.reads)
     if study.search:
-        search = Search(study.search, design.fixed(settings, study))
-        runner.run_search(name, settings, search, trial)
+        runner.run_search(name, settings, Search(study.search, design.fixed(settings, study)), trial)
     elif planned := _planned(settings, study):
         runner.run_points(name, settings, planned, trial)
     else:
@@ -28,10 +27,7 @@ def _check_reads(settings: Params, name: str, reads: str) -> None:
     """raises: InputError if DVC would not see that a folder of photographs has changed"""
     data = settings.imagenet.data
     if settings.studies[name].trial.settings == "imagenet" and data != "samples" and Path(reads) != Path(data):
-        raise InputError(
-            f"{PATH}: studies.{name}.trial.reads = {reads!r}; accepted: {data!r}, as imagenet.data, where `dvc status` "
-            "then sees changes"
-        )
+        raise InputError(f"{PATH}: studies.{name}.trial.reads = {reads!r}; accepted: {data!r}, as imagenet.data")
 
 
 def _class(study: Study) -> type:

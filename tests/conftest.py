@@ -1,10 +1,13 @@
 """Real digits and made-up photographs for all tests, and temporary clones in which the real pipeline runs on a few."""
 
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +42,11 @@ STUDIES = {  # of every kind one
         "train": {"optimizer": "sgd", "held_out": 100},
     },
     "plateau": {"trial": KINDS["lenet"], "normalizations": PAIR, "grid": GRID, "seeds": 1},
-    "factors": {
+    "mean_and_rate": {
         "trial": KINDS["lenet"],
         "search": SEARCH
         | {"n_trials": 3, "sampler": "tpe"}
-        | {"space": {"mean": 5, "std": 0.5, "weight_factor": {"low": 0.1, "high": 10}, "lr": {"low": 0.1, "high": 1}}},
+        | {"space": {"mean": {"low": 0, "high": 5}, "std": 0.5, "lr": {"low": 0.1, "high": 1}}},
     },
     "revival": AGAIN | {"sweep_trials": {"kind": "died", "threshold": 0.5, "first": 2}, "train": {"start": "standard"}},
     "awake": AGAIN | {"sweep_trials": {"kind": "nearest_died", "threshold": 0.5, "first": 2}, "train": {"epochs": 2}},
@@ -75,7 +78,7 @@ FIGURES = {
     "rates_figure": {"kind": "rates", "studies": ["rates_sgd"], "title": "Rates"},
     "cells": {"kind": "cells", "studies": ["plateau"], "title": "Cells"},
     "curves": {"kind": "epochs", "studies": ["epochs"], "title": "Curves"},
-    "maps": {"kind": "map", "studies": ["imagenet_sweep", "factors"], "title": "Maps"},
+    "maps": {"kind": "map", "studies": ["imagenet_sweep", "mean_and_rate"], "title": "Maps"},
     "differences": {"kind": "seeds", "studies": ["one_epoch", "epochs"], "title": "Seeds"},
     "networks": {"kind": "networks", "studies": ["imagenet_treatments", "resnet_treatments"], "title": "Networks"},
     "channels": {"kind": "map", "studies": ["imagenet_channels"], "title": "Channels"},
@@ -170,6 +173,18 @@ class Clone:
     def copy(self, folder: Path) -> "Clone":
         shutil.copytree(self.folder, folder, symlinks=True, copy_function=link_or_copy)
         return Clone(folder)
+
+
+@contextmanager
+def full_disk(free: int) -> Iterator[None]:
+    """No file can become larger than `free` bytes."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (free, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def link_or_copy(source: str, target: str) -> None:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import distributed
@@ -87,7 +86,7 @@ class Sweep:
 
 def forget(project: Clone) -> None:
     for path in ("data/studies/sweep.sqlite3", "plots/trials/sweep.csv"):
-        (project.folder / path).unlink()
+        (project.folder / path).unlink(missing_ok=True)
 
 
 def test_cluster_gives_the_same_study_also_when_a_worker_dies(swept: Clone, scheduler: str) -> None:
@@ -104,46 +103,30 @@ def test_cluster_gives_the_same_study_also_when_a_worker_dies(swept: Clone, sche
     assert swept.read("plots/trials/sweep.csv") == local
 
 
-def states(log: Path) -> list[str]:
-    """Of the progress bar, as far as they were written."""
-    return re.findall(r"sweep: \d+/24 \(", log.read_text())
-
-
 @pytest.mark.slow
 def test_study_of_24_trials_is_the_same_whoever_runs_it(swept: Clone, scheduler: str) -> None:
-    """One worker, two, a cluster, and a run that is killed at ten random instants."""
+    """One worker, two, three, a cluster, and a run that is killed at ten random instants."""
     swept.set(sweep__n_trials=24, sweep__batch=8)
-
-    def table(**settings: object) -> str:
+    tables = []
+    for setting in ({"workers": 1}, {"workers": 2}, {"workers": 3}, {"scheduler": scheduler}):
         forget(swept)
-        swept.set(**settings)
-        swept.run(sys.executable, "-m", "stages", "sweep")
-        return swept.read("plots/trials/sweep.csv")
-
-    (swept.folder / "data/studies/sweep.sqlite3").unlink()
-    swept.run(sys.executable, "-m", "stages", "sweep")
-    one = table(run__workers=1)
-    assert table(run__workers=2) == one
-    assert table(run__workers=3) == one
-    assert table(run__scheduler=scheduler) == one
+        swept.set(**{f"run__{name}": value for name, value in setting.items()})
+        Sweep(swept).ended(0)
+        tables.append(swept.read("plots/trials/sweep.csv"))
 
     forget(swept)
     swept.set(run__scheduler=None, run__workers=2)
     instants = random.Random(3)
     for kill in range(10):
-        log = swept.folder / f"log-{kill}"
-        with log.open("w") as file:
-            sweep = subprocess.Popen(
-                [sys.executable, "-m", "stages", "sweep"], cwd=swept.folder, env=ENV, stdout=file, stderr=file
-            )
+        sweep = Sweep(swept)
         # Every other one after its first new trial, so that each of them gets on, however fast the machine is.
-        wait_for(partial(states, log), 1 + kill % 2)
+        wait_for(lambda: re.findall(r"sweep: \d+/24 \(", sweep.log.read_text()), 1 + kill % 2)  # noqa: B023
         time.sleep(instants.uniform(0, 1))
-        assert sweep.poll() is None, f"kill {kill}: the study ended before: {log.read_text()}"
-        sweep.kill()
-        sweep.wait()
-    swept.run(sys.executable, "-m", "stages", "sweep")
-    assert swept.read("plots/trials/sweep.csv") == one
+        assert sweep.process.poll() is None, f"kill {kill}: the study ended before: {sweep.log.read_text()}"
+        sweep.process.kill()
+        sweep.process.wait()
+    Sweep(swept).ended(0)
+    assert {*tables, swept.read("plots/trials/sweep.csv")} == {tables[0]}
 
 
 OTHER_PYTHON = "import platform; platform.python_version = lambda: '3.9.1'"

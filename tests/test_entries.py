@@ -73,9 +73,7 @@ interval = st.builds(
     lambda low, wide, log: {"low": low, "high": low + wide, "log": log}, floats(0.1, 1), rate, st.booleans()
 )
 axis = interval | floats(0.1, 5)
-space = fixed(
-    {"mean": axis, "std": axis}, optional={"lr": axis, "weight_factor": axis, "init": st.just(["default", "he_normal"])}
-)
+space = fixed({"mean": axis, "std": axis}, optional={"lr": axis})
 search = fixed(
     {
         "n_trials": st.integers(1, 9),
@@ -154,15 +152,10 @@ class MadeUp:
 
     def search(self, name: str, _: params.Params, plan: Any, __: type) -> None:
         proposed = [
-            {axis: self.value(of) for axis, of in plan.settings.space.items()} | plan.fixed
+            {name: self.random.uniform(axis.low, axis.high) for name, axis in plan.settings.space.items()} | plan.fixed
             for _ in range(plan.settings.n_trials)
         ]
         tables.write(name, [""] * len(proposed), proposed, [self.result(name, each) for each in proposed])
-
-    def value(self, axis: Any) -> float | str:
-        if isinstance(axis, list):
-            return str(self.random.choice(axis))
-        return axis if isinstance(axis, float) else float(self.random.uniform(axis.low, axis.high))
 
     def result(self, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
         epochs = self.random.uniform(*ENDS[self.ends[name]], parameters.get("epochs", 1)).round(4).tolist()

@@ -192,10 +192,10 @@ def test_more_seeds_are_added_to_those_that_are_there(project: Clone) -> None:
     assert table(project, "one_epoch")[:5] == two
 
 
-def test_search_of_factors_has_one_normalization(finished: Clone) -> None:
-    rows = table(finished, "factors")
-    assert {(row["mean"], row["std"]) for row in rows} == {("5.0", "0.5")}
-    assert len({row["weight_factor"] for row in rows}) == len(rows) == 3
+def test_search_varies_its_intervals_and_keeps_its_numbers(finished: Clone) -> None:
+    rows = table(finished, "mean_and_rate")
+    assert {row["std"] for row in rows} == {"0.5"}
+    assert len({(row["mean"], row["lr"]) for row in rows}) == len(rows) == 3
 
 
 def test_folded_networks_agree_in_the_pipeline(finished: Clone) -> None:

@@ -21,12 +21,20 @@ from stages.study.fingerprint import Trial
 from stages.study.proposals import Points
 from stages.vision.trial import ImagenetTrial
 
+SETTINGS = params.load(ROOT / "params.yaml")
+
 
 @pytest.fixture(autouse=True)
-def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that says what a container may use: at first, all."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of its own, and a machine of 16 cores whose containers are not limited."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runner, "CGROUP", tmp_path)
-    return tmp_path
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(16), raising=False)
+    has_memory(64, monkeypatch)
+
+
+def has_memory(gibibytes: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=int(gibibytes * 2**30)))
 
 
 @pytest.mark.parametrize(
@@ -38,20 +46,15 @@ def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"memory.max": f"{6 * 2**30}", "memory.stat": f"anon {2**30}\nfile {5 * 2**30}"}, 5),
     ],
 )
-def test_no_more_workers_start_than_a_container_may_have(
-    files: dict[str, str], count: int, cgroup: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_more_workers_start_than_a_container_may_have(files: dict[str, str], count: int) -> None:
     for name, text in files.items():
-        (cgroup / name).write_text(f"{text}\n", encoding="utf-8")
-    settings = params.load(ROOT / "params.yaml")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(16), raising=False)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=64 * 2**30))
-    assert runner.worker_count(settings, LenetTrial, torch.device("cpu")) == count
+        Path(name).write_text(f"{text}\n", encoding="utf-8")
+    assert runner.worker_count(SETTINGS, LenetTrial, torch.device("cpu")) == count
 
 
 @pytest.mark.parametrize(
     ("trial", "gibibytes", "count"),
-    [(LenetTrial, 64, 16), (LenetTrial, 5, 5), (LenetTrial, 0.5, 1), (ImagenetTrial, 64, 16), (ImagenetTrial, 5, 2)],
+    [(LenetTrial, 64, 16), (LenetTrial, 5, 5), (LenetTrial, 0.5, 1), (ImagenetTrial, 5, 2)],
 )
 def test_no_more_workers_start_than_fit_into_free_memory(
     trial: type[Trial],
@@ -60,50 +63,40 @@ def test_no_more_workers_start_than_fit_into_free_memory(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    settings = params.load(ROOT / "params.yaml")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(16), raising=False)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=int(gibibytes * 2**30)))
-    assert runner.worker_count(settings, trial, torch.device("cpu")) == count
+    has_memory(gibibytes, monkeypatch)
+    assert runner.worker_count(SETTINGS, trial, torch.device("cpu")) == count
     said = f"run.workers: {count} instead of 16, as {gibibytes:.1f} GiB of memory are free"
     assert (said in capsys.readouterr().out) == (count < 16)
-    named = settings.model_copy(update={"run": settings.run.model_copy(update={"workers": 9})})
+    named = SETTINGS.model_copy(update={"run": SETTINGS.run.model_copy(update={"workers": 9})})
     assert runner.worker_count(named, trial, torch.device("cpu")) == 9  # as asked
     monkeypatch.setattr(trial, "threads", lambda _: 4)
-    assert runner.worker_count(settings, trial, torch.device("cpu")) == min(4, count)
+    assert runner.worker_count(SETTINGS, trial, torch.device("cpu")) == min(4, count)
 
 
 @pytest.mark.parametrize(
     ("trial", "gibibytes", "cores", "count"),
-    [
-        (LenetTrial, 80, 16, 4),
-        (LenetTrial, 80, 2, 2),
-        (LenetTrial, 7.8, 16, 3),
-        (LenetTrial, 1, 16, 1),
-        (ImagenetTrial, 80, 16, 4),
-        (ImagenetTrial, 7.8, 16, 1),
-    ],
+    [(LenetTrial, 80, 16, 4), (LenetTrial, 80, 2, 2), (LenetTrial, 1, 16, 1), (ImagenetTrial, 7.8, 16, 1)],
 )
 def test_few_workers_share_a_gpu(
     trial: type[Trial], gibibytes: float, cores: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = params.load(ROOT / "params.yaml")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=64 * 2**30))
     gpu = SimpleNamespace(total_memory=int(gibibytes * 2**30))
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
-    assert runner.worker_count(settings, trial, torch.device("cuda")) == count
-    assert runner.worker_count(settings, trial, torch.device("mps")) == 1
+    assert runner.worker_count(SETTINGS, trial, torch.device("cuda")) == count
+    assert runner.worker_count(SETTINGS, trial, torch.device("mps")) == 1
 
 
-def test_study_that_went_on_elsewhere_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = params.load(ROOT / "params.yaml")
-    monkeypatch.chdir(tmp_path)
+def runs_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LenetTrial, "check", lambda _: None)
+    monkeypatch.setattr(runner, "executor", lambda *_: nullcontext(Device(name)))
 
+
+def test_study_that_went_on_elsewhere_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def machine(seeds: int, here: str) -> str:
         points = Points([{"mean": 0.0, "std": 1.0, "seed": seed} for seed in range(seeds)])
-        monkeypatch.setattr(runner, "executor", lambda *_: nullcontext(Device(here)))
-        assert len(runner.run("one", settings, points, LenetTrial)) == seeds
+        runs_on(here, monkeypatch)
+        assert len(runner.run("one", SETTINGS, points, LenetTrial)) == seeds
         return json.loads(Path("data/machine/one.json").read_text())["device"]
 
     assert machine(2, here="cpu B") == "cpu B"
@@ -111,20 +104,14 @@ def test_study_that_went_on_elsewhere_says_so(tmp_path: Path, monkeypatch: pytes
     assert machine(3, here="cpu C") == "cpu A, cpu B"  # nothing was evaluated there
 
 
-def test_two_points_of_the_same_parameters_share_their_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = params.load(ROOT / "params.yaml")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(LenetTrial, "check", lambda _: None)
-    monkeypatch.setattr(runner, "executor", lambda *_: nullcontext(Device("cpu A")))
-    planned = [
-        Planned(point, {"mean": 0.0, "std": 1.0, "seed": seed}) for seed in (1, 2) for point in ("standard", "same")
-    ]
+def test_two_points_of_the_same_parameters_share_their_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs_on("cpu A", monkeypatch)
+    points = [(point, seed) for seed in (1, 2) for point in ("standard", "same")]
+    planned = [Planned(point, {"mean": 0.0, "std": 1.0, "seed": seed}) for point, seed in points]
     for _ in range(2):  # the second time, all of them are done
-        runner.run_points("one", settings, planned, LenetTrial)
+        runner.run_points("one", SETTINGS, planned, LenetTrial)
         assert len(runner.store.load(Path("data/studies/one.sqlite3"), "one").study.trials) == 2
         rows = tables.read("one")
-        assert [(row["point"], row["seed"]) for row in rows] == [
-            (each.point, str(each.parameters["seed"])) for each in planned
-        ]
-    metrics = judgement.comparison(rows, settings.rule, images=10_000)["same"]
+        assert [(row["point"], int(row["seed"])) for row in rows] == points
+    metrics = judgement.comparison(rows, SETTINGS.rule, images=10_000)["same"]
     assert (metrics["n"], metrics["difference"]["mean"]) == (2, 0)

@@ -2,6 +2,7 @@
 
 import ctypes
 import platform
+import re
 from pathlib import Path
 
 import torch
@@ -39,11 +40,8 @@ def describe(device: torch.device) -> str:
 
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    named = re.search(r"^model name.*?:(.*)$", info.read_text(encoding="utf-8") if info.exists() else "", re.MULTILINE)
+    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 def release_memory() -> None:
@@ -62,10 +60,7 @@ def _keep_memory() -> None:
     By default it returns large buffers to the system at once, and the page faults of getting them back take up to a
     fifth of a training step. No other C library has this call or needs it.
     """
-    if not GLIBC:
-        return
-    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # M_* in glibc's malloc.h
-    mallopt = ctypes.CDLL(None).mallopt
-    mallopt(mmap_threshold, 2**30)
-    mallopt(trim_threshold, 2**31 - 1)
-    mallopt(top_pad, 2**28)
+    if GLIBC:
+        trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # M_* in glibc's malloc.h
+        for option, size in ((mmap_threshold, 2**30), (trim_threshold, 2**31 - 1), (top_pad, 2**28)):
+            ctypes.CDLL(None).mallopt(option, size)

@@ -95,8 +95,8 @@ def write_part(path: Path, content: bytes) -> Path:
     except BaseException as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        if isinstance(error, OSError):  # a full disk says no name
-            raise OSError(error.errno, error.strerror, str(path)) from None
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk says none
         raise
     return part
 
@@ -110,16 +110,8 @@ def write_machine(path: Path, device: str) -> None:
     if path.exists() and known and all(filecmp.cmp(part, result, shallow=False) for part, result in known.items()):
         return
     packages = ("torch", "torchvision", "numpy", "optuna", "scipy", "matplotlib", "dvc")
-    write_json(
-        path,
-        {
-            "device": device,
-            "machine": platform.machine(),
-            "packages": {name: version(name) for name in packages},
-            "python": platform.python_version(),
-            "system": platform.system(),
-        },
-    )
+    versions = {"packages": {name: version(name) for name in packages}, "python": platform.python_version()}
+    write_json(path, {"device": device, "machine": platform.machine(), "system": platform.system()} | versions)
 
 
 def _rounded(value):

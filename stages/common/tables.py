@@ -1,6 +1,7 @@
 """Tables of trials, plots/trials/NAME.csv: a row for each trial and epoch, with all its parameters and outcomes."""
 
 import csv
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from stages.common.files import Exact
 
 FOLDER = Path("plots/trials")
 Row = Mapping[str, str]
-NO_OUTCOME = ("seconds",)  # differs from run to run
 
 
 def path(study: str) -> Path:
@@ -35,8 +35,9 @@ def write(study: str, points: Sequence[str], parameters: Sequence[Mapping], resu
         for epoch, (accuracy, loss) in enumerate(zip(accuracies, losses, strict=True), 1):
             outcomes = last if epoch == len(accuracies) else {"accuracy": accuracy, "loss": loss}
             rows.append({"trial": number, "point": point, **first, "epoch": epoch, **outcomes})
-    columns = ["trial", "point", *_union(parameters), "epoch", *sorted(_union(results), key=_order)]
-    columns = [name for name in columns if name not in NO_OUTCOME and not name.endswith("_by_epoch")]
+    named, outcomes = (dict.fromkeys(itertools.chain(*mappings)) for mappings in (parameters, results))
+    columns = ["trial", "point", *named, "epoch", *sorted(outcomes, key=_order)]
+    columns = [name for name in columns if name != "seconds" and not name.endswith("_by_epoch")]  # seconds vary
     files.write_csv(path(study), columns, ([row.get(column) for column in columns] for row in rows))
 
 
@@ -87,10 +88,6 @@ def numbers(rows: Sequence[Row], column: str) -> np.ndarray:
 def values(rows: Sequence[Row], column: str) -> list:
     """A column of parameters, as they were before they were written."""
     return [value(row[column]) for row in rows]
-
-
-def _union(mappings: Sequence[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(name for mapping in mappings for name in mapping))
 
 
 def _order(name: str) -> tuple:

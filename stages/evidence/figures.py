@@ -15,7 +15,6 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from stages.common import files
 from stages.common.normalization import Normalization
-from stages.settings.params import Axis as Searched
 from stages.settings.params import Interval
 
 GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
@@ -23,10 +22,7 @@ TICKS = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
 LABELS = {  # of axes, by the name of the parameter
     "mean": "mean: what is subtracted (pixels lie in [0, 1])",
     "std": "std: what is divided by (same unit)",
-    "weight_factor": "initial weights of the first convolution, times",
-    "bias_factor": "initial biases of the first convolution, times",
     "lr": "learning rate in the first epoch",
-    "init": "initial weights",
     **{f"{kind}_{color[0]}": f"{kind}, {color}" for kind in ("mean", "std") for color in ("red", "green", "blue")},
 }
 LEAST = 5e-5  # error that is drawn: that of a perfect trial of 10,000 images counts as half a wrong one
@@ -42,17 +38,13 @@ def error_scale(low: float, high: float) -> FuncNorm:
     return FuncNorm(functions, min(low, high - LEAST), high)
 
 
-def limit(ax: Axes, name: str, parameter: str, searched: Searched) -> None:
-    """An axis, x or y, is that of the search: it ends where that ends, in its scale; or has its choices, in order."""
+def limit(ax: Axes, name: str, parameter: str, searched: Interval) -> None:
+    """An axis, x or y, is that of the search: it ends where that ends, in its scale."""
     axis: Axis = getattr(ax, f"{name}axis")
     axis.set_label_text(LABELS.get(parameter, parameter))
-    if isinstance(searched, Interval):
-        scale = "log" if searched.log else "linear"
-        ax.set(**{f"{name}scale": scale, f"{name}lim": (searched.low, searched.high)})
-        label(axis)
-    elif isinstance(searched, list):
-        ax.set(**{f"{name}lim": (-0.5, len(searched) - 0.5)})
-        axis.update_units(searched)
+    scale = "log" if searched.log else "linear"
+    ax.set(**{f"{name}scale": scale, f"{name}lim": (searched.low, searched.high)})
+    label(axis)
 
 
 def label(axis: Axis) -> None:

@@ -1,7 +1,6 @@
 """What the tables of trials say: points compared over seeds, searches, trials of the sweep again, treated networks."""
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
@@ -244,7 +243,5 @@ def photographs(row: Row, images: int) -> Metrics:
 
 
 def spread(values: Sequence[Any] | np.ndarray) -> dict[str, float]:
-    """Minimum, median and maximum of numbers; of choices, how often each was made."""
-    if isinstance(values[0], str):
-        return dict(Counter(values))
+    """Minimum, median and maximum of numbers."""
     return {"min": float(np.min(values)), "median": float(np.median(values)), "max": float(np.max(values))}

@@ -14,8 +14,6 @@ WORDS = {
     "batch_size": "batches of {}",
     "gamma": "rates times {:g} an epoch",
     "init": "initial weights {}",
-    "weight_factor": "first weights times {:g}",
-    "bias_factor": "first biases times {:g}",
     "start_mean": "from the network of mean {:g}",
     "start_std": "and std {:g}",
     "shuffle": "a new order every epoch",

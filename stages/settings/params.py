@@ -5,15 +5,16 @@ DVC knows as a dependency.
 """
 
 import re
+import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from reprlib import Repr
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -85,16 +86,8 @@ class Data(_Section):
     test_images: TestImages
 
 
-# A value may have one of several shapes. Their names are no part of a key, so they stand in brackets.
-Keyed, Listed, Single = Tag("(keys)"), Tag("(list)"), Tag("(number)")
-
-
-def _shape(value: object) -> str:
-    return "(keys)" if isinstance(value, dict | BaseModel) else "(list)" if isinstance(value, list) else "(number)"
-
-
-Rates = Annotated[
-    Annotated[Positive, Single] | Annotated[dict[Optimizer, Positive], Keyed],
+Rates = Annotated[  # the names of the shapes are no part of a key, so they stand in brackets
+    Annotated[Positive, Tag("(number)")] | Annotated[dict[Optimizer, Positive], Tag("(keys)")],
     Discriminator(lambda value: "(keys)" if isinstance(value, dict) else "(number)"),
 ]
 
@@ -136,8 +129,6 @@ class Overrides(_Section):
     init: Init | None = None
     seed: Seed | None = None
     shuffle: bool | None = None
-    weight_factor: Positive | None = None
-    bias_factor: Positive | None = None
     start: str | None = None
 
 
@@ -183,53 +174,52 @@ class Imagenet(_Section):
 
 
 class Interval(_Section):
+    """An axis of a search; where `low` is `high`, the axis is fixed."""
+
     low: Number
     high: Number
     log: bool | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> "Interval":
-        if self.low >= self.high:
-            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        if self.low > self.high:
+            raise ValueError(f"low ({self.low:g}) must not be above high ({self.high:g})")
         if self.log and self.low <= 0:
             raise ValueError(f"low ({self.low:g}) must be above 0 where log is true")
         return self
 
 
-Axis = Annotated[  # a number stays fixed
-    Annotated[Interval, Keyed] | Annotated[Number, Single] | Annotated[list[str], Listed], Discriminator(_shape)
-]
-AXES = ("mean", "std", *(f"{kind}_{channel}" for kind in ("mean", "std") for channel in "rgb"))
-AXES += ("weight_factor", "bias_factor", "lr", "optimizer", "init")
-CHOICES = {"optimizer": get_args(Optimizer), "init": get_args(Init)}  # axes that are lists
-ABOVE_0 = ("std", "weight_factor", "bias_factor", "lr")
+def _interval(value: object) -> object:
+    if isinstance(value, dict | Interval):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {"low": value, "high": value}
+    raise ValueError("must be a number, or low and high")
 
 
-def _space(space: dict[str, Axis]) -> dict[str, Axis]:
+AXES = ("mean", "std", "mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b", "lr")
+Axis = Annotated[Interval, BeforeValidator(_interval)]
+AxisName = Annotated[str, Field(pattern=f"^({'|'.join(AXES)})$")]
+
+
+def _space(space: dict[str, Interval]) -> dict[str, Interval]:
     for name, axis in space.items():
-        if name not in AXES:
-            raise ValueError(f"{name} is no known key; accepted here: {', '.join(AXES)}")
-        if known := CHOICES.get(name):
-            if not isinstance(axis, list) or not axis or not set(axis) <= {*known}:
-                raise ValueError(f"{name} must be a list of {', '.join(known)}")
-        elif isinstance(axis, list):
-            raise ValueError(f"{name} must be a number, or low and high")
-        elif name.startswith(ABOVE_0) and (axis.low if isinstance(axis, Interval) else axis) <= 0:
+        if name.startswith(("std", "lr")) and axis.low <= 0:
             raise ValueError(f"{name} must be above 0")
+    ordered = {name: space[name] for name in AXES if name in space}  # samplers depend on the order
     for kind in ("mean", "std"):
         channels = [f"{kind}_{channel}" for channel in "rgb"]
-        named = [name for name in (kind, *channels) if name in space]
-        if named not in ([kind], channels):
+        if (named := [name for name in ordered if name.startswith(kind)]) not in ([kind], channels):
             raise ValueError(f"must have {kind}, or {', '.join(channels)}; has {', '.join(named) or 'neither'}")
-    return {name: space[name] for name in AXES if name in space}  # samplers depend on the order
+    return ordered
 
 
-Space = Annotated[dict[str, Axis], AfterValidator(_space)]
+Space = Annotated[dict[AxisName, Axis], AfterValidator(_space)]
 
 
-def free(space: Mapping[str, Axis]) -> list[str]:
+def free(space: Mapping[str, Interval]) -> list[str]:
     """The names of the axes that a search varies."""
-    return [name for name, axis in space.items() if isinstance(axis, Interval | list)]
+    return [name for name, axis in space.items() if axis.low < axis.high]
 
 
 class Search(_Section):
@@ -242,9 +232,7 @@ class Search(_Section):
 
     @model_validator(mode="after")
     def _within_grid(self) -> "Search":
-        points = 1
-        for axis in (self.space[name] for name in free(self.space)):
-            points *= len(axis) if isinstance(axis, list) else self.grid
+        points = self.grid ** len(free(self.space))
         if self.sampler == "grid" and self.n_trials > points:
             raise ValueError(f"n_trials ({self.n_trials}) must be at most {points}, the points of the grid")
         return self
@@ -280,7 +268,6 @@ class Grid(_Section):
     normalization: list[str] | None = None
     mean: list[Number] | None = None
     std: list[Positive] | None = None
-    init: list[Init] | None = None
     lr: list[Positive] | None = None
 
     _checked = model_validator(mode="after")(_one_normalization)
@@ -320,13 +307,9 @@ class Study(_Section):
     def of_lenet(self) -> bool:
         return self.trial.settings == "train"
 
-    @property
-    def has_points(self) -> bool:
-        return bool(self.normalizations or self.points or self.grid)
-
     @model_validator(mode="after")
     def _one_design(self) -> "Study":
-        designs = self.has_points + bool(self.search) + bool(self.sweep_trials)
+        designs = bool(self.normalizations or self.points or self.grid) + bool(self.search) + bool(self.sweep_trials)
         if designs > 1 or (not designs and self.trial.name != "ImagesTrial"):
             raise ValueError("must have points (normalizations, points, grid), or search, or sweep_trials: one of them")
         if self.treatments is not None:
@@ -345,9 +328,6 @@ class Study(_Section):
                 raise ValueError(f"points.{name} must have another name: it is one of normalizations")
             if point.seeds and point.seeds > (self.seeds or 1):
                 raise ValueError(f"points.{name}.seeds = {point.seeds}: must be at most seeds, {self.seeds or 1}")
-        space = self.search.space if self.search else {}
-        if "optimizer" in space and "lr" not in space and self.train.lr is None:
-            raise ValueError("search.space.optimizer needs lr too, in space or train: rates differ by optimizer")
         return self
 
 
@@ -446,37 +426,37 @@ class Params(_Section):
     @model_validator(mode="after")
     def _names(self) -> "Params":
         stages = {path.stem for path in Path(__file__).parents[1].glob("*.py")}
-        for section in ("studies", "figures"):
-            if taken := sorted(stages & set(getattr(self, section))):
-                raise ValueError(f"{section}.{taken[0]}: must have another name: it is that of a stage")
+        for key in ("studies", "figures"):
+            if taken := sorted(stages & set(getattr(self, key))):
+                raise ValueError(f"{key}.{taken[0]}: must have another name: it is that of a stage")
         if "standard" not in self.normalizations:
             raise ValueError("normalizations.standard is missing: maps show it, and distances are from its mean")
         if OWN in self.normalizations:
             raise ValueError(f"normalizations.{OWN}: must have another name: it is a trained network's own")
         if unknown := sorted(set(self.rule.studies) - {SWEEP, *self.studies}):
             raise ValueError(f"rule.studies.{unknown[0]}: no such study; accepted: {', '.join([SWEEP, *self.studies])}")
-        for key, name, grey in self._named():
-            if name not in self.normalizations:
-                known = ", ".join(sorted(self.normalizations))
-                raise ValueError(f"{key}: {name!r} is none of normalizations: {known}")
-            if grey and len(self.normalizations[name].parameters()) > 2:
-                raise ValueError(f"{key}: {name!r} has a number for each channel, but digits are grey")
+        sections: dict[str, _Section] = {f"studies.{name}": study for name, study in self.studies.items()}
+        for key, section in (sections | {"sweep": self.sweep, "fold": self.fold}).items():
+            of_images = isinstance(section, Study) and section.trial.settings == "imagenet"
+            trained = isinstance(section, Study) and not section.of_lenet and section.seeds is None
+            for where, name in _named(key, section.model_dump()):
+                if trained and name == OWN:
+                    continue
+                if name not in self.normalizations:
+                    known = ", ".join(sorted(self.normalizations))
+                    raise ValueError(f"{where}: {name!r} is none of normalizations: {known}")
+                if len(self.normalizations[name].parameters()) > 2 and not of_images:
+                    raise ValueError(f"{where}: {name!r} has a number for each channel, but digits are grey")
         return self
 
-    def _named(self) -> Iterator[tuple[str, str | None, bool]]:
-        """Where a normalization is named, its name, and whether it must be that of digits."""
-        starts = {"sweep.train.start": self.sweep.train.start}
-        for study, of in self.studies.items():
-            key, grey = f"studies.{study}", of.trial.settings != "imagenet"
-            names: list[tuple[str, str | None]] = []
-            names += [(f"{key}.normalizations", name) for name in of.normalizations if of.seeds or name != OWN]
-            names += [(f"{key}.grid.normalization", name) for name in (of.grid and of.grid.normalization) or []]
-            names += [(f"{key}.points.{name}.normalization", point.normalization) for name, point in of.points.items()]
-            yield from ((where, name, grey) for where, name in names if name)
-            starts |= {f"{key}.points.{name}.start": point.start for name, point in of.points.items()}
-            starts[f"{key}.train.start"] = of.train.start
-        yield from ((where, name, True) for where, name in starts.items() if name)
-        yield from (("fold.normalizations", name, True) for name in self.fold.normalizations)
+
+def _named(key: str, section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The keys of a section where a normalization is named, each with the name."""
+    for name, value in section.items():
+        if isinstance(value, dict):
+            yield from _named(f"{key}.{name}", value)
+        elif value and name in ("normalization", "normalizations", "start"):
+            yield from ((f"{key}.{name}", each) for each in ([value] if isinstance(value, str) else value))
 
 
 def load(path: Path = PATH) -> Params:
@@ -487,7 +467,7 @@ def load(path: Path = PATH) -> Params:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except Exception as error:  # whatever a damaged file can raise
-        raise InputError(f"{path}: cannot be read: {short(' '.join(str(error).split()) or 'too deep')}") from None
+        raise InputError(f"{path}: cannot be read: {short(' '.join(str(error).split()))}") from None
     try:
         return Params.model_validate(content)
     except ValidationError as error:
@@ -527,15 +507,8 @@ def _line(path: Path, problem: Mapping[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{path}: {key} is missing"
     if problem["type"] == "model_type":
-        return f"{path}: {key} = {_value(value)}: must hold keys of its own"
+        return f"{path}: {key} = {short(reprlib.repr(value))}: must hold keys of its own"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if isinstance(value, dict):  # keys that contradict each other, which the message names
         return f"{path}: {key}: {message}" if keys else f"{path}: {message}"
-    return f"{path}: {key} = {_value(value)}: {message}"
-
-
-def _value(value: object) -> str:
-    """A value as it is written, shortened."""
-    shown = Repr()
-    shown.maxlevel, shown.maxstring, shown.maxother = 3, 100, 100
-    return short(shown.repr(value))
+    return f"{path}: {key} = {short(reprlib.repr(value))}: {message}"

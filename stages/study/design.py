@@ -10,20 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stages.common.errors import InputError
 from stages.common.normalization import Normalization
 from stages.common.tables import Row, numbers
-from stages.settings.params import (
-    ALL_IMAGES,
-    OWN,
-    Overrides,
-    Parameters,
-    Params,
-    Point,
-    Selection,
-    Study,
-    Sweep,
-)
+from stages.settings.params import ALL_IMAGES, OWN, Overrides, Parameters, Params, Point, Selection, Study, Sweep
 
 
 class Planned(NamedTuple):
@@ -61,8 +50,6 @@ def fixed(settings: Params, study: Study | Sweep) -> Parameters:
     search = study if isinstance(study, Sweep) else study.search
     assert search
     parameters = trial_parameters(settings, study.train)
-    if "optimizer" in search.space:  # of sgd, if it is proposed
-        parameters["momentum"] = trial_parameters(settings, study.train, Overrides(optimizer="sgd"))["momentum"]
     return {name: value for name, value in parameters.items() if name not in search.space}
 
 
@@ -73,7 +60,6 @@ def points(
 
     own:        the normalization of the network that is treated
     treatments: how many are tried where the study does not say
-    raises:     InputError if two points have one name
     """
     if not (study.normalizations or study.points or study.grid):
         return {OWN: {OWN: 1}}  # a network under its own normalization, which the trial knows
@@ -82,7 +68,7 @@ def points(
         if point.normalization:
             norm = own if point.normalization == OWN and own else settings.normalizations[point.normalization]
         else:
-            norm = Normalization.model_validate({"mean": point.mean, "std": point.std})
+            norm = Normalization.of(point.mean, point.std)  # type: ignore[arg-type]
         if study.of_lenet:
             return norm.parameters() | trial_parameters(settings, study.train, point)
         if study.seeds is None:
@@ -92,29 +78,24 @@ def points(
 
     given = {name: Point(normalization=name) for name in study.normalizations} | study.points
     named = {name: parameters(point) for name, point in given.items()}
-    axes = {name: values for name, values in study.grid or () if values is not None}
+    axes = study.grid.model_dump(exclude_none=True) if study.grid else {}
     for values in itertools.product(*axes.values()) if axes else ():
         cell = dict(zip(axes, values, strict=True))
-        name, of_cell = _named(cell), parameters(Point.model_validate(cell))
-        if of_cell in named.values():  # it has a name of its own already
-            continue
-        if name in named:
-            raise InputError(f"params.yaml: two points are named {name!r}: the grid has a value twice")
-        named[name] = of_cell
+        if (of_cell := parameters(Point(**cell))) not in named.values():  # else it has a name already
+            named[", ".join(f"{axis} {_exact(value)}" for axis, value in cell.items())] = of_cell
     return named
 
 
 def over_seeds(settings: Params, study: Study, of: Mapping[str, Parameters]) -> list[Planned]:
     """The trials at points: seed by seed, in each the points that have so many."""
-    count = study.seeds
-    if count is None:
+    if study.seeds is None:
         return [Planned(name, parameters) for name, parameters in of.items()]
-    seeds = {name: (name in study.points and study.points[name].seeds) or count for name in of}
+    fewer = {name: point.seeds for name, point in study.points.items() if point.seeds}
     return [
         Planned(name, parameters | {"seed": int(parameters["seed"]) + index})
-        for index in range(count)
+        for index in range(study.seeds)
         for name, parameters in of.items()
-        if index < seeds[name]
+        if index < fewer.get(name, study.seeds)
     ]
 
 
@@ -124,7 +105,6 @@ def again(settings: Params, study: Study, sweep: Sequence[Row]) -> list[Planned]
     sweep: the rows of its table
     """
     assert study.sweep_trials
-    space = settings.sweep.space
     given = study.train.model_dump(exclude_none=True)
     before = trial_parameters(settings, settings.sweep.train)
     after = trial_parameters(settings, settings.sweep.train, study.train)
@@ -132,7 +112,7 @@ def again(settings: Params, study: Study, sweep: Sequence[Row]) -> list[Planned]
     changed = {name: value for name, value in after.items() if name in given or before.get(name) != value}
     planned = []
     for row in select(sweep, study.sweep_trials, settings.normalizations["standard"].mean[0]):
-        proposed = {name: row[name] if isinstance(axis, list) else float(row[name]) for name, axis in space.items()}
+        proposed = {name: float(row[name]) for name in settings.sweep.space}
         parameters = fixed(settings, settings.sweep) | proposed | changed
         seeds = range(int(after["seed"]), int(after["seed"]) + (study.seeds or 1))
         planned += [Planned(f"trial {row['trial']}", parameters | {"seed": seed}) for seed in seeds]
@@ -152,10 +132,8 @@ def select(sweep: Sequence[Row], selection: Selection, standard: float) -> list[
     return [sweep[number] for number in chosen[selection.kind][: selection.first]]
 
 
-def _named(cell: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value if isinstance(value, str) else _exact(value)}" for name, value in cell.items())
-
-
-def _exact(value: float) -> str:
-    """With as few digits as tell it exactly: two values never have one name."""
+def _exact(value: float | str) -> str:
+    """A number with as few digits as tell it exactly: two values never have one name."""
+    if isinstance(value, str):
+        return value
     return short if float(short := f"{value:g}") == value else repr(value)

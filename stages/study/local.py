@@ -1,24 +1,24 @@
 """Processes of this machine that evaluate trials side by side.
 
 Not a local Dask cluster, which could be the same code as `cluster`: its scheduler costs seconds at every start, and its
-workers outlive a parent that is killed. Here a worker dies with its parent, and one that dies costs its own trial only.
+workers outlive a parent that is killed. Here a worker dies with its parent, and one that dies costs its own trial only:
+so each is a pool of its own, as a pool is broken by the death of any of its processes.
 """
 
 import ctypes
+import functools
 import multiprocessing
 import os
 import pickle
-import queue
 import signal
 import sys
 import threading
 import time
-import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any
 
@@ -36,25 +36,22 @@ class Workers(AbstractContextManager):
     """
 
     def __init__(self, count: int, evaluation: Callable[..., Callable], arguments: tuple):
-        # Pickled here, so that a worker watches its pipe before it imports what the evaluation needs, for seconds.
+        # Pickled here, so that a worker watches its parent before it imports what the evaluation needs, for seconds.
         self._setup = pickle.dumps((evaluation, arguments))
-        self._workers: dict[Connection, BaseProcess] = {}
-        for _ in range(count):
-            self._new()
+        self._workers: list[ProcessPoolExecutor] = []
+        self._idle = [self._new() for _ in range(count)]
 
-    def _new(self) -> Connection:
-        context = multiprocessing.get_context("spawn")
-        connection, of_worker = context.Pipe()
-        worker = context.Process(target=_work, args=(of_worker, self._setup))
+    def _new(self) -> ProcessPoolExecutor:
+        self._workers.append(ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin))
+        return self._workers[-1]
+
+    def _submit(self, worker: ProcessPoolExecutor, task: dict) -> Future:
         main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")  # else the worker imports it: a stage, with all of Optuna
+        sys.modules["__main__"] = ModuleType("__main__")  # else a new process imports it: a stage, with all of Optuna
         try:
-            worker.start()
+            return worker.submit(_evaluate, self._setup, task)
         finally:
             sys.modules["__main__"] = main
-        of_worker.close()  # the worker alone has it now: its death closes the pipe
-        self._workers[connection] = worker
-        return connection
 
     def run(self, tasks: Mapping[int, dict], started: Callable[[int], object]) -> Iterator[tuple[int, Any]]:
         """The number of each task with its result, in the order in which they are ready.
@@ -63,78 +60,64 @@ class Workers(AbstractContextManager):
         started: called with the number of a task when it starts
         raises:  WorkerDied if a task has cost DEATHS workers; whatever an evaluation raises
         """
-        waiting, idle = deque(tasks), list(self._workers)
-        running: dict[Connection, int] = {}
+        waiting, deaths = deque(tasks), Counter[int]()
+        running: dict[Future, tuple[int, ProcessPoolExecutor]] = {}
         ready: list[tuple[int, Any]] = []
-        deaths: Counter[int] = Counter()
         while waiting or running or ready:
-            while waiting and idle:
-                connection, task = idle.pop(), waiting.popleft()
+            while waiting and self._idle:
+                worker, number = self._idle.pop(), waiting.popleft()
                 try:
-                    connection.send(tasks[task])
-                except OSError:  # it died while it was idle
-                    waiting.appendleft(task)
-                    idle.append(self._replaced(connection))
-                else:
-                    running[connection] = task
-                    started(task)
+                    future = self._submit(worker, tasks[number])
+                except BrokenProcessPool:  # it died while it was idle
+                    worker = self._new()
+                    future = self._submit(worker, tasks[number])
+                running[future] = number, worker
+                started(number)
             yield from ready  # only now: while results are kept, the workers are busy
             ready.clear()
-            if running:
-                wait(list(running))
-            for connection in [each for each in running if each.poll()]:
-                task = running.pop(connection)
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                number, worker = running.pop(future)
                 try:
-                    result = connection.recv()
-                except (EOFError, OSError):
-                    deaths[task] += 1
-                    if deaths[task] == DEATHS:
-                        raise WorkerDied(task, tasks[task]) from None
-                    waiting.appendleft(task)
-                    idle.append(self._replaced(connection))
-                else:
-                    if isinstance(result, Exception):
-                        raise result
-                    ready.append((task, result))
-                    idle.append(connection)
-
-    def _replaced(self, connection: Connection) -> Connection:
-        self._workers.pop(connection).join()
-        return self._new()
+                    ready.append((number, future.result()))
+                except BrokenProcessPool:
+                    deaths[number] += 1
+                    if deaths[number] == DEATHS:
+                        raise WorkerDied(number, tasks[number]) from None
+                    waiting.appendleft(number)
+                    worker = self._new()
+                self._idle.append(worker)
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._workers.values():  # one that was stopped would be waited for without end
-            worker.kill()
-            worker.join()
+        for worker in self._workers:
+            for process in list(worker._processes.values()):  # one that was stopped would be waited for without end
+                process.kill()
+                process.join()
 
 
-def _work(connection: Connection, setup: bytes) -> None:
+def _begin() -> None:
+    """Readies a worker, which ends with its parent however that ends, SIGKILL included."""
     # Ctrl-C reaches all processes of a terminal: the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":  # at once, also while an import keeps the thread from running
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    tasks: queue.SimpleQueue[dict] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(connection, tasks), daemon=True).start()
-    evaluation = None
-    while True:
-        task = tasks.get()
-        try:
-            if evaluation is None:
-                kind, arguments = pickle.loads(setup)
-                evaluation = kind(*arguments)
-            connection.send(timed(evaluation, task))
-        except Exception as error:  # which the parent raises
-            error.add_note(traceback.format_exc())
-            connection.send(error)
+    threading.Thread(target=_follow_parent, daemon=True).start()
 
 
-def _receive(connection: Connection, tasks: queue.SimpleQueue) -> None:
-    """Ends the worker when the pipe closes: by its parent, or by the system however that ends, SIGKILL included."""
-    try:
-        while True:
-            tasks.put(connection.recv())
-    except (EOFError, OSError):
-        os._exit(1)
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)
+
+
+@functools.cache
+def _evaluation(setup: bytes) -> Callable[..., dict]:
+    evaluation, arguments = pickle.loads(setup)
+    return evaluation(*arguments)
+
+
+def _evaluate(setup: bytes, task: dict) -> dict:
+    return timed(_evaluation(setup), task)
 
 
 def timed(evaluation: Callable[..., dict], task: dict) -> dict:

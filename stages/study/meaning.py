@@ -20,7 +20,7 @@ def digest(module: str) -> str:
     names = [module]
     while names:
         name = names.pop()
-        if name not in meanings:
+        if name not in meanings and not name.startswith(IGNORED):
             tree = ast.parse(_source(name))
             names += _imports(tree)
             meanings[name] = meaning(tree)
@@ -46,17 +46,14 @@ def _source(module: str) -> str:
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
-    """The modules of the project that a module imports, but for those that change no result."""
+    """The modules of the project that a module imports."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and _of_project(node) and not str(node.module).startswith(IGNORED):
-            package = importlib.util.find_spec(str(node.module))
-            for alias in node.names:
-                submodule = f"{node.module}.{alias.name}"
-                if package and package.submodule_search_locations and importlib.util.find_spec(submodule):
-                    if not submodule.startswith(IGNORED):
-                        yield submodule
-                else:
-                    yield str(node.module)
+        if isinstance(node, ast.ImportFrom) and _of_project(node):
+            module = str(node.module)
+            spec = importlib.util.find_spec(module)
+            is_package = spec and spec.submodule_search_locations
+            for submodule in (f"{module}.{alias.name}" for alias in node.names):
+                yield submodule if is_package and importlib.util.find_spec(submodule) else module
 
 
 def _of_project(node: ast.ImportFrom) -> bool:

@@ -15,7 +15,7 @@ often the study is killed. That takes all of the following:
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NoReturn, get_args
+from typing import get_args
 
 import numpy as np
 import optuna
@@ -25,10 +25,10 @@ from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
 from stages.settings import params
-from stages.settings.params import Axis, Interval, Parameters
+from stages.settings.params import Parameters
 from stages.study import store
 
-Distribution = CategoricalDistribution | FloatDistribution
+# Optuna asks that choices are the same in all trials of a study.
 CHOICES = {"optimizer": get_args(params.Optimizer), "init": get_args(params.Init), "shuffle": (False, True)}
 
 
@@ -41,17 +41,13 @@ class Search:
 
     def __init__(self, settings: params.Search, fixed: Parameters):
         self.settings, self.fixed, self.total = settings, fixed, settings.n_trials
-        self.space = distributions(settings.space)
+        axes = settings.space.items()
+        self.space = {name: FloatDistribution(axis.low, axis.high, bool(axis.log)) for name, axis in axes}
 
     def determinants(self) -> dict[str, dict]:
         """The settings that determine which trials there are, and their parameters."""
         named = {"sampler", "seed", "batch"} | ({"grid"} if self.settings.sampler == "grid" else set())
-        space = {
-            name: {"low": axis.low, "high": axis.high, "log": axis.log}
-            if isinstance(axis, FloatDistribution)
-            else list(axis.choices)
-            for name, axis in self.space.items()
-        }
+        space = {name: {"low": axis.low, "high": axis.high, "log": axis.log} for name, axis in self.space.items()}
         search = self.settings.model_dump(include=named) | {"space": space}
         return {"search": search} | ({"train": self.fixed} if self.fixed else {})
 
@@ -67,11 +63,7 @@ class Search:
 
         raises: InputError if the kept trials are not those that the settings propose
         """
-        trials = self.trials(study)
-        self._add(study, slice(0, min(self.settings.batch, len(trials))))
-        for trial in trials:
-            if trial.distributions != self.space:
-                self._refuse(study, trial, f"in {trial.distributions}", f"one in {self.space}")
+        self._add(study, slice(0, min(self.settings.batch, len(self.trials(study)))))
 
     def batches(self, study: optuna.Study) -> Iterator[list[FrozenTrial]]:
         """The trials of one batch after the other that have no result yet; all of them must have one before the next.
@@ -87,17 +79,15 @@ class Search:
     def _add(self, study: optuna.Study, batch: slice) -> None:
         """Proposes a batch, and adds those of its trials that the study lacks."""
         trials = self.trials(study)
-        proposals = propose(self.settings, trials[: batch.start], batch.start // self.settings.batch)
+        proposals = propose(self.settings, self.space, trials[: batch.start])
         for number, proposal in zip(range(batch.start, batch.stop), proposals, strict=False):
             if number >= len(trials):
                 store.add(study, proposal, self.space)
-            elif trials[number].params != proposal:
-                self._refuse(study, trials[number], str(trials[number].params), str(proposal))
-
-    @staticmethod
-    def _refuse(study: optuna.Study, trial: FrozenTrial, kept: str, proposed: str) -> NoReturn:
-        wrong = f"trial {trial.number} is {kept}, but the settings propose {proposed}"
-        raise store.refusal(store.FOLDER / f"{study.study_name}.sqlite3", wrong)
+                continue
+            kept, proposed = (trials[number].params, trials[number].distributions), (proposal, self.space)
+            if kept != proposed:
+                wrong = f"trial {number} is {kept[0]} in {kept[1]}, but the settings propose {proposal} in {self.space}"
+                raise store.refusal(store.FOLDER / f"{study.study_name}.sqlite3", wrong)
 
 
 class Points:
@@ -133,28 +123,30 @@ class Points:
             yield list(lacking.values())
 
 
-def propose(search: params.Search, before: Sequence[FrozenTrial], batch: int) -> list[Parameters]:
+def propose(
+    search: params.Search, space: Mapping[str, FloatDistribution], before: Sequence[FrozenTrial]
+) -> list[Parameters]:
     """The parameters of all trials of a batch: a pure function of its arguments.
 
     before:  the completed trials before the batch, in order
-    batch:   number of the batch, from 0
     returns: one mapping of names to values for each trial; fewer than `search.batch` where a grid ends
     """
-    space, places = distributions(search.space), slice(len(before), len(before) + search.batch)
-    points: Iterable[Iterable]
-    if search.sampler == "qmc":
-        points = _sobol(search, space, places)
-    elif search.sampler == "grid":
-        points = itertools.islice(_grid(search, space), places.start, places.stop)
+    if search.sampler in ("qmc", "grid"):
+        shares = _shares(search, space, slice(len(before), len(before) + search.batch))
+        points = [[_at(axis, share) for axis, share in zip(space.values(), each, strict=True)] for each in shares]
     else:
-        points = _asked(search, space, before, batch)
-    return [{name: _rounded(value, space[name]) for name, value in zip(space, point, strict=True)} for point in points]
+        points = _asked(search, space, before)
+    return [
+        {name: _rounded(value, axis) for (name, axis), value in zip(space.items(), point, strict=True)}
+        for point in points
+    ]
 
 
 def _asked(
-    search: params.Search, space: Mapping[str, Distribution], before: Sequence[FrozenTrial], batch: int
-) -> list[Iterable]:
+    search: params.Search, space: Mapping[str, FloatDistribution], before: Sequence[FrozenTrial]
+) -> list[list[float]]:
     """The proposals of Optuna's sampler, from a random state of its own for every batch."""
+    batch = len(before) // search.batch
     seed = int(np.random.SeedSequence((search.seed, batch)).generate_state(1)[0])
     samplers = optuna.samplers
     kind = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler, "gp": samplers.GPSampler}[search.sampler]
@@ -165,49 +157,25 @@ def _asked(
     return [[params[name] for name in space] for params in asked]
 
 
-def _sobol(search: params.Search, space: Mapping[str, Distribution], places: slice) -> list[Iterable]:
-    """Those points of one scrambled Sobol sequence, whatever came of those before."""
-    sequence = qmc.Sobol(len(space), seed=search.seed).random_base2((places.stop - 1).bit_length())
-    return [map(_at, space.values(), point) for point in sequence[places]]
+def _shares(search: params.Search, space: Mapping[str, FloatDistribution], places: slice) -> Iterable[Sequence[float]]:
+    """How far along each axis the points at those places lie: of one scrambled Sobol sequence, or of a regular grid."""
+    if search.sampler == "qmc":
+        return qmc.Sobol(len(space), seed=search.seed).random_base2((places.stop - 1).bit_length())[places]
+    steps = [np.linspace(0, 1, 1 if axis.single() else search.grid) for axis in space.values()]
+    return itertools.islice(itertools.product(*steps), places.start, places.stop)
 
 
-def _grid(search: params.Search, space: Mapping[str, Distribution]) -> Iterator[tuple]:
-    """The points of a regular grid, ends included, row by row."""
-    steps = []
-    for axis in space.values():
-        if isinstance(axis, CategoricalDistribution):
-            steps.append(list(axis.choices))
-        else:
-            steps.append([_at(axis, share) for share in ([0.0] if axis.single() else np.linspace(0, 1, search.grid))])
-    return itertools.product(*steps)
-
-
-def distributions(space: Mapping[str, Axis]) -> dict[str, Distribution]:
-    """The search space as Optuna knows it; a number is an interval without width."""
-
-    def distribution(axis: Axis) -> Distribution:
-        if isinstance(axis, Interval):
-            return FloatDistribution(axis.low, axis.high, bool(axis.log))
-        return CategoricalDistribution(axis) if isinstance(axis, list) else FloatDistribution(axis, axis)
-
-    return {name: distribution(axis) for name, axis in space.items()}
-
-
-def _at(axis: Distribution, share: float) -> float | str | None:
+def _at(axis: FloatDistribution, share: float) -> float:
     """The value at a share, in [0, 1], of the way along an axis."""
-    if isinstance(axis, CategoricalDistribution):
-        return axis.choices[min(int(share * len(axis.choices)), len(axis.choices) - 1)]
     return axis.low * (axis.high / axis.low) ** share if axis.log else axis.low + (axis.high - axis.low) * share
 
 
-def _rounded(value: float | int | str, axis: Distribution) -> float | str:
-    if isinstance(axis, CategoricalDistribution):
-        return str(value)
+def _rounded(value: float, axis: FloatDistribution) -> float:
     return min(max(float(f"{value:.6g}"), axis.low), axis.high)
 
 
 def _constant(name: str, value: float | int | str) -> BaseDistribution:
-    """The distribution of a single value; Optuna asks that choices are the same in all trials of a study."""
+    """The distribution of a single value."""
     if name in CHOICES:
         return CategoricalDistribution(CHOICES[name])
     return IntDistribution(value, value) if isinstance(value, int) else FloatDistribution(float(value), float(value))

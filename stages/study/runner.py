@@ -144,12 +144,11 @@ def worker_count(settings: Params, trial: type[Trial], runs_on: torch.device) ->
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     free = psutil.virtual_memory().available
     # What a container may use, of both: Linux says it in cgroups, version 2.
-    if "max" not in (quota := _words("cpu.max") or ["max"]):
+    quota, limit, stat = (_words(name) for name in ("cpu.max", "memory.max", "memory.stat"))
+    if "max" not in quota:
         cores = min(cores, int(quota[0]) // int(quota[1]))
-    if "max" not in (limit := _words("memory.max") or ["max"]):
-        stat = _words("memory.stat")
-        used = int(stat[stat.index("anon") + 1])  # not what is only cached
-        free = min(free, int(limit[0]) - used)
+    if "max" not in limit:
+        free = min(free, int(limit[0]) - int(stat[stat.index("anon") + 1]))  # without what is only cached
     needed = WORKER_MEMORY.get(trial.__module__, min(WORKER_MEMORY.values()))
     count, fit = max(1, cores // trial.threads(settings)), max(1, free // needed)
     if runs_on.type == "cuda":
@@ -164,6 +163,6 @@ def worker_count(settings: Params, trial: type[Trial], runs_on: torch.device) ->
 
 
 def _words(name: str) -> list[str]:
-    """Those of a file of this process's cgroup; none where there is no such file."""
+    """Those of a file of this process's cgroup; where there is no such file, nothing is limited."""
     path = CGROUP / name
-    return path.read_text(encoding="utf-8").split() if path.exists() else []
+    return path.read_text(encoding="utf-8").split() if path.exists() else ["max"]

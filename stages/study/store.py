@@ -8,8 +8,8 @@ A study whose trials were determined by something else (see `fingerprint`) is an
 the new one it is renamed, and comes back with its settings.
 """
 
-import gc
 import hashlib
+import itertools
 import json
 import os
 import sqlite3
@@ -47,17 +47,14 @@ def hold(path: Path) -> Iterator[None]:
     raises: InputError if another run has it
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_suffix(".lock"))
+    lock = path.with_suffix(".lock")
     try:
-        lock.acquire(timeout=0)
+        with FileLock(lock, timeout=0):
+            lock.write_text(str(os.getpid()), encoding="utf-8")
+            yield
     except Timeout:
-        holder = Path(lock.lock_file).read_text(encoding="utf-8") or "(number not known yet)"
+        holder = lock.read_text(encoding="utf-8") or "(number not known yet)"
         raise InputError(f"{path}: locked by process {holder}; wait for it, or stop it") from None
-    try:
-        Path(lock.lock_file).write_text(str(os.getpid()), encoding="utf-8")
-        yield
-    finally:
-        lock.release()
 
 
 class StudyFile:
@@ -78,9 +75,10 @@ class StudyFile:
         if present and not from_scratch and fingerprint_of(present.study) == fingerprint:
             self.study, self._database = present
             return
-        moved = [] if from_scratch else _moved_studies(path, fingerprint)
+        moved = {} if from_scratch else _moved_studies(path, fingerprint)
         if moved:
-            self._moved, (self.study, self._database) = max(moved, key=lambda each: len(each[1].study.trials))
+            self._moved = max(moved, key=lambda each: len(moved[each].study.trials))
+            self.study, self._database = moved[self._moved]
             print(f"{path} continues {self._moved.name}, the study of these settings", flush=True)
         else:
             self.study, self._database = _new(path.stem, fingerprint)
@@ -146,9 +144,7 @@ def results(trials: Iterable[FrozenTrial]) -> list[dict[str, Any]]:
 
 def refusal(path: Path, wrong: str) -> InputError:
     """The line in which a run ends that finds a study which is not as it was kept, with a way on that loses nothing."""
-    way = (
-        f"after `mv {path} {path}.old`, `git restore {path}` brings back the committed study, or the next run a new one"
-    )
+    way = f"after `mv {path} {path}.old`, `git restore {path}` brings back the committed study, the next run a new one"
     return InputError(f"{path}: {short(' '.join(wrong.split()))}; {way}")
 
 
@@ -174,7 +170,6 @@ def load(path: Path, name: str) -> Loaded:
     """
     database = sqlite3.connect(":memory:", check_same_thread=False)
     content = path.read_bytes()
-    gc.disable()  # it would go through the parts of all trials again and again: half of the time of 5,000
     try:
         database.deserialize(content)
         for check in ("integrity_check(1)", "foreign_key_check"):
@@ -185,12 +180,8 @@ def load(path: Path, name: str) -> Loaded:
         wrong = _fault(study)
     except Exception as error:  # whatever a damaged file can raise
         wrong = f"the file is damaged: {error.__cause__ or error}" if content else "the file is empty"
-    finally:
-        gc.enable()
     if wrong:
         raise refusal(path, wrong)
-    for journal in path.parent.glob(f"{path.name}-*"):  # of another program, which would spoil a file that is whole
-        journal.unlink()
     return Loaded(study, database)
 
 
@@ -222,20 +213,17 @@ def fingerprint_of(study: optuna.Study) -> dict:
     return study.user_attrs.get("fingerprint", {})
 
 
-def _moved_studies(path: Path, fingerprint: dict) -> list[tuple[Path, Loaded]]:
+def _moved_studies(path: Path, fingerprint: dict) -> dict[Path, Loaded]:
     """The studies of that fingerprint that were renamed."""
     names = path.parent.glob(f"{path.stem}-{_digest(fingerprint)[:8]}*{path.suffix}")
-    found = [(name, load(name, path.stem)) for name in names]
-    return [(name, loaded) for name, loaded in found if fingerprint_of(loaded.study) == fingerprint]
+    found = {name: load(name, path.stem) for name in names}
+    return {name: loaded for name, loaded in found.items() if fingerprint_of(loaded.study) == fingerprint}
 
 
 def _free(path: Path, label: str) -> Path:
     """A name that no file has: nothing that was moved before is overwritten."""
-    number, name = 1, path.with_stem(f"{path.stem}-{label}")
-    while name.exists():
-        number += 1
-        name = path.with_stem(f"{path.stem}-{label}-{number}")
-    return name
+    names = (path.with_stem(f"{path.stem}-{label}" + f"-{number}" * (number > 1)) for number in itertools.count(1))
+    return next(name for name in names if not name.exists())
 
 
 def _outcome(attributes: Mapping[str, Any]) -> dict[str, Any]:
