@@ -12,14 +12,21 @@ PIXELS = Path("metrics/statistics.json")
 
 def main(settings: Params) -> None:
     """Studies whose table is not there are left out; metrics of studies that are gone are removed."""
-    names = [name for name in (SWEEP, *settings.studies) if tables.path(name).exists()]
-    for name in names:
-        with judgement.whole(tables.path(name), f"`git restore {tables.path(name)}` brings back the committed one"):
-            files.write_json(FOLDER / f"{name}.json", judged(name, settings))
+    judged_studies = []
+    for name in (SWEEP, *settings.studies):
+        table = tables.path(name)
+        if table.exists():
+            with judgement.whole(table, f"`git restore {table}` brings back the committed one"):
+                metrics = judged(name, settings)
+            if metrics:
+                files.write_json(FOLDER / f"{name}.json", metrics)
+                judged_studies.append(name)
+            else:
+                print(f"judge: {name} left out: the sweep has other trials now; `dvc repro trials@{name}` runs them")
     for path in FOLDER.glob("*.json"):
-        if path.stem not in names:
+        if path.stem not in judged_studies:
             path.unlink()
-    print(f"judge: {len(names)} studies", flush=True)
+    print(f"judge: {len(judged_studies)} studies", flush=True)
 
 
 def judged(name: str, settings: Params) -> judgement.Metrics:
@@ -29,7 +36,8 @@ def judged(name: str, settings: Params) -> judgement.Metrics:
         search = (study and study.search) or settings.sweep
         return judgement.search(rows, list(search.space), rule)
     if kind == "again":
-        return judgement.follow_up(rows, tables.last_epochs(tables.read(SWEEP)), rule)
+        sweep = tables.last_epochs(tables.read(SWEEP))
+        return judgement.follow_up(rows, sweep, rule) if judgement.follows(rows, sweep) else {}
     if kind == "seeds":
         if law.varied(rows) == {"mean", "lr"}:
             return law.law(rows, files.read_json(PIXELS)["train"], rule)

@@ -211,3 +211,12 @@ def test_metrics_of_trials_again_set_both_evaluations_side_by_side() -> None:
     assert followed_up(*8 * [result(0.9)])["share"]["low"] == pytest.approx(0.025 ** (1 / 8))  # at least 63%
     waking = followed_up(result(0.1, 0.1, 0.9), result(0.1, 0.9, 0.9))
     assert waking["learned_by_epoch"] == {1: 0, 2: 1, 3: 2}
+
+
+def test_trials_again_are_only_set_beside_the_sweep_that_they_are_of() -> None:
+    rows = [
+        {"point": f"trial {number}", "mean": SWEEP[number]["mean"], "std": SWEEP[number]["std"]} for number in (0, 3)
+    ]
+    assert judgement.follows(rows, SWEEP)
+    assert not judgement.follows(rows, SWEEP[:3])  # a shorter one
+    assert not judgement.follows(rows, [{**row, "mean": "9"} for row in SWEEP])

@@ -155,6 +155,14 @@ def cross_half_accuracy(rows: Sequence[Row]) -> float:
     return float(odd[even.argmax()] + even[odd.argmax()]) / 2
 
 
+def follows(rows: Sequence[Row], sweep: Sequence[Row]) -> bool:
+    """Whether trials that were evaluated again are trials of this sweep."""
+    numbered = {int(row["point"].removeprefix("trial ")): row for row in rows}
+    return max(numbered) < len(sweep) and all(
+        row[axis] == sweep[number][axis] for number, row in numbered.items() for axis in ("mean", "std")
+    )
+
+
 def follow_up(rows: Sequence[Row], sweep: Sequence[Row], rule: Rule) -> Metrics:
     """The metrics of trials of the sweep that were evaluated again.
 
