@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from stages.common import mnist
 ROOT = Path(__file__).parents[1]
 PAIR = ["standard", "zero_one"]
 GRID = {"mean": [0, 0.1307], "std": [0.3081, 1]}
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 KINDS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["trials"]
 for kind in ("imagenet", "photographs"):
     KINDS[kind]["reads"] = "photographs"  # the folder that the slice has
@@ -129,16 +131,19 @@ class Clone:
 
     def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         """Runs a command in the folder; standard output and standard error come back as one text in `stdout`."""
-        ran = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=ENV | env,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=1800,
-            stdin=subprocess.DEVNULL,
-        )
+        if command[0] in ("dvc", "stages") or (command[0] == sys.executable and command[1] != "-c"):
+            ran = subprocess.CompletedProcess(command, *forks.run(self.folder, command, ENV | env))
+        else:
+            ran = subprocess.run(
+                command,
+                cwd=self.folder,
+                env=ENV | env,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=1800,
+                stdin=subprocess.DEVNULL,
+            )
         if check and ran.returncode:
             raise AssertionError(f"{' '.join(command)} ended with {ran.returncode}:\n{ran.stdout}")
         return ran
@@ -255,31 +260,28 @@ def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 @pytest.fixture(scope="session")
 def after_sweep(bare: Clone, digits: Path, shared: Path) -> Clone:
     """A clone after `dvc repro sweep`, one for all test processes. Not to be changed: see `swept`."""
-    return reproduced(bare, shared / "after_sweep", "sweep", run__mnist=str(digits))
+    return reproduced(bare, shared / "after_sweep", "download", "sweep", run__mnist=str(digits))
 
 
 @pytest.fixture(scope="session")
 def finished(after_sweep: Clone, shared: Path) -> Clone:
     """A clone after all stages, one for all test processes. Not to be changed: see `project`."""
-    return reproduced(after_sweep, shared / "finished")
+    stages = [name for name in PIPELINE["stages"] if name not in ("download", "sweep")]
+    return reproduced(after_sweep, shared / "finished", *stages)
 
 
 def reproduced(clone: Clone, folder: Path, *stages: str, **settings: object) -> Clone:
-    """A copy of the clone in that folder, in which the stages have run, all or some; everything is committed."""
+    """A copy of the clone in that folder, in which these stages have run; everything is committed."""
     with FileLock(folder.with_suffix(".lock")):
-        if folder.exists():
-            return Clone(folder)
-        clone = clone.copy(folder.with_suffix(".part"))
-        clone.set(run__workers=1, **settings)  # the other core has other tests
-        clone.dvc("config", "cache.type", "reflink,hardlink,copy")
-        if stages:
-            clone.dvc("repro", *stages)
-        else:  # what the sweep's clone lacks; quicker than a start of Python for each stage
-            clone.run(sys.executable, "tests/all_stages.py", "download", "sweep")
-            clone.dvc("commit", "--force")
-        clone.run("git", "add", ".")
-        clone.run("git", "commit", "--quiet", "--message=The results")
-        clone.folder.rename(folder)
+        if not folder.exists():
+            clone = clone.copy(folder.with_suffix(".part"))
+            clone.set(run__workers=1, **settings)  # the other core has other tests
+            clone.dvc("config", "cache.type", "reflink,hardlink,copy")
+            clone.run("stages", *stages)
+            clone.dvc("commit", "--force", *stages)
+            clone.run("git", "add", ".")
+            clone.run("git", "commit", "--quiet", "--message=The results")
+            clone.folder.rename(folder)
     return Clone(folder)
 
 
