@@ -143,6 +143,7 @@ def test_study_of_24_trials_is_the_same_whoever_runs_it(swept: Clone, scheduler:
     assert swept.read("plots/trials/sweep.csv") == one
 
 
+@pytest.mark.slow
 def test_sweep_waits_for_a_worker_says_so_and_passes_over_one_that_is_unfit(unfinished: Clone, dask: Dask) -> None:
     unfinished.set(run__scheduler=dask.address, sweep__n_trials=2)
     sweep = Sweep(unfinished)
