@@ -13,8 +13,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from unittest import mock
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +28,10 @@ def run(folder: Path, command: Sequence[str], env: Mapping[str, str], timeout: f
     """Status and output of `dvc ...`, `python -m MODULE ...`, `python FILE ...` or `stages NAME ...` (see `stages`)."""
     with tempfile.NamedTemporaryFile() as log:
         process = FORKS.Process(target=_main, args=(str(folder), tuple(command), dict(env), log.name))
-        with mock.patch.dict(sys.modules, {"__main__": ModuleType("__main__")}):  # else the fork imports it
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(
+                sys.modules, "__main__", ModuleType("__main__")
+            )  # else the fork imports what this process ran
             process.start()
         process.join(timeout)
         if process.exitcode is None:

@@ -69,6 +69,11 @@ class Attack:
         for path in (STUDY, TABLE):
             (self.clone.folder / path).unlink(missing_ok=True)
 
+    def tidy(self) -> None:
+        """Removes the studies that were renamed: what they hold does not count as kept by the runs that follow."""
+        for path in (self.clone.folder / "data/studies").glob("*-*.sqlite3"):
+            path.unlink()
+
     def kept(self, name: str = "sweep") -> set[tuple]:
         """The finished trials in a study's files, renamed ones too, and their results, as SQLite alone reads them."""
         trials: set[tuple] = set()
@@ -124,6 +129,7 @@ class Attack:
             self.stage(name, *([self.random.choice(list(settings[section]))] if section else []))
 
     def stage(self, *words: str) -> None:
+        self.tidy()
         before, kept = self.results(), self.kept(words[-1])
         again = ["dvc", "repro", "--force", "--single-item", "@".join(words)]
         if words == ("download",):
@@ -289,6 +295,7 @@ def main() -> None:
         for name, count in times.items():
             for _ in range(count):
                 getattr(attack, name)(*([given[name]] if name == "entries" else []))
+            attack.tidy()
             (attack.clone.folder / STUDY).write_bytes(attack.study)
             (attack.clone.folder / TABLE).write_text(attack.table)
             for outcome in sorted(key for key in attack.seen if key.startswith(name)):
