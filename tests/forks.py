@@ -59,8 +59,9 @@ def _main(folder: str, command: tuple[str, ...], env: dict[str, str], log: str) 
         del sys.argv[0]
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
     else:
-        sys.path[0] = str(Path(sys.argv[0]).parent)
-        runpy.run_path(sys.argv[0], run_name="__main__")
+        script = Path(sys.argv[0]).absolute()  # as Python has it in __file__
+        sys.path[0] = str(script.parent)
+        runpy.run_path(str(script), run_name="__main__")
 
 
 def stages(*names: str) -> None:
