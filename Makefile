@@ -36,7 +36,7 @@ bench: setup
 gpu: setup
 	python tools/gpu.py
 
-# Kills, races, damage: half an hour on two idle cores; python tools/attack.py --help names its parts.
+# Kills of every stage, races, damage, generated entries: half an hour; python tools/attack.py --help names its parts.
 attack: setup
 	python tools/attack.py
 
@@ -48,7 +48,7 @@ verify: setup
 carry: setup
 	python tools/carry.py
 
-# After `make repro`, whose digits it reads: a quarter of an hour.
+# After `make repro`, whose results it reads: two minutes on idle cores; trains nothing.
 touched: setup
 	python tools/touched.py
 

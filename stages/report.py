@@ -61,8 +61,9 @@ def pages(settings: Params, metrics: Mapping[str, Any], kinds: Mapping[str, Mapp
     )
     environment.filters |= {"exponent": words.exponent, "protocol": words.protocol, "shared": words.shared}
     names = [name for of in kinds.values() for name in of]
-    values = metrics | kinds
-    values |= {
+    values: dict[str, Any] = {
+        **metrics,
+        **kinds,
         "settings": settings,
         "labels": LABELS,
         "rules": {name: settings.rule.of(name) for name in names},

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 import yaml
@@ -19,92 +20,13 @@ from PIL import Image
 from stages.common import mnist
 
 ROOT = Path(__file__).parents[1]
-PAIR = ["standard", "zero_one"]
-GRID = {"mean": [0, 0.1307], "std": [0.3081, 1]}
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 KINDS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["trials"]
 for kind in ("imagenet", "photographs"):
     KINDS[kind]["reads"] = "photographs"  # the folder that the slice has
-SEARCH = {"seed": 1998, "batch": 4, "grid": 3}
-SPACE = {"mean": {"low": -0.5, "high": 1.5}, "std": {"low": 0.2, "high": 0.6, "log": True}}
-AGAIN = {"trial": KINDS["lenet_again"], "seeds": 1}
-STUDIES = {  # of every kind one
-    "one_epoch": {
-        "trial": KINDS["lenet"],
-        "normalizations": PAIR,
-        "points": {"none": {"normalization": "none", "seeds": 1}},
-        "seeds": 2,
-    },
-    "epochs": {"trial": KINDS["lenet"], "normalizations": PAIR, "seeds": 2, "train": {"epochs": 2}},
-    "rates_sgd": {
-        "trial": KINDS["lenet"],
-        "grid": {"lr": [0.01, 0.1], "normalization": PAIR},
-        "seeds": 1,
-        "train": {"optimizer": "sgd", "held_out": 100},
-    },
-    "plateau": {"trial": KINDS["lenet"], "normalizations": PAIR, "grid": GRID, "seeds": 1},
-    "mean_and_rate": {
-        "trial": KINDS["lenet"],
-        "search": SEARCH
-        | {"n_trials": 3, "sampler": "tpe"}
-        | {"space": {"mean": {"low": 0, "high": 5}, "std": 0.5, "lr": {"low": 0.1, "high": 1}}},
-    },
-    "revival": AGAIN | {"sweep_trials": {"kind": "died", "threshold": 0.5, "first": 2}, "train": {"start": "standard"}},
-    "awake": AGAIN | {"sweep_trials": {"kind": "nearest_died", "threshold": 0.5, "first": 2}, "train": {"epochs": 2}},
-    "resnet_scratch": {
-        "trial": KINDS["resnet"],
-        "normalizations": ["standard", "extreme"],
-        "points": {
-            "extreme_border": {"normalization": "extreme", "border": 0.1307},
-            "extreme_recalibrated": {"normalization": "extreme", "recalibrated": 64},
-        },
-        "seeds": 2,
-    },
-    "resnet_treatments": {"trial": KINDS["resnet_trained"], "normalizations": ["own", "zero_one", "half"]},
-    "imagenet": {"trial": KINDS["photographs"]},
-    "imagenet_treatments": {"trial": KINDS["imagenet"], "normalizations": ["own", "torchvision", "none"]},
-    "imagenet_sweep": {
-        "trial": KINDS["imagenet"],
-        "search": SEARCH | {"n_trials": 4, "sampler": "qmc", "space": SPACE},
-    },
-    "imagenet_channels": {
-        "trial": KINDS["imagenet"],
-        "treatments": ["as_is"],
-        "search": SEARCH
-        | {"n_trials": 2, "sampler": "tpe"}
-        | {"space": {f"{axis}_{color}": interval for axis, interval in SPACE.items() for color in "rgb"}},
-    },
-}
-FIGURES = {
-    "rates_figure": {"kind": "rates", "studies": ["rates_sgd"], "title": "Rates"},
-    "cells": {"kind": "cells", "studies": ["plateau"], "title": "Cells"},
-    "curves": {"kind": "epochs", "studies": ["epochs"], "title": "Curves"},
-    "maps": {"kind": "map", "studies": ["imagenet_sweep", "mean_and_rate"], "title": "Maps"},
-    "differences": {"kind": "seeds", "studies": ["one_epoch", "epochs"], "title": "Seeds"},
-    "networks": {"kind": "networks", "studies": ["imagenet_treatments", "resnet_treatments"], "title": "Networks"},
-    "channels": {"kind": "map", "studies": ["imagenet_channels"], "title": "Channels"},
-}
-SLICE = {
-    "norm.mean": 0.1307,
-    "data.train_images": 640,
-    "data.test_images": 400,
-    "sweep.n_trials": 6,
-    "sweep.batch": 4,
-    "studies": STUDIES,
-    "figures": FIGURES,
-    "rule.studies": {"resnet_scratch": {"margin": 0.005}, "imagenet_sweep": {"threshold": 0}},
-    "report": {
-        "answer": ["0 to 1: {one_epoch.zero_one}"],
-        "table": ["one_epoch", "epochs"],
-        "columns": ["zero_one", "none"],
-        "headline": ["one_epoch.zero_one"],
-    },
-    "resnet.train_images": 128,
-    "resnet.test_images": 100,
-    "resnet.scratch.train_images": 64,
-    "resnet.scratch.test_images": 50,
-    "imagenet.data": "photographs",
-    "imagenet.test_images": 8,
-}
+SLICE = yaml.safe_load((ROOT / "tests/slice.yaml").read_text(encoding="utf-8"))
+for study in SLICE["studies"].values():
+    study["trial"] = KINDS[study["trial"]]
 NO_RESULTS = ("data/.gitignore", "data/imagenet.sha256")  # though they lie among them
 CLASSES = ("n01440764", "n01531178", "n01843383")  # of ImageNet, by WordNet's names: fish, finch and toucan
 COMMITTER = {f"GIT_{who}_{what}": f"{what}@test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
@@ -113,8 +35,7 @@ ENV = os.environ | COMMITTER | {"PATH": f"{Path(sys.executable).parent}{os.paths
 
 def committed(path: str) -> str:
     """The file in the last commit: the one in the folder may be an experiment's."""
-    shown = subprocess.run(["git", "show", f"HEAD:{path}"], cwd=ROOT, capture_output=True, text=True, check=True)
-    return shown.stdout
+    return Clone(ROOT).run("git", "show", f"HEAD:{path}").stdout
 
 
 class Device:
@@ -137,16 +58,11 @@ class Clone:
 
     def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         """Runs a command in the folder; standard output and standard error come back as one text in `stdout`."""
-        ran = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=ENV | env,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=1800,
-            stdin=subprocess.DEVNULL,
-        )
+        if command[0] in ("dvc", "stages") or (command[0] == sys.executable and command[1] != "-c"):
+            ran = subprocess.CompletedProcess(command, *forks.run(self.folder, command, ENV | env))
+        else:
+            pipes: dict = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+            ran = subprocess.run(command, cwd=self.folder, env=ENV | env, text=True, timeout=1800, **pipes)
         if check and ran.returncode:
             raise AssertionError(f"{' '.join(command)} ended with {ran.returncode}:\n{ran.stdout}")
         return ran
@@ -217,19 +133,10 @@ def write_photographs(folder: Path, of_class: int, names: Sequence[str] = CLASSE
 
 def bare_clone(folder: Path) -> Clone:
     """The project as it stands, committed, without any results, set to the slice."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in listed.stdout.decode().split("\0"):
-        if (
-            name
-            and (name in NO_RESULTS or not name.startswith(("data/", "metrics/", "plots/")))
-            and name != "dvc.lock"
-            and (ROOT / name).is_file()
-        ):
+    listed = Clone(ROOT).run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout
+    for name in listed.split("\0"):
+        result = name.startswith(("data/", "metrics/", "plots/", "dvc.lock")) and name not in NO_RESULTS
+        if not result and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     clone = Clone(folder)
@@ -275,31 +182,28 @@ def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 @pytest.fixture(scope="session")
 def after_sweep(bare: Clone, digits: Path, shared: Path) -> Clone:
     """A clone after `dvc repro sweep`, one for all test processes. Not to be changed: see `swept`."""
-    return reproduced(bare, shared / "after_sweep", "sweep", run__mnist=str(digits))
+    return reproduced(bare, shared / "after_sweep", "download", "sweep", run__mnist=str(digits))
 
 
 @pytest.fixture(scope="session")
 def finished(after_sweep: Clone, shared: Path) -> Clone:
     """A clone after all stages, one for all test processes. Not to be changed: see `project`."""
-    return reproduced(after_sweep, shared / "finished")
+    stages = [name for name in PIPELINE["stages"] if name not in ("download", "sweep")]
+    return reproduced(after_sweep, shared / "finished", *stages)
 
 
 def reproduced(clone: Clone, folder: Path, *stages: str, **settings: object) -> Clone:
-    """A copy of the clone in that folder, in which the stages have run, all or some; everything is committed."""
+    """A copy of the clone in that folder, in which these stages have run; everything is committed."""
     with FileLock(folder.with_suffix(".lock")):
-        if folder.exists():
-            return Clone(folder)
-        clone = clone.copy(folder.with_suffix(".part"))
-        clone.set(run__workers=1, **settings)  # the other core has other tests
-        clone.dvc("config", "cache.type", "reflink,hardlink,copy")
-        if stages:
-            clone.dvc("repro", *stages)
-        else:  # what the sweep's clone lacks; quicker than a start of Python for each stage
-            clone.run(sys.executable, "tests/all_stages.py", "download", "sweep")
-            clone.dvc("commit", "--force")
-        clone.run("git", "add", ".")
-        clone.run("git", "commit", "--quiet", "--message=The results")
-        clone.folder.rename(folder)
+        if not folder.exists():
+            clone = clone.copy(folder.with_suffix(".part"))
+            clone.set(run__workers=1, **settings)  # the other core has other tests
+            clone.dvc("config", "cache.type", "reflink,hardlink,copy")
+            clone.run("stages", *stages)
+            clone.dvc("commit", "--force", *stages)
+            clone.run("git", "add", ".")
+            clone.run("git", "commit", "--quiet", "--message=The results")
+            clone.folder.rename(folder)
     return Clone(folder)
 
 

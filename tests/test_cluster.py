@@ -132,6 +132,7 @@ def test_study_of_24_trials_is_the_same_whoever_runs_it(swept: Clone, scheduler:
 OTHER_PYTHON = "import platform; platform.python_version = lambda: '3.9.1'"
 
 
+@pytest.mark.slow
 def test_sweep_waits_for_a_worker_says_so_and_passes_over_unfit_ones(unfinished: Clone, dask: Dask) -> None:
     unfinished.set(run__scheduler=dask.address, sweep__n_trials=2)
     sweep = Sweep(unfinished)

@@ -129,7 +129,8 @@ def entries(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, str]]:
         | draw(rule)
         | {"studies": {name: draw(rule) for name in draw(st.lists(known, max_size=2)) if name in studies}},
         "report": {
-            "answer": draw(st.lists(known, max_size=3)),
+            "answer": [f"{name}: {{{name}.{draw(sample(NORMS))}}}" for name in draw(st.lists(known, max_size=3))],
+            "table": draw(st.lists(known, max_size=3)),
             "columns": draw(st.lists(sample(NORMS) | names, max_size=3, unique=True)),
             "headline": [f"{draw(known)}.{draw(sample(NORMS))}"],
         },
@@ -199,8 +200,8 @@ def run_stages(loaded: params.Params, made_up: MadeUp) -> None:
     report.main(loaded)
     for path in Path("metrics/studies").glob("*.json"):
         assert "NaN" not in path.read_text(encoding="utf-8"), path
-    page = Path("report.md").read_text(encoding="utf-8")
-    assert not re.search(r".*\b(nan|None|inf|Undefined)\b.*", page)
+    for path in report.PAGES:
+        assert not re.search(r".*\b(nan|None|inf|Undefined)\b.*", path.read_text(encoding="utf-8")), path
 
 
 def within_one_line(function: Callable, *arguments: Any) -> Any:

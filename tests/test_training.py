@@ -36,14 +36,13 @@ def data(digits: Path) -> mnist.Data:
     return mnist.load(640, 400, digits)
 
 
-@pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize("norm", [STANDARD, ZERO_ONE])
+@pytest.mark.parametrize(("norm", "shuffle"), [(STANDARD, False), (ZERO_ONE, True)])
 def test_training_is_the_notebooks_loop_step_by_step(norm: Normalization, shuffle: bool, digits: Path) -> None:
-    images = torch.utils.data.Subset(notebook.load(digits, norm.mean[0], norm.std[0], train=True), range(600))
+    images = torch.utils.data.Subset(notebook.load(digits, norm.mean[0], norm.std[0], train=True), range(300))
     _, theirs = notebook.train(images, epochs=2, shuffle=shuffle)
-    ours = train_and_test(norm, SETTINGS._replace(epochs=2, shuffle=shuffle), mnist.load(600, 10, digits)).losses
+    ours = train_and_test(norm, SETTINGS._replace(epochs=2, shuffle=shuffle), mnist.load(300, 10, digits)).losses
     # Same weights, images and dropout: only rounding differs, and training lets it grow.
-    assert len(ours) == len(theirs) == 20
+    assert len(ours) == len(theirs) == 10
     np.testing.assert_allclose(ours[:5], theirs[:5], rtol=1e-4)
     np.testing.assert_allclose(ours, theirs, rtol=2e-2)
 
@@ -55,11 +54,11 @@ def test_training_is_the_notebooks_loop_step_by_step(norm: Normalization, shuffl
 def test_other_optimizers_are_those_of_a_plain_loop_step_by_step(
     optimizer, kind, options: dict[str, Any], digits: Path
 ) -> None:
-    images = torch.utils.data.Subset(notebook.load(digits, 0.1307, 0.3081, train=True), range(640))
+    images = torch.utils.data.Subset(notebook.load(digits, 0.1307, 0.3081, train=True), range(320))
     _, theirs = notebook.train(images, epochs=2, optimizer_of=lambda parameters: kind(parameters, **options))
     settings = SETTINGS._replace(epochs=2, optimizer=optimizer, **options)
-    ours = train_and_test(STANDARD, settings, mnist.load(640, 10, digits)).losses
-    assert len(ours) == len(theirs) == 20
+    ours = train_and_test(STANDARD, settings, mnist.load(320, 10, digits)).losses
+    assert len(ours) == len(theirs) == 10
     np.testing.assert_allclose(ours[:5], theirs[:5], rtol=1e-5)
     np.testing.assert_allclose(ours, theirs, rtol=1e-3)
 
@@ -130,9 +129,8 @@ def test_training_depends_on_its_arguments_alone(data: mnist.Data) -> None:
     assert not torch.equal(losses, train_and_test(STANDARD, SETTINGS._replace(seed=1999), data).losses)
 
 
-def test_standard_normalization_learns_and_a_distant_one_is_dead(digits: Path) -> None:
-    data = mnist.load(3200, 400, digits)
-    assert train_and_test(STANDARD, SETTINGS, data).tests[-1].accuracy > 0.9
+def test_standard_normalization_learns_and_a_distant_one_is_dead(data: mnist.Data, digits: Path) -> None:
+    assert train_and_test(STANDARD, SETTINGS, mnist.load(3200, 400, digits)).tests[-1].accuracy > 0.9
     assert train_and_test(DEAD, SETTINGS, data).tests[-1].accuracy < 0.2
 
 
@@ -143,11 +141,10 @@ def test_diverged_training_is_a_result(data: mnist.Data) -> None:
 
 
 def test_long_run_is_also_the_shorter_ones(data: mnist.Data) -> None:
-    settings = SETTINGS._replace(epochs=3, batch_size=320)
-    seen: list[int] = []
+    data, settings, seen = data.part(320, 0), SETTINGS._replace(epochs=3, batch_size=160), list[int]()
     _, losses, tests = train_and_test(STANDARD, settings, data, progress=seen.append)
     assert len(losses) == 3 * 2
-    assert seen[-1] == 3 * 640
+    assert seen[-1] == 3 * 320
     for epochs in (1, 2):
         shorter = train_and_test(STANDARD, settings._replace(epochs=epochs), data)
         assert torch.equal(shorter.losses, losses[: 2 * epochs])

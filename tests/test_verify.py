@@ -1,18 +1,21 @@
-"""What `make verify` says of a study that is there: that it holds only where it does."""
+"""`make verify` says of a study that it holds only where it does; `make carry` keeps trials only of equal code."""
 
 import subprocess
+import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from random import Random
 
+import carry
 import pytest
 import verify
-from conftest import ROOT, Device
+from conftest import ROOT, Clone, Device
 
 from stages.common.errors import InputError
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
-from stages.study import runner
+from stages.study import meaning, runner, store
 from stages.study.proposals import Points
 
 POINTS: list[params.Parameters] = [{"mean": 0.0, "std": 1.0, "seed": seed} for seed in range(3)]
@@ -85,4 +88,72 @@ def test_every_committed_study_is_gone_through(monkeypatch: pytest.MonkeyPatch) 
     listed = subprocess.run(["git", "ls-files", "data/studies"], capture_output=True, text=True, check=True).stdout
     committed = {Path(file).stem for file in listed.split()}
     assert committed
-    assert committed <= {verify.planned(*each, SETTINGS)[0] for each in verify.with_study(SETTINGS)}
+    assert committed <= {(entry or [stage])[0] for stage, entry in verify.with_study(SETTINGS)}
+
+
+@pytest.mark.usefixtures("study")
+@pytest.mark.parametrize(
+    ("differs", "commit", "test_images", "said"),
+    [
+        (None, "c0ffee00", 10_000, "one: carried over from c0ffee00: trials 0, 1, 0 are the same"),
+        (1, "c0ffee00", 10_000, "one: trial 1 differs in loss: not carried"),
+        (None, None, 10_000, "one: no commit has the code that it was made with: not carried"),
+        (None, "c0ffee00", 10, " changed: not carried"),
+    ],
+)
+def test_study_is_carried_to_other_code_only_if_old_and_new_results_are_the_same(
+    differs: int | None,
+    commit: str | None,
+    test_images: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def evaluate(_: type, tasks: Sequence[dict], *__: object) -> list[list[dict]]:
+        """By old and new code, on another processor than that of the study."""
+        return [[{"loss": 0.2}, {"loss": 0.3 if task["seed"] == differs else 0.2}] for task in tasks]
+
+    path = Path("data/studies/one.sqlite3")
+    before = store.load(path, "one").study
+    monkeypatch.setattr(carry, "planned", lambda *_: ("one", Points(POINTS[:2]), LenetTrial))
+    monkeypatch.setattr(carry, "evaluate", evaluate)
+    monkeypatch.setattr(carry, "checked_out", lambda *_: commit)
+    monkeypatch.setattr(meaning, "digest", lambda _: "of other code")
+    data = SETTINGS.data.model_copy(update={"test_images": test_images})
+    settings, carries = SETTINGS.model_copy(update={"data": data}), "carried over" in said
+    assert carry.carried("trials", ["one"], settings, few=False) == carries
+    after = store.load(path, "one").study
+    assert store.results(after.trials) == store.results(before.trials)
+    assert (store.fingerprint_of(after) == store.fingerprint_of(before)) != carries
+    assert [note["trials"] for note in after.user_attrs.get(store.CARRIED, [])] == [[0, 1, 0]] * carries
+    assert carry.carried("trials", ["one"], settings, few=False) == carries
+    lines = capsys.readouterr().out.splitlines()
+    assert said in lines[-2]
+    assert ("one: fits the code" in lines[-1]) == carries
+
+
+def test_code_of_a_study_is_found_in_git(bare: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bare.folder)
+    commit = carry.checked_out(meaning.digest(LenetTrial.__module__), LenetTrial.__module__, tmp_path)
+    assert commit == bare.run("git", "rev-parse", "HEAD").stdout.strip()
+    assert (tmp_path / "stages/lenet/trial.py").exists()
+    assert carry.checked_out("of no commit", LenetTrial.__module__, tmp_path) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "after", "said", "kept"),
+    [
+        ("losses", "loss_of_step", "carried over from", "5 of 5 | same"),
+        ("model.zero_grad()", "model.zero_grad(), model.conv1.weight.data.mul_(1.01)", "differs in", "0 of 5 | OTHER"),
+    ],
+)
+def test_renamed_variable_carries_and_another_constant_does_not(
+    before: str, after: str, said: str, kept: str, project: Clone
+) -> None:
+    path = project.folder / "stages/lenet/training.py"
+    path.write_text(path.read_text().replace(before, after))
+    assert said in project.run(sys.executable, "tools/carry.py", "--few", "one_epoch", check=False).stdout
+    assert f"| one_epoch | {kept} |" in project.run(sys.executable, "tools/verify.py", "--dry", check=False).stdout
+    changed = project.run("git", "status", "--porcelain", "data/studies").stdout.split()
+    assert changed == (["M", "data/studies/one_epoch.sqlite3"] if "same" in kept else [])

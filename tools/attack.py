@@ -1,11 +1,12 @@
-"""`make attack`: kills, races, damaged studies, mutated settings, dead clusters, against a sweep in a temporary clone.
+"""`make attack`: kills, races, damaged studies, mutated settings, generated entries and dead clusters, in a clone.
 
-Whatever happens, no kept result may be lost or changed, no table may be wrong, and no traceback may be seen. Prints how
+Whatever happens, no kept result may be lost or changed, none may be wrong, and no traceback may be seen. Prints how
 often each outcome was seen, then what failed, and exits 1 if anything did. Half an hour on two idle cores; fewer with
 options, such as --kills 10 --settings 0.
 """
 
 import argparse
+import io
 import os
 import random
 import signal
@@ -17,27 +18,28 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 import distributed
+import hypothesis
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from conftest import ENV, ROOT, bare_clone
+import forks
+import test_entries
+from conftest import ENV, PIPELINE, ROOT, bare_clone, reproduced
 from test_cluster import Dask
 
-from stages import __main__ as runner
-from stages import baseline, contour, sweep
 from stages.common import mnist
-from stages.common.errors import InputError
 
-IMPORTED = (baseline, contour, sweep)  # that forks run
-SWEEP = [sys.executable, "-m", "stages", "sweep"]
+STAGE = [sys.executable, "-m", "stages"]
+SWEEP = [*STAGE, "sweep"]
 REPRO = ["dvc", "repro", "--single-item", "sweep"]
 STUDY, TABLE = "data/studies/sweep.sqlite3", "plots/trials/sweep.csv"
 LOCKED = "locked by process"
+LONGEST = 8.0  # seconds until a stage is killed: about what the longest ones of the slice take
 NASTY: list = [
     *(0, -1, 1, 2, 10**6, 10**12, 2**60, 10**400, 1e-5, 1e300, -1e300, float("nan"), float("inf"), True, None, "", "x"),
     *("1e-05", "cuda:99999999999", "\x1b[31m", "../..", "é" * 1000, [], [1], {}, {"low": 1, "high": 0}, [[]] * 9),
@@ -46,34 +48,40 @@ RAW = [b"\xff\xfe", b"a: !!int abc", b"a: 2026-13-45", b"[" * 1000, b"a: &a [*a]
 
 
 class Attack:
-    """A clone with a whole sweep, what it then holds, and what was seen."""
+    """A clone with all results, what it then holds of the sweep, and what was seen."""
 
     def __init__(self, folder: Path, seed: int):
-        self.random = random.Random(seed)
+        self.seed, self.random = seed, random.Random(seed)
         self.seen: Counter[str] = Counter()
         self.faults: list[str] = []
-        self.clone = bare_clone(folder / "project")
-        self.clone.set(data__train_images=640, data__test_images=200, sweep__n_trials=8, run__workers=2)
-        (self.clone.folder / "data").mkdir(exist_ok=True)
-        (self.clone.folder / mnist.FOLDER).symlink_to(ROOT / mnist.FOLDER)
+        self.number = 0
+        digits = str(ROOT / mnist.FOLDER)
+        self.clone = reproduced(bare_clone(folder / "bare"), folder / "project", *PIPELINE["stages"], run__mnist=digits)
+        self.clone.set(run__workers=2)
+        self.params = (self.clone.folder / "params.yaml").read_bytes()
+        self.forget()
         start = time.monotonic()
-        self.clone.run(*SWEEP)
+        subprocess.run(SWEEP, cwd=self.clone.folder, env=ENV, check=True)
         self.seconds = time.monotonic() - start
         self.table, self.study = self.clone.read(TABLE), (self.clone.folder / STUDY).read_bytes()
-        self.params = (self.clone.folder / "params.yaml").read_bytes()
-        self.number = 0
 
     def forget(self) -> None:
         for path in (STUDY, TABLE):
             (self.clone.folder / path).unlink(missing_ok=True)
 
-    def kept(self) -> set[tuple]:
-        """The finished trials in the study's file and their results, as SQLite alone reads them."""
-        path = self.clone.folder / STUDY
-        if not path.exists():
-            return set()
-        with sqlite3.connect(f"file:{path}?immutable=1", uri=True) as database:
-            return set(database.execute("SELECT number, value FROM trials JOIN trial_values USING (trial_id)"))
+    def tidy(self) -> None:
+        """Removes the studies that were renamed: what they hold does not count as kept by the runs that follow."""
+        for path in (self.clone.folder / "data/studies").glob("*-*.sqlite3"):
+            path.unlink()
+
+    def kept(self, name: str = "sweep") -> set[tuple]:
+        """The finished trials in a study's files, renamed ones too, and their results, as SQLite alone reads them."""
+        trials: set[tuple] = set()
+        folder = self.clone.folder / "data/studies"
+        for path in (*folder.glob(f"{name}.sqlite3"), *folder.glob(f"{name}-*.sqlite3")):
+            with sqlite3.connect(f"file:{path}?immutable=1", uri=True) as database:
+                trials |= set(database.execute("SELECT number, value FROM trials JOIN trial_values USING (trial_id)"))
+        return trials
 
     def start(self, command: list[str], **env: str) -> tuple[subprocess.Popen, Path]:
         self.number += 1
@@ -83,35 +91,11 @@ class Attack:
                 command, cwd=self.clone.folder, env=ENV | env, stdout=file, stderr=file, start_new_session=True
             ), log
 
-    def forked(self, *argv: str, timeout: float = 60) -> tuple[int, str]:
-        """A stage in a fork of this process, which has imported it: status and output; -9 where it runs on."""
-        log = self.clone.folder / "log"
-        if not (child := os.fork()):
-            file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(file, 1)
-            os.dup2(file, 2)
-            os.chdir(self.clone.folder)
-            os.setsid()
-            sys.argv = ["stages", *argv]
-            try:
-                runner.main()
-            except (InputError, SystemExit) as end:
-                os.write(2, f"{end}\n".encode())
-                os._exit(1)
-            except BaseException:
-                os.write(2, traceback.format_exc().encode())
-                os._exit(2)
-            sys.stdout.flush()
-            os._exit(0)
-        deadline = time.monotonic() + timeout
-        while not (ended := os.waitpid(child, os.WNOHANG))[0]:
-            if time.monotonic() > deadline:
-                os.killpg(child, signal.SIGKILL)
-            time.sleep(0.01)
-        return os.waitstatus_to_exitcode(ended[1]), log.read_text(errors="replace")
+    def forked(self, stage: str, timeout: float) -> tuple[int, str]:
+        return forks.run(self.clone.folder, [*STAGE, stage], ENV, timeout)
 
-    def judge(self, what: str, status: int, output: str, before: set[tuple], table: bool = True) -> None:
-        """Notes the outcome of a run, and what is wrong with it."""
+    def note(self, what: str, status: int, output: str, *wrong: str) -> None:
+        """Counts the outcome of a run, and what is wrong with it."""
         lines = [line for line in output.splitlines() if not line.startswith(("sweep: ", "Running", "> ", "Updating"))]
         outcome = "ended well" if status == 0 else "killed" if status < 0 else "one line"
         if LOCKED in output:
@@ -120,25 +104,71 @@ class Attack:
             outcome = "DVC's empty rwlock"
             (self.clone.folder / ".dvc/tmp/rwlock").unlink()
         self.seen[f"{what}: {outcome}"] += 1
-        wrong = []
         if "Traceback" in output or "Error:" in output:
-            wrong.append("traceback")
-        if before and before - self.kept():
-            wrong.append("lost")
-        if table and status == 0 and self.clone.read(TABLE) != self.table:
-            wrong.append("wrong table")
+            wrong += ("traceback",)
         if status > 0 and not lines:
-            wrong.append("no word")
+            wrong += ("no word",)
         if status >= 0 and (left := list(self.clone.folder.glob("[mpd]*/**/.*.part"))):
-            wrong.append(f"left {left[0].name}")
+            wrong += (f"left {left[0].name}",)
         for fault in wrong:
             self.seen[f"{what}: {fault}"] += 1
             self.faults.append(f"{what}: {fault}: status {status}: {output[-1500:]}")
 
+    def judge(self, what: str, status: int, output: str, before: set[tuple]) -> None:
+        """Notes the outcome of a run of the sweep, before which these trials were kept."""
+        wrong = ["lost"] if before - self.kept() else []
+        if status == 0 and self.clone.read(TABLE) != self.table:
+            wrong.append("wrong table")
+        self.note(what, status, output, *wrong)
+
+    def stages(self) -> None:
+        """Every stage of dvc.yaml, a template by one of its entries, killed at a random instant and run again."""
+        settings = yaml.safe_load(self.params)
+        for name, stage in PIPELINE["stages"].items():
+            section = stage.get("foreach", "").strip("${}")
+            self.stage(name, *([self.random.choice(list(settings[section]))] if section else []))
+
+    def stage(self, *words: str) -> None:
+        self.tidy()
+        before, kept = self.results(), self.kept(words[-1])
+        again = ["dvc", "repro", "--force", "--single-item", "@".join(words)]
+        if words == ("download",):
+            (self.clone.folder / mnist.FOLDER / self.random.choice(list(mnist.FILES))).unlink()
+        # From scratch: a study that has all its trials would evaluate none.
+        process, log = self.start(self.random.choice(([*STAGE, *words], again)), FROM_SCRATCH="1")
+        time.sleep(self.random.uniform(0, LONGEST))
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        what = f"stages, {words[0]}"
+        self.note(what, process.wait(), log.read_text(), *(["lost"] if kept - self.kept(words[-1]) else []))
+        for _ in range(2):  # the second time without DVC's empty lock
+            process, log = self.start(again)
+            self.note(f"{what}, afterwards", process.wait(), log.read_text())
+            if process.returncode == 0:
+                break
+        other = sorted(path for path, content in self.results().items() if before.pop(path, None) != content)
+        if process.returncode or other or before or kept - self.kept(words[-1]):
+            self.faults.append(f"{what}, {words[-1]}: not as before: {[*other, *before]}: {log.read_text()[-1500:]}")
+
+    def results(self) -> dict[str, bytes]:
+        """Without what is hidden: parts of files that a kill has left."""
+        return {path: content for path, content in self.clone.results().items() if "/." not in path}
+
+    def entries(self, count: int) -> None:
+        """The generator of tests/test_entries.py, with another seed and more examples."""
+        many = hypothesis.settings(test_entries.made_the_same_in_every_run, max_examples=count, derandomize=False, database=None)
+        check = many(hypothesis.given(test_entries.entries())(lambda made: test_entries.check(*made)))
+        try:
+            with redirect_stdout(io.StringIO()):
+                hypothesis.seed(self.seed)(check)()
+            self.seen["entries: a report or one line"] += count
+        except Exception:
+            self.faults.append(f"entries: {traceback.format_exc()}")
+
     def kills(self) -> None:
         """One SIGKILL at a random instant, of all processes or of the first one alone, whose others then live on."""
         before = self.kept()
-        if len(before) == 8:
+        if len(before) == 6:
             self.forget()
             before = set()
         command = self.random.choice((SWEEP, REPRO))
@@ -178,7 +208,7 @@ class Attack:
                 content[self.random.randrange(len(content))] ^= 1 << self.random.randrange(8)
         path.write_bytes(content)
         if kind == "edited":
-            number, value = self.random.randint(1, 8), self.random.random()
+            number, value = self.random.randint(1, 6), self.random.random()
             edit = self.random.choice(
                 (
                     f"UPDATE trial_user_attributes SET value_json = '{value}' WHERE trial_id = {number}",
@@ -191,7 +221,7 @@ class Attack:
             with sqlite3.connect(path) as database:
                 database.execute(edit)
         damaged = path.read_bytes()
-        self.judge(f"studies, {kind}", *self.forked("sweep", timeout=300), set())
+        self.judge(f"studies, {kind}", *self.forked("sweep", 300), set())
         if path.read_bytes() != damaged:
             self.faults.append(f"studies: {kind}: a file was changed that may hold results")
         path.write_bytes(self.study)
@@ -214,7 +244,9 @@ class Attack:
                 section[key] = self.random.choice(NASTY)
             path.write_text(yaml.safe_dump(content, allow_unicode=True))
         stage = self.random.choice(("contour", "baseline"))
-        self.judge("settings", *self.forked(stage, timeout=20), self.kept(), table=False)
+        kept = self.kept()
+        ended = self.forked(stage, 20)
+        self.note("settings", *ended, *(["lost"] if kept - self.kept() else []))
         path.write_bytes(self.params)
 
     def deaths(self, what: str, kill: Callable[[Dask], None]) -> None:
@@ -250,7 +282,7 @@ class Attack:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parts = {"kills": 100, "pairs": 20, "studies": 100, "settings": 500, "deaths": 10}
+    parts = {"stages": 3, "kills": 60, "pairs": 20, "studies": 100, "settings": 300, "entries": 500, "deaths": 10}
     for name, count in parts.items():
         parser.add_argument(f"--{name}", type=int, default=count, help=f"default: {count}")
     parser.add_argument("--seed", type=int, default=1998)
@@ -258,11 +290,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         attack = Attack(Path(folder), given["seed"])
         print(f"a sweep takes {attack.seconds:.0f} s", flush=True)
-        times = {name: given[name] for name in parts if name != "deaths"}
-        times |= {"workers": given["deaths"], "schedulers": -(-given["deaths"] * 3 // 10)}
+        times = {name: given[name] for name in ("stages", "kills", "pairs", "studies", "settings")}
+        times |= {"workers": given["deaths"], "schedulers": -(-given["deaths"] * 3 // 10), "entries": 1}
         for name, count in times.items():
             for _ in range(count):
-                getattr(attack, name)()
+                getattr(attack, name)(*([given[name]] if name == "entries" else []))
+            attack.tidy()
             (attack.clone.folder / STUDY).write_bytes(attack.study)
             (attack.clone.folder / TABLE).write_text(attack.table)
             for outcome in sorted(key for key in attack.seen if key.startswith(name)):

@@ -1,10 +1,10 @@
 """`make bench`: how fast training runs are, alongside the notebook's own loop and the limit of the machine.
 
 Prints Markdown; everything is measured in this run, in turn, each in processes of its own. Medians, with their range.
+The operations of a step and the private memory in metrics/speed.md were measured by this file in commit 11357ea.
 """
 
 import argparse
-import math
 import multiprocessing
 import re
 import resource
@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,21 +36,15 @@ SEED = 1998  # of the first repetition; those that follow count up
 # Multiplications and additions of a step on 64 images, counted twice for the backward pass (once for conv1, whose input
 # needs no gradient).
 STEP_FLOP = 64 * 2 * (2 * 26**2 * 32 * 9 + 3 * (24**2 * 64 * 288 + 9216 * 128 + 128 * 10))
-GIB = 2**30
 
 
 class Measured(NamedTuple):
-    """A training run and its test: seconds of each, accuracy, and the peak of the process's memory in GiB.
-
-    private: the part of the memory that is not pages of files, such as PyTorch's, which all processes share; nan where
-             the system does not tell
-    """
+    """A training run and its test: seconds of each, accuracy, and the peak of the process's memory in GiB."""
 
     train: float
     test: float
     accuracy: float
     memory: float
-    private: float
 
 
 Run = list[Measured]  # of the processes that ran at one time
@@ -95,18 +88,16 @@ def of_trial(settings: Params) -> Measured:
 
 
 def measured(start: float, trained: float, accuracy: float) -> Measured:
-    return Measured(trained - start, time.perf_counter() - trained, accuracy, *memory())
+    return Measured(trained - start, time.perf_counter() - trained, accuracy, memory())
 
 
-def memory() -> tuple[float, float]:
-    """GiB: the peak of this process's memory, and the part of it that is not pages of files."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    if not Path("/proc/self/smaps_rollup").exists():
-        return peak / GIB, math.nan
-    text = "".join(Path("/proc/self", name).read_text() for name in ("status", "smaps_rollup"))
-    sizes = {name: int(kibibytes) / 2**20 for name, kibibytes in re.findall(r"(\w+):\s+(\d+) kB", text)}
-    # ru_maxrss begins with that of the process which started this one. Pages of files come and stay.
-    return sizes["VmHWM"], sizes["VmHWM"] - (sizes["Rss"] - sizes["Pss_Anon"])
+def memory() -> float:
+    """GiB: the peak of this process's memory."""
+    if (
+        status := Path("/proc/self/status")
+    ).exists():  # ru_maxrss begins with that of the process that started this one
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**30
 
 
 def of_matrices(threads: int) -> float:
@@ -119,18 +110,6 @@ def of_matrices(threads: int) -> float:
         a @ a
         times.append(time.perf_counter() - start)
     return 2 * 2048**3 / statistics.median(times)
-
-
-def of_operations(settings: Params, steps: int = 50) -> dict[str, float]:
-    """Milliseconds of a step on one core that each kind of operation takes itself."""
-    from torch.profiler import ProfilerActivity, profile
-
-    device.prepare("cpu")
-    data = mnist.load(64 * steps, 1)
-    training.train_and_test(NORM, told(settings), data)
-    with profile(activities=[ProfilerActivity.CPU]) as profiled:
-        training.train_and_test(NORM, told(settings), data)
-    return {event.key: event.self_cpu_time_total / 1000 / steps for event in profiled.key_averages()}
 
 
 def benched() -> Params:
@@ -187,8 +166,7 @@ NOTEBOOK, NOTEBOOKS = "the notebook's loop, all cores", "the notebook's loop, on
 SINGLE = "one training run, all cores"
 NOTES = """
 The notebook's faster way is that of its two ways which was faster in the same repetition. Of processes that run at one
-time, the slowest gives the seconds and the largest the memory. The private part of memory has no pages of files: those
-of PyTorch are in memory once, for all processes."""
+time, the slowest gives the seconds and the largest the memory."""
 
 
 def main(repetitions: int) -> None:
@@ -227,7 +205,6 @@ def main(repetitions: int) -> None:
         print_share(name, count, rate, limits[count])
     print(f"A step on 64 images is {STEP_FLOP / 1e9:.2f} GFLOP; the matrices are 2048 x 2048.\n")
     print_accuracies(*([run[0].accuracy for run in runs[way]] for way in (NOTEBOOK, SINGLE)))
-    print_operations(alone(of_operations, settings))
 
 
 def seconds(run: Measured) -> float:
@@ -237,14 +214,13 @@ def seconds(run: Measured) -> float:
 def print_table(runs: dict[str, list[Run]], rates: dict[str, list[float]]) -> None:
     faster = [max(pair) for pair in zip(rates[NOTEBOOK], rates[NOTEBOOKS], strict=True)]
     columns = ("training, s", "test, s", "both, an hour", "x the notebook's faster way")
-    print(f"| | {' | '.join(columns)} | peak memory of a process, GiB | private part, GiB |\n|{'---|' * 7}")
+    print(f"| | {' | '.join(columns)} | peak memory of a process, GiB |\n|{'---|' * 6}")
     for way, of_way in runs.items():
         slowest = [max(run, key=seconds) for run in of_way]
         times = [[run.train for run in slowest], [run.test for run in slowest]]
-        memory, private = ([max(map(attrgetter(part), run)) for run in of_way] for part in ("memory", "private"))
+        memory = [max(one.memory for one in run) for run in of_way]
         cells = [cell(part) if any(times[1]) else "" for part in times]
         cells += [cell(rates[way]), ratios(rates[way], faster), cell(memory, 2)]
-        cells += ["" if any(map(math.isnan, private)) else cell(private, 2)]
         print(f"| {way} | {' | '.join(cells)} |")
     print(NOTES)
 
@@ -263,14 +239,6 @@ def print_accuracies(theirs: list[float], ours: list[float]) -> None:
     print(f"Accuracy, the notebook's loop / ours, for {len(ours)} seeds: {pairs}.")
     print(f"Mean difference {statistics.mean(ours) - statistics.mean(theirs):+.5f}", end="")
     print(f", paired t-test p = {stats.ttest_rel(ours, theirs).pvalue:.2f}.\n" if len(ours) > 1 else ".\n")
-
-
-def print_operations(operations: dict[str, float]) -> None:
-    total = sum(operations.values())
-    print(f"A step on one core, {total:.1f} ms, by operation (PyTorch's profiler, mean of 50 steps):\n")
-    print("| operation | ms | share |\n|---|---|---|")
-    for name, each in sorted(operations.items(), key=lambda item: -item[1])[:16]:
-        print(f"| {name} | {each:.2f} | {each / total:.0%} |")
 
 
 def ratios(those: list[float], base: list[float]) -> str:

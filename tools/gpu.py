@@ -1,14 +1,13 @@
-"""`make gpu`: whether training runs on a GPU repeat, and agree with those on the processor; how fast they are, and why.
+"""`make gpu`: whether training runs on a GPU repeat, and agree with those on the processor; how fast they are.
 
-Prints Markdown, of what is measured in this run; four minutes on an H100.
+Prints Markdown, of what is measured in this run; four minutes on an H100. The steps of metrics/gpu.md, also as a CUDA
+graph, were measured once, by this file in commit 11357ea.
 """
 
 import argparse
-import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,8 @@ from bench import MEAN, NORM, SEED, STD, benched, told
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from stages.common import device, mnist
-from stages.common.determinism import fix
 from stages.common.errors import run_main
 from stages.lenet import training
-from stages.lenet.model import LeNet
 from stages.lenet.training import Training, train_and_test
 from stages.lenet.trial import LenetTrial
 from stages.settings.params import Params
@@ -37,25 +34,6 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 SEEDS = (SEED, SEED + 1)
 COMPARED = 40  # steps, on the GPU and on the processor
 WORKERS = (1, 4)  # that share the GPU
-REPETITIONS = 3  # of all steps of an epoch
-
-
-@dataclass
-class Step:
-    """A step of training as `train_and_test` has it, for what is timed alone."""
-
-    model: LeNet
-    optimizer: torch.optim.Optimizer
-    data: mnist.Data
-    normalize: Callable[..., torch.Tensor]
-
-    def __call__(self, batch: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        self.model.zero_grad()
-        images, labels = self.data.train_images[batch], self.data.train_labels[batch]
-        loss = F.nll_loss(self.model(self.normalize(images), masks), labels)
-        loss.backward()
-        self.optimizer.step()
-        return loss.detach()
 
 
 def main(images: int) -> None:
@@ -72,7 +50,6 @@ def main(images: int) -> None:
     print_repeated(run, there)
     print_agreement(run, data, there)
     print_epochs(run, there)
-    print_steps(run, there)
     print_workers(settings, images)
 
 
@@ -145,81 +122,8 @@ def accuracy(run: Training, data: mnist.Data) -> float:
     return train_and_test(NORM, run, data).tests[-1].accuracy
 
 
-def drawn(run: Training, data: mnist.Data) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """The steps of an epoch but for a shorter last one."""
-    count = len(data.train_images)
-    steps, _ = training._drawn(run.seed, run.batch_size, run.shuffle, 0, count, data.train_images.device)
-    return steps[: count // run.batch_size]
-
-
-def print_steps(run: Training, data: mnist.Data) -> None:
-    fix(1)
-    steps = drawn(run, data)
-    eager = made(run, data, training._optimizer, NORM.__call__)
-    print(f"\n| a step on {run.batch_size} images | ms, median of {REPETITIONS} epochs (range) |\n|---|---|")
-    print(f"| as it is | {milliseconds(eager, steps)} |")
-    if data.train_images.device.type != "cuda":
-        return
-    once = made(run, data, training._optimizer, constant(data.train_images.device))
-    print(f"| with mean and std copied to the GPU once, not in every step | {milliseconds(once, steps)} |", flush=True)
-    graph = captured(made(run, data, capturable, constant(data.train_images.device)), steps[0])
-    print(f"| that as a CUDA graph | {milliseconds(graph, steps)} |")
-    step = captured(made(run, data, capturable, constant(data.train_images.device)), steps[0])
-    losses = torch.stack([step(*each).clone() for each in steps])
-    theirs = train_and_test(NORM, run, data).losses[: len(losses)]
-    same = "the same bits as" if torch.equal(losses.cpu(), theirs) else "other bits than"
-    print(f"\nOver an epoch, the losses of the graph are {same} those of the steps as they are.\n", flush=True)
-
-
-def made(run: Training, data: mnist.Data, optimizer: Callable, normalize: Callable) -> Step:
-    model = training.initial(NORM, run).to(data.train_images.device)
-    return Step(model, optimizer(model, run), data, normalize)
-
-
-def capturable(model: LeNet, run: Training) -> torch.optim.Optimizer:
-    return torch.optim.Adadelta(model.parameters(), lr=run.lr, capturable=True)
-
-
-def constant(on: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-    """NORM, whose numbers are on the device before."""
-    mean, std = (torch.tensor(part, device=on).view(-1, 1, 1) for part in NORM)
-    return lambda pixels: pixels.float().div_(255).sub_(mean).div_(std)
-
-
-def captured(
-    step: Step, first: tuple[torch.Tensor, torch.Tensor]
-) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """The step as a CUDA graph, its network and optimizer as they are before the first step."""
-    batch, masks = first[0].clone(), first[1].clone()
-    initial = {name: value.clone() for name, value in step.model.state_dict().items()}
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # as PyTorch asks for, before a capture
-        for _ in range(3):
-            step(batch, masks)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        loss = step(batch, masks)
-    step.model.load_state_dict(initial)
-    for state in step.optimizer.state.values():
-        for value in state.values():
-            value.zero_()
-
-    def replay(images: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-        for used, given in ((batch, images), (masks, kept)):
-            used.copy_(given)
-        graph.replay()
-        return loss
-
-    return replay
-
-
-def milliseconds(step: Callable, steps: list[tuple[torch.Tensor, torch.Tensor]]) -> str:
-    for each in steps[:10]:
-        step(*each)
-    times = [1000 * timed(lambda: [step(*each) for each in steps])[0] / len(steps) for _ in range(REPETITIONS)]
-    return f"{statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f})"
+def drawn(run: Training, data: mnist.Data) -> None:
+    training._drawn(run.seed, run.batch_size, run.shuffle, 0, len(data.train_images), data.train_images.device)
 
 
 def print_workers(settings: Params, images: int) -> None:

@@ -36,8 +36,9 @@ class Planned(Exception):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="of the choice of trials; another one tries others")
-    chance = random.Random(parser.parse_args().seed)
-    settings = params.load()
+    parser.add_argument("--dry", action="store_true", help="evaluate nothing")
+    given, settings = parser.parse_args(), params.load()
+    chance = None if given.dry else random.Random(given.seed)
     print("| study | trials | fingerprint | core minutes | evaluated again | result |\n|---|---|---|---|---|---|")
     held = [verified(stage, entry, settings, chance) for stage, entry in with_study(settings)]
     sys.exit(not all(held))
@@ -51,7 +52,8 @@ def with_study(settings: Params) -> Iterator[tuple[str, list[str]]]:
             yield from ((name, entry) for entry in entries)
 
 
-def verified(stage: str, entry: list[str], settings: Params, chance: random.Random) -> bool:
+def verified(stage: str, entry: list[str], settings: Params, chance: random.Random | None) -> bool:
+    """Prints the line of a study, and says whether it holds; chance: draws the trial, None for none."""
     name, plan, trial = planned(stage, entry, settings)
     try:
         determinants = fingerprint(settings, plan.determinants(), trial)
@@ -63,14 +65,14 @@ def verified(stage: str, entry: list[str], settings: Params, chance: random.Rand
     trials = plan.trials(study)
     kept = [each for each in trials if store.has_result(each)]
     minutes = sum(each.user_attrs.get(store.SECONDS, 0) for each in kept) / 60
-    told = f"| {name} | {len(kept)} of {plan.total} | {'same' if kept else 'OTHER'} | {minutes:.0f} |"
-    if not kept:
-        print(f"{told} | |", flush=True)
-        return False
+    line = f"| {name} | {len(kept)} of {plan.total} | {'same' if kept else 'OTHER'} | {minutes:.0f} |"
+    if not kept or chance is None:
+        print(f"{line} | |", flush=True)
+        return len(kept) == plan.total
     here = describe(prepare(settings.run.device))
     again = chance.choice([each for each in kept if each.user_attrs["device"] == here] or kept)
     there = again.user_attrs["device"]
-    print(f"{told} trial {again.number}{f', of {there}' if there != here else ''} |", end=" ", flush=True)
+    print(f"{line} trial {again.number}{f', of {there}' if there != here else ''} |", end=" ", flush=True)
     try:
         trial.check(settings)
     except InputError as error:
