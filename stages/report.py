@@ -59,7 +59,7 @@ def pages(settings: Params, metrics: Mapping[str, Any], kinds: Mapping[str, Mapp
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"exponent": words.exponent, "protocol": words.protocol, "shared": words.shared}
+    environment.filters |= {"exponent": words.exponent, "shared": words.shared, "trained": words.trained}
     names = [name for of in kinds.values() for name in of]
     values: dict[str, Any] = {
         **metrics,

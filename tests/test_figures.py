@@ -226,13 +226,14 @@ GRID: dict[float, dict[float, list[float]]] = {
 
 def test_cells_have_the_differences_from_the_reference() -> None:
     figure, (three, one, bar) = drawn("cells", grid(GRID), grid({10.0: {0.1307: [9]}, 0.3081: {0.1307: [0]}}))
-    assert three.get_title() == one.get_title() == "SGD, learning rate 0.01, 1 epoch"
+    titles = three.get_title(), one.get_title()
+    assert titles == tuple(f"SGD, learning rate 0.01, 1 epoch, {seeds}" for seeds in ("3 seeds", "1 seed"))
     written, costs, greys = cells(three)
-    assert written == [["+0.1", "+0.0", "1 of 3"], ["-0.2", "-0.6", "0 of 3"]]
+    assert written == [["+0.1", "0", "1 of 3"], ["-0.2", "-0.6", "0 of 3"]]
     assert costs == pytest.approx(np.array([[0.1, 0, NAN], [-0.2, -0.6, NAN]]), nan_ok=True)
     assert greys == pytest.approx(np.array([[NAN, NAN, 0], [NAN, NAN, 1]]), nan_ok=True)
     written, costs, _ = cells(one)
-    assert (written, costs.tolist()) == ([["+0.0"], ["-9.0"]], [[0], [pytest.approx(-9)]])
+    assert (written, costs.tolist()) == ([["0"], ["-9.0"]], [[0], [pytest.approx(-9)]])
     assert (texts(three.get_yticklabels()), texts(one.get_yticklabels())) == (["0.3081", "1"], ["0.3081", "10"])
     assert bar.get_ylim() == (-2, 0)
     marks = {"zero_one (0, 1)", "standard (0.1307, 0.3081)", "only some of the seeds learn", "no seed learns"}
@@ -246,7 +247,7 @@ def test_cells_have_the_differences_from_the_reference() -> None:
 def test_cell_of_several_rates_is_that_of_the_best() -> None:
     tried = {"standard": (0.3081, 0.01, 0.98), "slow": (1, 0.02, 0.96), "good": (1, 0.04, 0.97), "dead": (1, 0.08, 0.1)}
     of = {name: ({"mean": 0.1307, "std": std, "lr": lr}, [reached]) for name, (std, lr, reached) in tried.items()}
-    assert cells(drawn("cells", over_seeds(of))[1][0])[0] == [["+0.0"], ["-1.0"]]
+    assert cells(drawn("cells", over_seeds(of))[1][0])[0] == [["0"], ["-1.0"]]
 
 
 def test_cells_without_a_reference_that_learns_have_no_differences() -> None:
@@ -308,7 +309,7 @@ def test_law_has_the_largest_rates_and_its_exponent() -> None:
     assert np.array([line.get_xydata()[0] for line in single]) == pytest.approx(np.array(expected))
     assert [line.get_marker() for line in single] == ["o", "^", "o", "_", "v", "_"]
     legend = texts(ax.get_legend().get_texts())
-    assert legend == [f"offsets: {words.exponent(study.metrics)}", "the law: exponent -1"]
+    assert legend == [f"offsets: {words.exponent(study.metrics)}", "theory: exponent -1"]
 
 
 def test_bars_of_networks_have_their_accuracy_and_the_interval_of_the_difference() -> None:

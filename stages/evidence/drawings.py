@@ -50,10 +50,10 @@ class Context(NamedTuple):
         return textwrap.fill(protocol(shared(study.metrics), self.settings), 56)
 
     def colors(self, names: Iterable[str]) -> dict[str, str]:
-        """A colour for each name of a point: of normalizations in their order, then of the others."""
-        names = dict.fromkeys(names)
-        known = [name for name in self.settings.normalizations if name in names]
-        return {name: f"C{number}" for number, name in enumerate(dict.fromkeys([*known, *names]))}
+        """A colour for each name of a point: normalizations come first, and have the same one in all pictures."""
+        known, names = list(self.settings.normalizations), dict.fromkeys(names)
+        numbered = enumerate(dict.fromkeys([*known, *names]))
+        return {name: f"C{number % 10}" for number, name in numbered if name in names}
 
 
 def make(figure: Drawn, path: Path, settings: Params) -> None:
@@ -135,7 +135,8 @@ def accuracy_maps(studies: Sequence[Shown], context: Context) -> Figure:
                     figures.mark(ax, name, norm, place)
             figures.in_stds(ax, context.pixels)
         figures.legend(ax, columns=4)
-        ax.set_title(f"{len(rows)} trials")
+        trained = f", {protocol(tables.parameters(rows[0]), context.settings)}" if "optimizer" in rows[0] else ""
+        ax.set_title(f"{len(rows)} trials{trained}")
     return figure
 
 
@@ -194,7 +195,8 @@ def cells(studies: Sequence[Shown], context: Context) -> Figure:
     figure, panels = _panels(context, len(studies), 5.5, shared=all(each == stds[0] for each in stds))
     for study, ax in zip(studies, panels, strict=True):
         _draw_cells(ax, study, context)
-        ax.set(xlabel=LABELS["mean"], title=context.protocol(study))
+        seeds = _counted(max(each["n"] for each in study.metrics.values()))
+        ax.set(xlabel=LABELS["mean"], title=f"{context.protocol(study)}, {seeds}")
     panels[0].set_ylabel(LABELS["std"])
     label = "test accuracy: difference from the reference, points"
     figure.colorbar(ScalarMappable(COSTS), ax=panels, extend="both", label=label)
@@ -213,7 +215,8 @@ def _draw_cells(ax: Axes, study: Shown, context: Context) -> None:
     style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "textcoords": "offset points"}
     for cell in best.itertuples():
         place, name = (means.index(cell.mean), stds.index(cell.std)), cell.normalization
-        text = f"{cell.learned} of {cell.n}" if math.isnan(cell.cost) else f"{round(cell.cost, 1) + 0:+.1f}"
+        cost = "0" if cell.name == study.rule.reference else f"{round(cell.cost, 1) + 0:+.1f}"
+        text = f"{cell.learned} of {cell.n}" if math.isnan(cell.cost) else cost
         color = "white" if COSTS(cell.cost) < 0.6 else "black"  # not of nan, whose comparison is false
         ax.annotate(text, place, (0, -13 if name in figures.MARKED else 0), color=color, **style)
         if name in figures.MARKED:
@@ -262,6 +265,10 @@ def epochs(studies: Sequence[Shown], context: Context) -> Figure:
                 below.fill_between(pair[0].columns, *interval(relative, study.rule.confidence), **band)
         below.axhline(0, color=colors.get(study.rule.reference, "black"), linewidth=1)
         above.set(title=context.protocol(study), yscale="log")
+        highest = [
+            1 - curve.to_numpy().min() for curve in of_study.values() if curve.to_numpy().min() > study.rule.threshold
+        ]
+        above.set_ylim(top=100 * max(highest, default=1) * 2)  # dead seeds lie above: the legend counts them
         below.set(xlabel="epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
         figures.label(above.yaxis)
@@ -334,7 +341,7 @@ def largest(studies: Sequence[Shown], context: Context) -> Figure:
         name = f"{study.name}: {exponent(study.metrics)}"
         ax.plot(x, rate * x ** -fitted["estimate"], color=color, linewidth=0.8, label=name)
         ax.plot(x, rate * x**-law.EXPONENT, color=color, linestyle="dotted")
-    ax.plot([], [], color="black", linestyle="dotted", label=f"the law: exponent {-law.EXPONENT:g}")
+    ax.plot([], [], color="black", linestyle="dotted", label=f"theory: exponent {-law.EXPONENT:g}")
     ax.set_xlabel("1 + d², d: the inputs' mean in standard deviations of the pixels")
     ax.set_ylabel("largest learning rate that works:\nbetween where all seeds learn and where none does")
     figures.label(ax.xaxis)
@@ -364,7 +371,7 @@ def networks(studies: Sequence[Shown], context: Context) -> Figure:
             ax.bar_label(bars, fmt="%.1f", fontsize=6, padding=2)
         ax.set_xticks(range(len(norms)), names, rotation=45, ha="right")
         ax.set_title(f"{study.name}, {study.metrics['images']:,} images")
-    panels[0].set_ylabel("accuracy, %")
+    panels[0].set_ylabel("accuracy, %; interval of its change")
     _common_legend(figure, panels)
     return figure
 

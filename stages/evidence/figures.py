@@ -21,7 +21,7 @@ GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 TICKS = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
 LABELS = {  # of axes, by the name of the parameter
     "mean": "mean: what is subtracted (pixels lie in [0, 1])",
-    "std": "std: what is divided by (same unit)",
+    "std": "std: what the difference is divided by",
     "lr": "learning rate in the first epoch",
     **{f"{kind}_{color[0]}": f"{kind}, {color}" for kind in ("mean", "std") for color in ("red", "green", "blue")},
 }

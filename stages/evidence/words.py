@@ -44,6 +44,18 @@ def protocol(parameters: Mapping[str, Any], settings: Params) -> str:
     return ", ".join("1 epoch" if phrase == "1 epochs" else phrase for phrase in words)
 
 
+def trained(points: Mapping[str, Any], settings: Params) -> str:
+    """How the points of a comparison were trained, as far as all share it."""
+    same = shared(points)
+    words = protocol(same, settings)
+    if "optimizer" not in same or "lr" in same:
+        return words
+    normalizations = {(each["parameters"].get("mean"), each["parameters"].get("std")) for each in points.values()}
+    return (
+        f"{words}, each at its own rate" if len(normalizations) == len(points) else f"{words}, several rates"
+    )
+
+
 def exponent(law: Mapping[str, Any]) -> str:
     """The fitted exponent of the largest rate that works, with its interval."""
     if "exponent" not in law:
