@@ -51,7 +51,7 @@ def spread(values: pd.Series) -> Any:
 
 @pytest.mark.parametrize("name", of_kind("points"))
 def test_points_over_seeds(name: str) -> None:
-    rows, ends, metrics, own = rows_of(name), ends_of(name), METRICS[name], rule(name)
+    ends, metrics, own = ends_of(name), METRICS[name], rule(name)
     trials = {point: of.set_index("seed") for point, of in ends.groupby("point")}
     learned = {point: of[of["accuracy"] > own["threshold"]] for point, of in trials.items()}
     comparable = {point for point, of in trials.items() if len(learned[point]) == len(of)}
@@ -64,10 +64,6 @@ def test_points_over_seeds(name: str) -> None:
             assert (outcome in of) == (of["learned"] > 0)
             if of["learned"]:
                 check_seeds(of[outcome], learned[point][outcome])
-        for epoch, of_epoch in of.get("by_epoch", {}).items():
-            reached = rows[rows["trial"].isin(learned[point]["trial"]) & (rows["epoch"] == int(epoch))]["accuracy"]
-            expected = pytest.approx(reached.mean()) if (reached > own["threshold"]).all() else None
-            assert of_epoch["accuracy"] == expected
     for outcome, key in (("accuracy", "difference"), ("loss", "loss_difference")):
         p: dict[str, float] = {}
         for point, of in metrics.items():
@@ -146,7 +142,7 @@ def test_searches(name: str) -> None:
 
 @pytest.mark.parametrize("name", of_kind("sweep_trials"))
 def test_trials_of_the_sweep_again(name: str) -> None:
-    rows, trials, metrics, sweep = rows_of(name), ends_of(name), METRICS[name], ends_of("sweep").set_index("trial")
+    trials, metrics, sweep = ends_of(name), METRICS[name], ends_of("sweep").set_index("trial")
     learned = trials["accuracy"][trials["accuracy"] > rule(name)["threshold"]]
     k, n, tail = len(learned), len(trials), (1 - rule(name)["confidence"]) / 2
     assert (metrics["learned"], metrics["evaluations"]) == (k, n)
@@ -155,8 +151,6 @@ def test_trials_of_the_sweep_again(name: str) -> None:
     assert metrics.get("accuracy") == (spread(learned) if k else None)
     before = sweep["accuracy"][trials["point"].str.removeprefix("trial ").astype(int)]
     assert metrics["accuracy_in_sweep"] == pytest.approx({"min": before.min(), "max": before.max()}, **CLOSE)
-    by_epoch = (rows["accuracy"] > rule(name)["threshold"]).groupby(rows["epoch"].astype(str)).sum()
-    assert metrics["learned_by_epoch"] == by_epoch.to_dict()
 
 
 @pytest.mark.parametrize("name", of_kind("treatments"))

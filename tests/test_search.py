@@ -113,7 +113,7 @@ def test_points_are_compared_at_the_seeds_that_they_share_with_a_reference_that_
         assert not any("difference" in point for point in metrics.values())
 
 
-def test_metrics_compare_the_ends_and_follow_the_epochs() -> None:
+def test_metrics_compare_the_ends() -> None:
     metrics = comparison(RESULTS)
     assert metrics["standard"]["parameters"] == POINTS["standard"] | {"seed": 5}
     assert "difference" not in metrics["standard"]
@@ -122,12 +122,7 @@ def test_metrics_compare_the_ends_and_follow_the_epochs() -> None:
     assert metrics["longer"]["difference"]["margin"] == SETTINGS.rule.margin
     assert metrics["longer"]["loss_difference"]["mean"] == 0
     assert [(of["n"], of["learned"]) for of in metrics.values()] == [(2, 2), (2, 2), (2, 0)]
-    assert not {"accuracy", "loss", "difference", "by_epoch"} & set(metrics["short"])  # none learned
-    by_epoch = metrics["longer"]["by_epoch"]
-    nan = float("nan")  # one of the seeds had not learned yet
-    assert [each["accuracy"] for each in by_epoch.values()] == pytest.approx([nan, 0.85, 0.945], nan_ok=True)
-    differences = [each.get("difference", -1) for each in by_epoch.values()]
-    assert differences == pytest.approx([nan, 0, -1], nan_ok=True)  # the reference has no third epoch
+    assert not {"accuracy", "loss", "difference"} & set(metrics["short"])  # none learned
 
 
 def test_means_are_those_of_the_seeds_that_learned() -> None:
@@ -209,8 +204,6 @@ def test_metrics_of_trials_again_set_both_evaluations_side_by_side() -> None:
     assert metrics["accuracy_in_sweep"] == {"min": 0.1, "max": 0.98}
     assert metrics["silent"] == {"sweep": {"conv1_after": 0.5}, "follow_up": {"conv1_after": 0.1}}
     assert followed_up(*8 * [result(0.9)])["share"]["low"] == pytest.approx(0.025 ** (1 / 8))  # at least 63%
-    waking = followed_up(result(0.1, 0.1, 0.9), result(0.1, 0.9, 0.9))
-    assert waking["learned_by_epoch"] == {1: 0, 2: 1, 3: 2}
 
 
 def test_trials_again_are_only_set_beside_the_sweep_that_they_are_of() -> None:

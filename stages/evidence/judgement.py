@@ -60,8 +60,7 @@ def comparison(rows: Sequence[Row], rule: Rule, images: int) -> Metrics:
     """The metrics of points over seeds, by the name of the point:
 
     parameters, n (seeds), learned (how many of them)
-    accuracy, loss:  over the seeds that learned; `by_epoch`: their means after each epoch, where there are several, and
-                     nan after those at which some of them had not learned yet
+    accuracy, loss:  over the seeds that learned
     difference:      from the reference, seed by seed, by the rule, with the `relative_error`; loss_difference: the same
                      of the loss, a declared second outcome, which has no margin. Only where all seeds of both learned:
                      a mean over trials that learned and trials that did not says nothing
@@ -71,7 +70,7 @@ def comparison(rows: Sequence[Row], rule: Rule, images: int) -> Metrics:
 
     What is compared is the end of the trials. The planned comparisons are those of all other points with the reference.
     """
-    ended, by_epoch = ends(rows), curves(rows)
+    ended = ends(rows)
     first = {row["point"]: tables.parameters(row) for row in reversed(rows)}
     metrics: Metrics = {}
     for point, trials in ended.items():
@@ -79,9 +78,6 @@ def comparison(rows: Sequence[Row], rule: Rule, images: int) -> Metrics:
         metrics[point] = {"parameters": first[point], "n": len(trials), "learned": len(learned)}
         if len(learned):
             metrics[point] |= {outcome: over_seeds(learned[outcome].to_numpy()) for outcome in DIFFERENCES}
-            if by_epoch[point].shape[1] > 1:
-                means = _means(by_epoch[point].loc[learned.index], rule.threshold)
-                metrics[point]["by_epoch"] = {epoch: {"accuracy": mean} for epoch, mean in means.items()}
     comparable = {point: ended[point] for point, each in metrics.items() if each["learned"] == each["n"]}
     if (reference := comparable.pop(rule.reference, None)) is None:
         return metrics
@@ -104,16 +100,7 @@ def comparison(rows: Sequence[Row], rule: Rule, images: int) -> Metrics:
     for point, (own, other) in pairs.items():
         if mixed := int((own["device"] != other["device"]).sum()):
             metrics[point]["mixed_pairs"] = mixed
-        curve, other_curve = by_epoch[point].align(by_epoch[rule.reference], join="inner")
-        differences = _means(curve, rule.threshold) - _means(other_curve, rule.threshold)
-        for epoch, mean in differences.items() if len(differences) > 1 else ():
-            metrics[point]["by_epoch"][epoch]["difference"] = mean
     return metrics
-
-
-def _means(curve: pd.DataFrame, threshold: float) -> pd.Series:
-    """Accuracies after each epoch: nan where not all seeds have learned yet."""
-    return curve.mean().where((curve > threshold).all())
 
 
 def over_seeds(values: np.ndarray) -> dict[str, float | None]:
@@ -173,14 +160,12 @@ def follow_up(rows: Sequence[Row], sweep: Sequence[Row], rule: Rule) -> Metrics:
     last = tables.last_epochs(rows)
     before = [sweep[int(point.removeprefix("trial "))] for point in dict.fromkeys(row["point"] for row in rows)]
     accuracy, in_sweep = numbers(last, "accuracy"), numbers(before, "accuracy")
-    by_epoch = pd.Series(numbers(rows, "accuracy") > rule.threshold).groupby(numbers(rows, "epoch").astype(int)).sum()
     learned = accuracy[accuracy > rule.threshold]
     share = stats.binomtest(len(learned), len(last)).proportion_ci(rule.confidence)
     return {
         "trials": len(before),
         "evaluations": len(last),
         "learned": len(learned),
-        "learned_by_epoch": by_epoch.to_dict(),
         "share": {"low": share.low, "high": share.high},
         **({"accuracy": spread(learned)} if len(learned) else {}),
         "accuracy_in_sweep": {"min": in_sweep.min(), "max": in_sweep.max()},
