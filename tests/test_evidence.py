@@ -13,7 +13,6 @@ import torch.nn.functional as F
 import yaml
 from conftest import ROOT, Clone, committed
 
-from stages import report
 from stages.common import folding, mnist
 from stages.common.folding import folded
 from stages.common.normalization import Normalization
@@ -202,31 +201,6 @@ def test_folded_networks_agree_in_the_pipeline(finished: Clone) -> None:
     fold = metrics(finished, "fold")
     assert len(fold["normalizations"]) == 5
     assert fold["largest"] < 1e-4
-
-
-def test_report_says_what_the_metrics_say(project: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = project.read("report.md")
-    one_epoch = metrics(project, "studies/one_epoch")
-    for name in ("standard", "zero_one", "none"):
-        assert f"| {one_epoch[name]['accuracy']['mean']:.4f} " in text
-    assert f"({100 * one_epoch['zero_one']['difference']['interval']['low']:+.2f} to" in text
-    links = [link.partition(")")[0] for link in text.split("](")[1:]]
-    assert all((project.folder / link).exists() for link in links if not link.startswith(("https://", "#")))
-
-    path, difference = project.folder / "metrics/studies/one_epoch.json", one_epoch["zero_one"]["difference"]
-    monkeypatch.chdir(project.folder)
-    project.set(report__columns=["zero_one", "half"])  # half is no point of these studies
-    for differs, exceeds, said in (
-        ("yes", "yes", " differs from standard by more than 0.2 points"),
-        ("yes", "no", " differs from standard by less than 0.2 points"),
-        ("yes", "open", " differs from standard (whether by more than 0.2 points is open)"),
-        ("no", "no", ": no difference from standard found, and equivalent within ±0.2 points"),
-        ("no", "open", ": no difference from standard found"),
-    ):
-        difference |= {"differs": differs, "exceeds": exceeds, "mean": -0.0123}
-        path.write_text(json.dumps(one_epoch))
-        report.main(params.load())
-        assert f"**zero_one**{said}: -1.23 " in " ".join(project.read("report.md").split())
 
 
 def test_own_rates_are_the_best_on_held_out_images() -> None:

@@ -1,6 +1,7 @@
 """The pages of results are made of the metrics, and say only what settings and metrics say."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,35 @@ def test_pages_follow_the_settings(results: Path) -> None:
     for said in ("400 test images", "batches of 256", "below 0.3 points"):
         assert said in page
     assert "order of the file" not in page
+
+
+@pytest.mark.parametrize(
+    ("differs", "exceeds", "said"),
+    [
+        ("yes", "yes", "differs by more than 0.2"),
+        ("yes", "no", "differs by less than 0.2"),
+        ("yes", "open", "differs"),
+        ("no", "no", "equivalent within ±0.2"),
+        ("no", "open", "no difference found"),
+        ("open", "open", "one pair: not testable"),
+    ],
+)
+def test_table_says_what_the_rule_says(results: Path, differs: str, exceeds: str, said: str) -> None:
+    path = results / "metrics/studies/one_epoch.json"
+    metrics = json.loads(path.read_text())
+    difference = metrics["zero_one"]["difference"]
+    difference |= {"differs": differs, "exceeds": exceeds, "mean": -0.0123, "interval": {"low": -0.03, "high": 0.01}}
+    path.write_text(json.dumps(metrics))
+    report.main(params.load())
+    rows = [line for line in Path("appendix.md").read_text().splitlines() if line.startswith("| zero_one (mean 0")]
+    assert f"| {metrics['zero_one']['accuracy']['mean']:.4f} ± " in rows[0]
+    assert "| -1.23 (-3.00 to +1.00) |" in rows[0]
+    assert rows[0].endswith(f"| {said} |")
+
+
+def test_links_of_the_pages_lead_somewhere() -> None:
+    links = [link for path in report.PAGES for link in re.findall(r"\]\(([^)]+)\)", (ROOT / path).read_text())]
+    assert [link for link in links if not link.startswith("https://") and not (ROOT / link).exists()] == []
 
 
 def test_answer_leaves_out_what_has_no_results(results: Path) -> None:
