@@ -116,7 +116,7 @@ class Attack:
 
     def judge(self, what: str, status: int, output: str, before: set[tuple]) -> None:
         """Notes the outcome of a run of the sweep, before which these trials were kept."""
-        wrong = ["lost"] if before - self.kept() else []
+        wrong = ["lost"] if before and before - self.kept() else []  # a damaged study is not read
         if status == 0 and self.clone.read(TABLE) != self.table:
             wrong.append("wrong table")
         self.note(what, status, output, *wrong)
