@@ -130,7 +130,8 @@ class Attack:
 
     def stage(self, *words: str) -> None:
         self.tidy()
-        before, kept = self.results(), self.kept(words[-1])
+        before, kept, locked = self.results(), self.kept(words[-1]), self.clone.folder / "dvc.lock"
+        lock = locked.read_bytes()
         again = ["dvc", "repro", "--force", "--single-item", "@".join(words)]
         if words == ("download",):
             (self.clone.folder / mnist.FOLDER / self.random.choice(list(mnist.FILES))).unlink()
@@ -141,11 +142,12 @@ class Attack:
             os.killpg(process.pid, signal.SIGKILL)
         what = f"stages, {words[0]}"
         self.note(what, process.wait(), log.read_text(), *(["lost"] if kept - self.kept(words[-1]) else []))
-        for _ in range(2):  # the second time without DVC's empty lock
+        for _ in range(2):
             process, log = self.start(again)
             self.note(f"{what}, afterwards", process.wait(), log.read_text())
             if process.returncode == 0:
                 break
+            locked.write_bytes(lock)  # DVC does not write it at once: `git restore dvc.lock`, as README says
         other = sorted(path for path, content in self.results().items() if before.pop(path, None) != content)
         if process.returncode or other or before or kept - self.kept(words[-1]):
             self.faults.append(f"{what}, {words[-1]}: not as before: {[*other, *before]}: {log.read_text()[-1500:]}")
