@@ -36,8 +36,8 @@ CHANGES: dict[str, dict[str, object] | tuple[str, str, str]] = {
     "`stages/evidence/`": ("stages/evidence/paired.py", "", "MORE = 1\n"),
     "`stages/study/design.py`: the mean of points has three digits": (
         "stages/study/design.py",
-        '{"mean": point.mean,',
-        '{"mean": float(f"{point.mean:.3g}"),',
+        "Normalization.of(point.mean,",
+        'Normalization.of(float(f"{point.mean:.3g}"),',
     ),
     f"a comment in `{LENET}`": (LENET, "", "# more\n"),
     f"a line in `{LENET}`": (LENET, "", "MORE = 1\n"),
