@@ -27,6 +27,8 @@ from pydantic import (
 from stages.common.errors import InputError, short
 from stages.common.normalization import Normalization
 
+reprlib.aRepr.maxstring = reprlib.aRepr.maxother = 100  # characters of a value in an error: a path must fit
+
 PATH = Path("params.yaml")
 SWEEP = "sweep"  # the study that is a section of its own
 OWN = "own"  # a trained network's own normalization, where a study names normalizations
