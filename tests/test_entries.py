@@ -26,7 +26,7 @@ from stages.settings import params
 from stages.study import runner
 
 COMMITTED = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-NORMS = ["standard", "zero_one", "none", "half", "wide"]
+NORMS = ["standard", "zero_one", "none", "half", "far"]
 # How the trials of a study end: all learn, none does, some do, all alike, some diverge.
 ENDS = {"learn": (0.95, 0.99), "die": (0.1, 0.11), "mixed": (0.1, 0.99), "alike": (0.9, 0.9), "diverge": (0.1, 0.99)}
 SINGLE = ("baseline", "fold", "resnet", "statistics", "zero_one")
