@@ -12,7 +12,7 @@ from stages.study.proposals import Search
 
 
 def main(settings: Params, name: str) -> None:
-    study = settings.studies[name]
+    study, settings = settings.studies[name], settings.of(name)
     trial = _class(study)
     _check_reads(settings, name, study.trial.reads)
     if study.search:

@@ -14,7 +14,6 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -172,6 +171,14 @@ class Imagenet(_Section):
     fine_tune: Sgd
 
 
+class Network(_Section):
+    """What a study of a published network has otherwise than `imagenet` says."""
+
+    arch: str | None = None
+    weights: str | None = None
+    batch_size: Pair | None = None
+
+
 # Studies
 
 
@@ -182,6 +189,11 @@ class Interval(_Section):
     high: Number
     log: bool | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fixed(cls, value: object) -> object:
+        return {"low": value, "high": value} if type(value) in (int, float) else value
+
     @model_validator(mode="after")
     def _ordered(self) -> "Interval":
         if self.low > self.high:
@@ -191,16 +203,7 @@ class Interval(_Section):
         return self
 
 
-def _interval(value: object) -> object:
-    if isinstance(value, dict | Interval):
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return {"low": value, "high": value}
-    raise ValueError("must be a number, or low and high")
-
-
 AXES = ("mean", "std", "mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b", "lr")
-Axis = Annotated[Interval, BeforeValidator(_interval)]
 AxisName = Annotated[str, Field(pattern=f"^({'|'.join(AXES)})$")]
 
 
@@ -216,7 +219,7 @@ def _space(space: dict[str, Interval]) -> dict[str, Interval]:
     return ordered
 
 
-Space = Annotated[dict[AxisName, Axis], AfterValidator(_space)]
+Space = Annotated[dict[AxisName, Interval], AfterValidator(_space)]
 
 
 def free(space: Mapping[str, Interval]) -> list[str]:
@@ -304,6 +307,7 @@ class Study(_Section):
     sweep_trials: Selection | None = None
     treatments: list[Treatment] | None = None
     train: Overrides = Overrides()
+    imagenet: Network = Network()
 
     @property
     def of_lenet(self) -> bool:
@@ -325,6 +329,8 @@ class Study(_Section):
             raise ValueError(f"must have sweep_trials and a trial that reads {SWEEP_TABLE}, or neither")
         if not self.of_lenet and (self.train != Overrides() or self.sweep_trials):
             raise ValueError("train and sweep_trials are for LeNet alone")
+        if self.trial.settings != "imagenet" and self.imagenet != Network():
+            raise ValueError("imagenet is for published networks alone")
         for name, point in self.points.items():
             if name in self.normalizations:
                 raise ValueError(f"points.{name} must have another name: it is one of normalizations")
@@ -424,6 +430,11 @@ class Params(_Section):
     resnet: Resnet
     imagenet: Imagenet
     run: Run
+
+    def of(self, study: str) -> "Params":
+        """With what that study says of its published network."""
+        network = self.studies[study].imagenet.model_dump(exclude_none=True) if study in self.studies else {}
+        return self.model_copy(update={"imagenet": self.imagenet.model_copy(update=network)})
 
     @model_validator(mode="after")
     def _names(self) -> "Params":
