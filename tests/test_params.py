@@ -40,7 +40,6 @@ BAD = [  # of each kind of fault one
     ("training", {}, "accepted here: data, normalizations, norm, train"),
     ("data", None, "keys of its own"),
     ("train.optimizer", "rmsprop", "'adadelta', 'sgd' or 'adam'"),
-    ("train.lr", 1e300, "less than or equal to 1000000"),
     ("train.lr", {"adadelta": 1.0, "sgd": 0.1}, "one for each optimizer: adam is missing"),
     ("sweep.space.mean", {"low": 3, "high": -3}, "low (3) must not be above high (-3)"),
     ("sweep.space.mean", {"low": -1, "high": 1, "log": True}, "low (-1) must be above 0 where log is true"),

@@ -146,18 +146,6 @@ def test_results_are_where_they_belong(finished: Clone) -> None:
     assert not [path for path in tracked if path.startswith(("data/mnist/", "data/models/")) and "ignore" not in path]
 
 
-def test_sweep_metrics_agree_with_the_table_of_trials(finished: Clone) -> None:
-    metrics, rows = json.loads(finished.read("metrics/studies/sweep.json")), trials(finished)
-    best = max(rows, key=lambda row: float(row["accuracy"]))
-    assert metrics["completed"] == len(rows) == 6
-    assert [row["trial"] for row in rows] == [str(number) for number in range(6)]
-    assert metrics["best"]["accuracy"] == float(best["accuracy"])
-    assert (metrics["best"]["mean"], metrics["best"]["std"]) == (float(best["mean"]), float(best["std"]))
-    good = [float(row["mean"]) for row in rows if float(row["accuracy"]) >= float(best["accuracy"]) - 0.005]
-    assert metrics["good"]["count"] == len(good)
-    assert (metrics["good"]["mean"]["min"], metrics["good"]["mean"]["max"]) == (min(good), max(good))
-
-
 @pytest.mark.slow
 def test_experiment_with_another_mean_runs_the_baseline_only(project: Clone) -> None:
     output = project.dvc("exp", "run", "-S", "norm.mean=0")
