@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import ROOT
 from matplotlib.collections import PathCollection, QuadMesh
@@ -26,19 +27,17 @@ PLANE = {"mean": {"low": -4, "high": 4}, "std": {"low": 0.1, "high": 10, "log": 
 STANDARD = {"mean": 0.1307, "std": 0.3081}
 PIXELS = {"mean": 0.13, "std": 0.3}
 
-Row = dict[str, str]
 Values = np.ndarray | Sequence
 
 
-def table(*trials: tuple[str, Mapping[str, Any], Values]) -> list[Row]:
-    """The rows of trials: the name of the point, the parameters, the accuracy after each epoch."""
-    return [
-        {"trial": str(number), "point": point}
-        | {name: str(value) for name, value in of_trial.items()}
-        | {"epoch": str(epoch), "accuracy": repr(float(reached)), "loss": "0.1", "device": "cpu"}
+def table(*trials: tuple[str, Mapping[str, Any], Values]) -> pd.DataFrame:
+    """The table of trials: the name of the point, the parameters, the accuracy after each epoch."""
+    rows = [
+        {"trial": number, "point": point, **of_trial, "epoch": epoch, "accuracy": reached, "loss": 0.1, "device": "cpu"}
         for number, (point, of_trial, accuracy) in enumerate(trials)
         for epoch, reached in enumerate(accuracy, 1)
     ]
+    return pd.DataFrame(rows)
 
 
 def over_seeds(points: Mapping[str, tuple[Mapping[str, Any], Values]]) -> Shown:
@@ -73,10 +72,10 @@ def of_law(largest: Mapping[float, Sequence[float]]) -> Shown:
 
 def treated() -> Shown:
     """A trained network whose normalizations and treatments have an accuracy of 0.8, on 100 images; its own has 0.9."""
-    row = {"mean": "0.5", "std": "0.5", "treated": "2", "epoch": "1", "accuracy_own": "0.9"}
+    row: dict[str, Any] = {"mean": 0.5, "std": 0.5, "treated": 2, "epoch": 1, "accuracy_own": 0.9}
     for suffix in ("", "_recalibrated"):
-        row |= {f"accuracy{suffix}": "0.8", f"lost{suffix}": "10", f"gained{suffix}": "0"}
-    rows = [{"trial": str(trial), "point": point} | row for trial, point in enumerate(("own", "zero_one"))]
+        row |= {f"accuracy{suffix}": 0.8, f"lost{suffix}": 10, f"gained{suffix}": 0}
+    rows = pd.DataFrame([{"trial": trial, "point": point} | row for trial, point in enumerate(("own", "zero_one"))])
     return Shown("network", "treatments", rows, judgement.treatments(rows, 100, RULE), RULE, {})
 
 
@@ -291,8 +290,8 @@ def test_differences_of_epochs_end_with_the_reference() -> None:
 def test_every_seed_is_a_point_beside_those_of_rounding() -> None:
     ends = {"standard": [0.98, 0.98, 0.97], "zero_one": [0.97, 0.98, 0.96], "dead": [0.1, 0.98, 0.98]}
     study = over_seeds({name: ({**STANDARD, "mean": n}, of) for n, (name, of) in enumerate(ends.items())})
-    again = [{**row, "device": "gpu", "accuracy": "0.975"} for row in study.rows if row["accuracy"] in ("0.1", "0.96")]
-    _, (ax,) = drawn("seeds", study, study._replace(name="again", rows=again, metrics={}))
+    again = study.table[study.table["accuracy"].isin([0.1, 0.96])].assign(device="gpu", accuracy=0.975)
+    _, (ax,) = drawn("seeds", study, study._replace(name="again", table=again, metrics={}))
     shown = [np.asarray(each.get_offsets()) for each in ax.collections if isinstance(each, PathCollection)]
     assert [each[:, 1].tolist() for each in shown] == [pytest.approx([-1, 0, -1]), pytest.approx([-1.5])]
     labels = texts(ax.get_xticklabels())

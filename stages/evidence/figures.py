@@ -15,7 +15,6 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from stages.common import files
 from stages.common.normalization import Normalization
-from stages.settings.params import Interval
 
 GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 TICKS = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
@@ -36,15 +35,6 @@ def error_scale(low: float, high: float) -> FuncNorm:
     functions = (lambda accuracy: -np.log10(np.maximum(1 - accuracy, LEAST)), lambda order: 1 - 10.0**-order)
     high = min(high, 1 - LEAST)
     return FuncNorm(functions, min(low, high - LEAST), high)
-
-
-def limit(ax: Axes, name: str, parameter: str, searched: Interval) -> None:
-    """An axis, x or y, is that of the search: it ends where that ends, in its scale."""
-    axis: Axis = getattr(ax, f"{name}axis")
-    axis.set_label_text(LABELS.get(parameter, parameter))
-    scale = "log" if searched.log else "linear"
-    ax.set(**{f"{name}scale": scale, f"{name}lim": (searched.low, searched.high)})
-    label(axis)
 
 
 def label(axis: Axis) -> None:

@@ -43,9 +43,8 @@ def compare(
 
 def interval(differences: np.ndarray, confidence: float, step: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Student's interval of the mean along the last axis; nan for a single one."""
-    mean, degrees = differences.mean(axis=-1), differences.shape[-1] - 1
-    reach = stats.t.ppf((1 + confidence) / 2, degrees) * standard_error(differences, step)
-    return mean - reach, mean + reach
+    degrees = differences.shape[-1] - 1
+    return stats.t.interval(confidence, degrees, differences.mean(axis=-1), standard_error(differences, step))
 
 
 def ends(differences: np.ndarray, confidence: float, step: float) -> dict[str, float] | None:
@@ -76,16 +75,14 @@ def relative_errors(errors: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def standard_error(differences: np.ndarray, step: float) -> np.ndarray:
-    """That of the mean along the last axis; nan of a single one.
+    """That of the mean along the last axis.
 
     The spread is at least that which rounding alone makes: the difference of two values, each rounded to a multiple of
     `step`, has a variance of step^2 / 6. Without that floor, a few differences that happen to be equal would have no
     spread, and p = 0.
     """
-    if differences.shape[-1] == 1:
-        return np.full(differences.shape[:-1], math.nan)
-    spread = np.maximum(differences.std(axis=-1, ddof=1), max(step / math.sqrt(6), 1e-12))
-    return spread / math.sqrt(differences.shape[-1])
+    n = differences.shape[-1]
+    return np.maximum(differences.std(axis=-1, ddof=min(1, n - 1)), max(step / math.sqrt(6), 1e-12)) / math.sqrt(n)
 
 
 def p_values(differences: np.ndarray, margin: float, step: float = 0.0) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ WORDS = {
     "shuffle": "a new order every epoch",
     "held_out": "tested on the last {:,} training images",
 }
+TREATMENTS = {"as_is": "as is", "recalibrated": "recalibrated", "folded": "folded", "fine_tuned": "fine-tuned"}
 NAMES = {"adadelta": "Adadelta", "sgd": "SGD", "adam": "Adam"}
 ALWAYS = "optimizer", "lr", "epochs"
 
