@@ -183,14 +183,6 @@ def test_comparison_is_paired_and_begins_with_the_stages_of_its_own(finished: Cl
     assert rows[0]["accuracy"] != rows[3]["accuracy"]  # another seed
 
 
-def test_more_seeds_are_added_to_those_that_are_there(project: Clone) -> None:
-    two = table(project, "one_epoch")
-    project.set(studies__one_epoch__seeds=3)
-    ran = project.run(sys.executable, "-m", "stages", "trials", "one_epoch")
-    assert "one_epoch: 5/7 trials done" in ran.stdout
-    assert table(project, "one_epoch")[:5] == two
-
-
 def test_search_varies_its_intervals_and_keeps_its_numbers(finished: Clone) -> None:
     rows = table(finished, "mean_and_rate")
     assert {row["std"] for row in rows} == {"0.5"}

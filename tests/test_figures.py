@@ -195,17 +195,13 @@ def test_curves_of_rates_have_the_mean_and_the_range_of_seeds() -> None:
     assert names == ["standard", "mean 7, std 2.5", "only some of the seeds learn: their mean"]
 
 
-def grid(costs: Mapping[float, Mapping[float, Sequence[float]]]) -> Shown:
-    """A study over a grid: by std and mean, how many points each seed costs; `nan`: it learns nothing."""
-    at = {
-        (mean, std): np.nan_to_num(0.98 - np.array(of) / 100, nan=0.1)
-        for std, row in costs.items()
-        for mean, of in row.items()
-    }
-    names = {(0.1307, 0.3081): "standard"}
-    return over_seeds(
-        {names.get(norm, str(norm)): ({"mean": norm[0], "std": norm[1], "lr": 0.01}, of) for norm, of in at.items()}
-    )
+def grid(costs: Mapping[tuple[float, float], Sequence[float]]) -> Shown:
+    """A study over a grid: by mean and std, how many points each seed costs; `nan`: it learns nothing."""
+    points = {}
+    for (mean, std), of in costs.items():
+        name = "standard" if (mean, std) == (0.1307, 0.3081) else f"{mean} {std}"
+        points[name] = {"mean": mean, "std": std, "lr": 0.01}, np.nan_to_num(0.98 - np.array(of) / 100, nan=0.1)
+    return over_seeds(points)
 
 
 def cells(ax: Any) -> tuple[list[list[str]], np.ndarray, np.ndarray]:
@@ -217,14 +213,18 @@ def cells(ax: Any) -> tuple[list[list[str]], np.ndarray, np.ndarray]:
 
 
 NAN = float("nan")
-GRID: dict[float, dict[float, list[float]]] = {
-    1.0: {0.1307: [0.5, 0.7, 0.6], 0: [0.2] * 3, 2: [NAN] * 3},
-    0.3081: {0.1307: [0] * 3, 0: [-0.1, -0.2, 0], 2: [1, NAN, NAN]},
+GRID = {
+    (0.1307, 1.0): [0.5, 0.7, 0.6],
+    (0.0, 1.0): [0.2] * 3,
+    (2.0, 1.0): [NAN] * 3,
+    (0.1307, 0.3081): [0.0] * 3,
+    (0.0, 0.3081): [-0.1, -0.2, 0],
+    (2.0, 0.3081): [1, NAN, NAN],
 }
 
 
 def test_cells_have_the_differences_from_the_reference() -> None:
-    figure, (three, one, bar) = drawn("cells", grid(GRID), grid({10.0: {0.1307: [9]}, 0.3081: {0.1307: [0]}}))
+    figure, (three, one, bar) = drawn("cells", grid(GRID), grid({(0.1307, 10.0): [9], (0.1307, 0.3081): [0]}))
     titles = three.get_title(), one.get_title()
     assert titles == tuple(f"SGD, learning rate 0.01, 1 epoch, {seeds}" for seeds in ("3 seeds", "1 seed"))
     written, costs, greys = cells(three)
@@ -250,8 +250,7 @@ def test_cell_of_several_rates_is_that_of_the_best() -> None:
 
 
 def test_cells_without_a_reference_that_learns_have_no_differences() -> None:
-    dead = GRID | {0.3081: {**GRID[0.3081], 0.1307: [0, 0, NAN]}}
-    written, costs, _ = cells(drawn("cells", grid(dead))[1][0])
+    written, costs, _ = cells(drawn("cells", grid(GRID | {(0.1307, 0.3081): [0, 0, NAN]}))[1][0])
     assert written == [["3 of 3", "2 of 3", "1 of 3"], ["3 of 3", "3 of 3", "0 of 3"]]
     assert np.isnan(costs).all()
 
