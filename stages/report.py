@@ -62,12 +62,8 @@ def pages(
     points: the metrics of each STUDY.POINT that has a difference; a sentence that names another one is left out
     raises: UndefinedError for a number that the metrics lack: never an empty place on a page
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES, encoding="utf-8"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader, undefined = jinja2.FileSystemLoader(TEMPLATES), jinja2.StrictUndefined
+    environment = jinja2.Environment(loader=loader, undefined=undefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"exponent": words.exponent, "shared": words.shared, "trained": words.trained}
     difference = environment.get_template("macros.jinja").module.in_words  # type: ignore[attr-defined]
     values: dict[str, Any] = {

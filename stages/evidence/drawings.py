@@ -44,8 +44,8 @@ def make(figure: Drawn, path: Path, settings: Params) -> None:
     """Draws a figure of params.yaml, and saves it."""
     pixels = files.read_json(Path("metrics/statistics.json"))["train"]
     with judgement.whole(f"a table or metrics file of {', '.join(figure.studies)}", "`dvc repro` makes it again"):
-        studies = [_read(name, settings) for name in figure.studies]
-        drawn = draw(figure, [study for study in studies if study], settings, pixels)
+        studies = [study for name in figure.studies if (study := _read(name, settings))]
+        drawn = draw(figure, studies, settings, pixels)
     figures.save(drawn, path, settings.look.dpi)
 
 
@@ -151,10 +151,8 @@ def rates(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
         low, high = points["lr"].min(), points["lr"].max()  # also those at which nothing learns
         ax.set(xlabel=LABELS["lr"], xscale="log", xlim=(low / 1.2, 1.2 * high), title=_title(study, settings))
         figures.label(ax.xaxis)
-    panels[0].set_ylabel("accuracy: mean and range over seeds")
-    top = pd.concat(tried)["accuracy_max"].max()
-    top = 1.0 if math.isnan(top) else top
-    panels[0].set_ylim(top - 0.05, top + 0.002)
+    top = max(pd.concat(tried)["accuracy_max"].dropna(), default=1.0)
+    panels[0].set(ylabel="accuracy: mean and range over seeds", ylim=(top - 0.05, top + 0.002))
     _common_legend(figure, panels)
     return figure
 
@@ -238,11 +236,11 @@ def epochs(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure
                 below.plot(pair[0].columns, relative.mean(axis=1), color=color, marker=".")
                 below.fill_between(pair[0].columns, *interval(relative, study.rule.confidence), **band)
         below.axhline(0, color=colors.get(reference, "black"), linewidth=1)
-        above.set(title=_title(study, settings), yscale="log")
         lowest = curves.min(axis=1).groupby("point").min()
         highest = max(1 - lowest[lowest > threshold], default=1)
+        above.set(title=_title(study, settings), yscale="log")
         above.set_ylim(top=100 * highest * 2)  # dead seeds lie above: the legend counts them
-        below.set(xlabel="epoch")
+        below.set_xlabel("epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
         figures.label(above.yaxis)
         above.legend()
@@ -298,7 +296,12 @@ def largest(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figur
     A bar ends where no seed learns, with a triangle where the grid of rates ends before. Lines are those of the law.
     """
     figure, (ax,) = _panels(settings, 1, 5.5)
-    ax.set(xscale="log", yscale="log")
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="1 + d², d: the inputs' mean in standard deviations of the pixels",
+        ylabel="largest learning rate that works:\nbetween where all seeds learn and where none does",
+    )
     for number, study in enumerate(studies):
         color, tried, offsets = f"C{number}", study.table["lr"], study.metrics["offsets"].values()
         for each in offsets:
@@ -313,10 +316,7 @@ def largest(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figur
         ax.plot(x, rate * x ** -fitted["estimate"], color=color, linewidth=0.8, label=name)
         ax.plot(x, rate * x**-law.EXPONENT, color=color, linestyle="dotted")
     ax.plot([], [], color="black", linestyle="dotted", label=f"theory: exponent {-law.EXPONENT:g}")
-    ax.set_xlabel("1 + d², d: the inputs' mean in standard deviations of the pixels")
-    ax.set_ylabel("largest learning rate that works:\nbetween where all seeds learn and where none does")
-    figures.label(ax.xaxis)
-    figures.label(ax.yaxis)
+    figures.label(ax.xaxis, ax.yaxis)
     figures.legend(ax, columns=1)
     return figure
 
@@ -328,19 +328,18 @@ def networks(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figu
     """Accuracy of trained networks under normalizations, a bar for each treatment, with the interval of its difference
     from the network's own normalization."""
     figure, panels = _panels(settings, len(studies), 4.5)
+    bar_of = "accuracy", "difference_mean", "difference_interval_low", "difference_interval_high"
     for study, ax in zip(studies, panels, strict=True):
-        names, of_difference = study.table["point"], ("mean", "interval_low", "interval_high")
-        norms = pd.json_normalize([study.metrics["normalizations"][name] for name in names], sep="_")
+        norms = pd.json_normalize([study.metrics["normalizations"][name] for name in study.table["point"]], sep="_")
         labels = {name: label for name, label in TREATMENTS.items() if f"{name}_accuracy" in norms}
         width = 0.8 / len(labels)
         for number, (treatment, label) in enumerate(labels.items()):
-            columns = ("accuracy", *(f"difference_{name}" for name in of_difference))
-            accuracy, mean, low, high = (100 * norms[f"{treatment}_{name}"] for name in columns)
+            accuracy, mean, low, high = (100 * norms[f"{treatment}_{name}"] for name in bar_of)
             x = np.arange(len(norms)) + (number - (len(labels) - 1) / 2) * width
             reach = np.maximum(0, [mean - low, high - mean])
             bars = ax.bar(x, accuracy, width, label=label, yerr=reach, error_kw={"linewidth": 0.8})
             ax.bar_label(bars, fmt="%.1f", fontsize=6, padding=2)
-        ax.set_xticks(range(len(norms)), names, rotation=45, ha="right")
+        ax.set_xticks(range(len(norms)), study.table["point"], rotation=45, ha="right")
         ax.set_title(f"{study.name}, {study.metrics['images']:,} images")
     panels[0].set_ylabel("accuracy, %; interval of its change")
     _common_legend(figure, panels)

@@ -37,14 +37,14 @@ def error_scale(low: float, high: float) -> FuncNorm:
     return FuncNorm(functions, min(low, high - LEAST), high)
 
 
-def label(axis: Axis) -> None:
-    """Plain numbers along an axis; on a logarithmic one at 1, 2 and 5 of every decade, within one at all ticks."""
-    axis.set_major_formatter("{x:g}")
-    if axis.get_scale() == "log":
+def label(*axes: Axis) -> None:
+    """Plain numbers along axes; on logarithmic ones at 1, 2 and 5 of every decade, within one at all ticks."""
+    for axis in axes:
+        axis.set_major_formatter("{x:g}")
         low, high = axis.get_view_interval()
-        if high < 10 * low:
+        if axis.get_scale() == "log" and high < 10 * low:
             axis.set_minor_formatter("{x:g}")
-        else:
+        elif axis.get_scale() == "log":
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_minor_locator(NullLocator())
 

@@ -13,7 +13,7 @@ from stages.common import tables
 from stages.common.errors import InputError
 from stages.common.files import Exact
 from stages.common.normalization import Normalization
-from stages.evidence.paired import answers, compare, relative_error
+from stages.evidence.paired import compare, relative_error
 from stages.evidence.words import TREATMENTS
 from stages.settings.params import Rule, Study
 
@@ -81,14 +81,9 @@ def comparison(table: pd.DataFrame, rule: Rule, images: int) -> Metrics:
         if parameters[point].get("held_out") == held_out and trials.index.isin(reference.index).any()
     }
     for outcome, margin, step in (("accuracy", rule.margin, 1 / (held_out or images)), ("loss", math.nan, 0.0)):
-        compared = {}
-        for point, (own, other) in pairs.items():
-            values = own[outcome].to_numpy(), other[outcome].to_numpy()
-            if np.isfinite(values).all():  # a training run that diverged has no loss
-                compared[point] = compare(*values, rule.confidence, margin, step)
-                if outcome == "accuracy":
-                    compared[point] |= relative_error(*values, rule.confidence, step)
-        for point, each in answers(compared, rule.confidence, planned=len(metrics) - 1).items():
+        values = {point: (own[outcome].to_numpy(), other[outcome].to_numpy()) for point, (own, other) in pairs.items()}
+        finite = {point: pair for point, pair in values.items() if np.isfinite(pair).all()}  # not of what diverged
+        for point, each in compare(finite, rule.confidence, len(metrics) - 1, margin, step).items():
             metrics[point][DIFFERENCES[outcome]] = each
     for point, (own, other) in pairs.items():
         if mixed := int((own["device"] != other["device"]).sum()):

@@ -26,9 +26,8 @@ ALWAYS = "optimizer", "lr", "epochs"
 
 def shared(points: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that all points of a comparison have, by name."""
-    of_points = [point["parameters"] for point in points.values()]
-    first = of_points[0] if of_points else {}
-    return {name: value for name, value in first.items() if all(name in of and of[name] == value for of in of_points)}
+    of_points = [set(point["parameters"].items()) for point in points.values()]
+    return dict(set.intersection(*of_points)) if of_points else {}
 
 
 def protocol(parameters: Mapping[str, Any], settings: Params) -> str:
