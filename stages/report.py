@@ -94,7 +94,7 @@ def network(settings: Params, study: str) -> str:
 
 def best_rates(settings: Params, study: str, metrics: Mapping[str, Any]) -> list[tuple]:
     """For each normalization of a grid of learning rates: the study, its best point and the next best."""
-    points = judgement.by_point(metrics, settings.normalizations).query("learned == n").dropna(subset=["lr"])
+    points = judgement.point_table(metrics, settings.normalizations).query("learned == n").dropna(subset=["lr"])
     points = points[points["normalization"].isin(list(settings.normalizations))]
     by_normalization = points.sort_values(["accuracy_mean", "lr"], ascending=False).groupby("normalization")
     return [(study, *tried.head(2).to_dict("records")) for _, tried in by_normalization if len(tried) > 1]

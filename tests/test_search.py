@@ -134,6 +134,7 @@ def test_best_of_one_half_counts_with_the_other() -> None:
 
 ACCURACY = [0.1, 0.98, 0.5, 0.99, 0.2]
 SWEEP = pd.DataFrame({"trial": range(5), "mean": [0.5, 1.5, 2.5, 3.5, 4.5], "std": 2.0, "accuracy": ACCURACY})
+SWEEP = SWEEP.astype({"trial": "Int64", "mean": "Float64", "std": "Float64"})  # as it is read
 
 
 @pytest.mark.parametrize(

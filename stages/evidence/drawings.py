@@ -136,7 +136,7 @@ def rates(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
     Where only some of the seeds learn, a hollow point is their mean.
     """
     figure, panels = _panels(settings, len(studies), 4.5)
-    tried = [judgement.by_point(study.metrics, settings.normalizations).sort_values("lr") for study in studies]
+    tried = [judgement.point_table(study.metrics, settings.normalizations).sort_values("lr") for study in studies]
     colors = _colors(settings, pd.concat(tried)["normalization"].tolist())
     for study, points, ax in zip(studies, tried, panels, strict=True):
         for name, color in colors.items():
@@ -162,7 +162,7 @@ def cells(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
 
     Of several points with one normalization, such as one for each learning rate, the best is shown.
     """
-    tried = [judgement.by_point(study.metrics, settings.normalizations) for study in studies]
+    tried = [judgement.point_table(study.metrics, settings.normalizations) for study in studies]
     same_stds = len({frozenset(points["std"]) for points in tried}) == 1
     figure, panels = _panels(settings, len(studies), 5.5, shared=same_stds)
     for study, points, ax in zip(studies, tried, panels, strict=True):

@@ -97,7 +97,7 @@ def over_seeds(values: np.ndarray) -> dict[str, float | None]:
     return {"n": len(values), "mean": values.mean(), "std": std, "min": values.min(), "max": values.max()}
 
 
-def by_point(metrics: Mapping[str, Any], normalizations: dict[str, Normalization]) -> pd.DataFrame:
+def point_table(metrics: Mapping[str, Any], normalizations: dict[str, Normalization]) -> pd.DataFrame:
     """The metrics of points over seeds, a row for each: its name and that of its normalization, its parameters, and its
     metrics, nested keys joined by _; nan where it has none."""
     points = [{"name": name} | each["parameters"] | each for name, each in metrics.items()]
@@ -152,8 +152,7 @@ def follow_up(table: pd.DataFrame, sweep: pd.DataFrame, rule: Rule) -> Metrics:
     last = tables.last_epochs(table)
     numbers = last["point"].str.removeprefix("trial ").astype("Int64")
     before = tables.last_epochs(sweep).set_index("trial").reindex(numbers)
-    norm = ["mean", "std"]
-    if not np.array_equal(before[norm].to_numpy(), last[norm].to_numpy()):
+    if not np.array_equal(*(trials[["mean", "std"]].astype(float) for trials in (before, last))):
         return {}
     accuracy, in_sweep = last["accuracy"], before["accuracy"]
     learned = accuracy[accuracy > rule.threshold]
@@ -189,8 +188,7 @@ def treatments(table: pd.DataFrame, images: int, rule: Rule) -> Metrics:
                 difference = change(lost, gained, images, rule.confidence)
                 difference |= relative_error(after, before, rule.confidence, 0.0)
                 of_point[treatment] = {"accuracy": accuracy, "difference": difference}
-        folded = {name: row[name] for name in ("folded_difference", "folded_other") if row.get(name) is not None}
-        metrics[row["point"]] |= folded
+        of_point |= {name: row[name] for name in ("folded_difference", "folded_other") if row.get(name) is not None}
     return {"images": images, "normalizations": metrics}
 
 
