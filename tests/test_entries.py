@@ -54,8 +54,8 @@ overrides = optional(
     batch_size=st.integers(1, 300),
     seed=st.integers(0, 3),
 )
-named = st.builds(dict, overrides, normalization=sample(NORMS))
-numbered = st.builds(dict, overrides, mean=floats(-5, 5), std=floats(1e-3, 5))
+named: st.SearchStrategy[dict[str, Any]] = st.builds(dict, overrides, normalization=sample(NORMS))
+numbered: st.SearchStrategy[dict[str, Any]] = st.builds(dict, overrides, mean=floats(-5, 5), std=floats(1e-3, 5))
 names = st.from_regex(r"[a-z][a-z0-9_]{0,7}", fullmatch=True)
 rates = st.lists(rate, min_size=1, max_size=3, unique=True)
 values = st.lists(floats(0.1, 3), min_size=1, max_size=3, unique=True)

@@ -60,14 +60,14 @@ def search(accuracy: Values, space: Mapping[str, Any], columns: Mapping[str, Val
 
 def of_law(largest: Mapping[float, Sequence[float]]) -> Shown:
     """A study over means and rates: by mean, the largest rate at which each seed learns."""
-    trials = [
-        (f"{mean} {rate}", {"mean": mean, "lr": rate, "seed": seed}, [0.95 if rate <= most else 0.1])
-        for mean, of_seeds in largest.items()
-        for rate in (0.001, 0.01, 0.1)
-        for seed, most in enumerate(of_seeds)
-    ]
-    rows = table(*trials)
-    return Shown("offsets", "law", rows, law.law(rows, PIXELS, RULE), RULE, {})
+    study = over_seeds(
+        {
+            f"{mean} {rate}": ({"mean": mean, "lr": rate}, np.where(rate <= np.array(of_seeds), 0.95, 0.1))
+            for mean, of_seeds in largest.items()
+            for rate in (0.001, 0.01, 0.1)
+        }
+    )
+    return study._replace(name="offsets", kind="law", metrics=law.law(study.table, PIXELS, RULE))
 
 
 def treated() -> Shown:

@@ -13,7 +13,7 @@ SPREADS = 0.001548, 0.003654  # of the differences of zero_one and none from sta
 
 
 def answer(*differences: np.ndarray) -> list[tuple[str, str]]:
-    pairs = {number: (REFERENCE[: len(each)] + each, REFERENCE[: len(each)]) for number, each in enumerate(differences)}
+    pairs = {str(i): (REFERENCE[: len(each)] + each, REFERENCE[: len(each)]) for i, each in enumerate(differences)}
     compared = compare(pairs, CONFIDENCE, len(pairs), MARGIN)
     return [(each["differs"], each["exceeds"]) for each in compared.values()]
 

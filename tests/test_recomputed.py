@@ -207,7 +207,7 @@ def test_largest_rates(name: str) -> None:
         given = metrics["offsets"][str(mean)]
         assert (given.get("all", 0.0), given.get("none", math.inf)) == (of["works"].min(), of["fails"].max())
         assert given["offset"] == pytest.approx(of["offset"].iloc[0], **CLOSE)
-    x, low, high = np.log1p(largest["offset"] ** 2).to_numpy(), *largest[["works", "fails"]].to_numpy().T
+    x, (low, high) = np.log1p(largest["offset"] ** 2).to_numpy(), largest[["works", "fails"]].to_numpy().T
     inside = (low > 0) & np.isfinite(high)
     assert metrics["censored"] == (~inside).sum()
     if "exponent" not in metrics:
