@@ -53,9 +53,8 @@ def read(study: str) -> "pd.DataFrame":
     try:
         table = pd.read_csv(file, dtype=TYPES, dtype_backend="numpy_nullable", keep_default_na=False, na_values=[""])
         ends = last_epochs(table)[["accuracy", "device"]]
-        if (
-            not TYPES.keys() <= {*table} or ends.empty or ends.isna().any(axis=None)
-        ):  # a line that was cut has no device
+        # A line that was cut has no device, the last column.
+        if not TYPES.keys() <= {*table} or ends.empty or ends.isna().any(axis=None):
             raise ValueError("no whole table of trials")
     except (LookupError, OSError, TypeError, ValueError) as error:
         cause, way = short(str(error).strip()), f"`git restore {file}` or `dvc repro` brings it back"
