@@ -30,18 +30,17 @@ def main(settings: Params) -> None:
 
 
 def judged(name: str, settings: Params) -> judgement.Metrics:
-    rule, rows, study = settings.rule.of(name), tables.read(name), settings.studies.get(name)
+    rule, table, study = settings.rule.of(name), tables.read(name), settings.studies.get(name)
     kind = judgement.kind(study)
     if study is None or study.search:
         search = (study and study.search) or settings.sweep
-        return judgement.search(rows, list(search.space), rule)
+        return judgement.search(table, list(search.space), rule)
     if kind == "again":
-        sweep = tables.last_epochs(tables.read(SWEEP))
-        return judgement.follow_up(rows, sweep, rule) if judgement.follows(rows, sweep) else {}
+        return judgement.follow_up(table, tables.read(SWEEP), rule)
     if kind == "seeds":
-        if law.varied(rows) == {"mean", "lr"}:
-            return law.law(rows, files.read_json(PIXELS)["train"], rule)
+        if law.varied(table) == {"mean", "lr"}:
+            return law.law(table, files.read_json(PIXELS)["train"], rule)
         images = settings.data.test_images if study.of_lenet else settings.resnet.scratch.test_images
-        return judgement.comparison(rows, rule, images)
+        return judgement.comparison(table, rule, images)
     images = settings.imagenet.test_images if study.trial.settings == "imagenet" else settings.resnet.test_images
-    return judgement.treatments(rows, images, rule) if kind == "treatments" else judgement.photographs(rows[0], images)
+    return judgement.treatments(table, images, rule) if kind == "treatments" else judgement.photographs(table, images)

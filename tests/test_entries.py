@@ -29,9 +29,8 @@ COMMITTED = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 NORMS = ["standard", "zero_one", "none", "half", "far"]
 # How the trials of a study end: all learn, none does, some do, all alike, some diverge.
 ENDS = {"learn": (0.95, 0.99), "die": (0.1, 0.11), "mixed": (0.1, 0.99), "alike": (0.9, 0.9), "diverge": (0.1, 0.99)}
-SINGLE = ("baseline", "fold", "resnet", "statistics", "zero_one")
 
-fixed, sample = st.fixed_dictionaries, st.sampled_from
+fixed, sample, booleans = st.fixed_dictionaries, st.sampled_from, st.booleans()
 floats = partial(st.floats, allow_subnormal=False)
 
 
@@ -50,15 +49,13 @@ overrides = optional(
     optimizer=sample(["adadelta", "sgd", "adam"]),
     lr=rate,
     held_out=st.integers(1, 10_000),
-    shuffle=st.booleans(),
+    shuffle=booleans,
     init=sample(["default", "he_normal"]),
     batch_size=st.integers(1, 300),
     seed=st.integers(0, 3),
 )
-named = st.builds(lambda name, more: {"normalization": name} | more, sample(NORMS), overrides)
-numbered = st.builds(
-    lambda mean, std, more: {"mean": mean, "std": std} | more, floats(-5, 5), floats(1e-3, 5), overrides
-)
+named: st.SearchStrategy[dict[str, Any]] = st.builds(dict, overrides, normalization=sample(NORMS))
+numbered: st.SearchStrategy[dict[str, Any]] = st.builds(dict, overrides, mean=floats(-5, 5), std=floats(1e-3, 5))
 names = st.from_regex(r"[a-z][a-z0-9_]{0,7}", fullmatch=True)
 rates = st.lists(rate, min_size=1, max_size=3, unique=True)
 values = st.lists(floats(0.1, 3), min_size=1, max_size=3, unique=True)
@@ -70,31 +67,25 @@ points = fixed(
     optional={"points": st.dictionaries(names, named | numbered, max_size=2), "grid": grids, "train": overrides},
 )
 interval = st.builds(
-    lambda low, wide, log: {"low": low, "high": low + wide, "log": log}, floats(0.1, 1), rate, st.booleans()
+    lambda low, wide, log: {"low": low, "high": low + wide, "log": log}, floats(0.1, 1), rate, booleans
 )
 axis = interval | floats(0.1, 5)
 space = fixed({"mean": axis, "std": axis}, optional={"lr": axis})
-search = fixed(
-    {
-        "n_trials": st.integers(1, 9),
-        "sampler": sample(["tpe", "random"]),
-        "seed": st.just(1),
-        "batch": st.integers(1, 4),
-        "grid": st.just(3),
-        "space": space,
-    }
-)
+search = fixed({"n_trials": st.integers(1, 9), "sampler": sample(["tpe", "random"]), "space": space})
+search = search.map(lambda keys: COMMITTED["sweep"] | keys)
 searches = fixed({"trial": st.just(KINDS["lenet"]), "search": search}, optional={"train": overrides})
-selection = st.builds(
-    lambda kind, first: {"kind": kind, "threshold": 0.5, "first": first},
-    sample(["died", "nearest_died", "learned", "best"]),
-    st.integers(1, 3),
+selection = fixed(
+    {
+        "kind": sample(["died", "nearest_died", "learned", "best"]),
+        "threshold": st.just(0.5),
+        "first": st.integers(1, 3),
+    }
 )
 again = fixed(
     {"trial": st.just(KINDS["lenet_again"]), "sweep_trials": selection, "seeds": st.integers(1, 2)},
     optional={"train": overrides},
 )
-bordered = st.builds(lambda name: {"normalization": name, "border": 0.5}, sample(NORMS))
+bordered = fixed({"normalization": sample(NORMS), "border": st.just(0.5)})
 scratch = fixed(
     {"trial": st.just(KINDS["resnet"]), "normalizations": some(NORMS), "seeds": st.integers(1, 3)},
     optional={"points": st.dictionaries(names, bordered, max_size=1)},
@@ -179,7 +170,7 @@ def check(sections: dict[str, Any], ends: dict[str, str]) -> None:
         for name in ("plots/trials", "metrics/studies"):
             Path(name).mkdir(parents=True)
         Path("stages").symlink_to(ROOT / "stages")
-        for name in SINGLE:
+        for name in report.SINGLE:
             Path(f"metrics/{name}.json").symlink_to(ROOT / "metrics" / f"{name}.json")
         Path("params.yaml").write_text(yaml.safe_dump(COMMITTED | sections, sort_keys=False), encoding="utf-8")
         if loaded := within_one_line(params.load):

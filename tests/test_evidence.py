@@ -13,6 +13,7 @@ import torch.nn.functional as F
 import yaml
 from conftest import ROOT, Clone, committed
 
+from stages import report
 from stages.common import folding, mnist
 from stages.common.folding import folded
 from stages.common.normalization import Normalization
@@ -183,38 +184,22 @@ def test_comparison_is_paired_and_begins_with_the_stages_of_its_own(finished: Cl
     assert rows[0]["accuracy"] != rows[3]["accuracy"]  # another seed
 
 
-def test_more_seeds_are_added_to_those_that_are_there(project: Clone) -> None:
-    two = table(project, "one_epoch")
-    project.set(studies__one_epoch__seeds=3)
-    ran = project.run(sys.executable, "-m", "stages", "trials", "one_epoch")
-    assert "one_epoch: 5/7 trials done" in ran.stdout
-    assert table(project, "one_epoch")[:5] == two
-
-
 def test_search_varies_its_intervals_and_keeps_its_numbers(finished: Clone) -> None:
     rows = table(finished, "mean_and_rate")
     assert {row["std"] for row in rows} == {"0.5"}
     assert len({(row["mean"], row["lr"]) for row in rows}) == len(rows) == 3
 
 
-def test_folded_networks_agree_in_the_pipeline(finished: Clone) -> None:
-    fold = metrics(finished, "fold")
-    assert len(fold["normalizations"]) == 5
-    assert fold["largest"] < 1e-4
-
-
 def test_own_rates_are_the_best_on_held_out_images() -> None:
     """What params.yaml says of a study own_rate_X is what rates_X found, with the mean over its seeds."""
-    studies = yaml.safe_load(committed("params.yaml"))["studies"]
-    own = {name: study for name, study in studies.items() if name.startswith("own_rate_")}
+    settings = params.load(ROOT / "params.yaml")
+    own = {name: study for name, study in settings.studies.items() if name.startswith("own_rate_")}
     assert own
     for name, study in own.items():
-        tried = json.loads(committed(f"metrics/studies/{name.replace('own_rate', 'rates')}.json")).values()
-        for point in study["points"].values():
-            norm = params.load(ROOT / "params.yaml").normalizations[point["normalization"]].parameters()
-            of_norm = [each for each in tried if norm.items() <= each["parameters"].items() and each["learned"]]
-            best = max(of_norm, key=lambda each: (each["learned"], each["accuracy"]["mean"]))
-            assert best["parameters"]["lr"] == point["lr"], (name, point)
+        rates = name.replace("own_rate", "rates")
+        tried = report.best_rates(settings, rates, json.loads(committed(f"metrics/studies/{rates}.json")))
+        found = {best["normalization"]: best["lr"] for _, best, _ in tried}
+        assert {point.normalization: point.lr for point in study.points.values()} == found
 
 
 def test_best_trial_is_the_sweeps_best() -> None:

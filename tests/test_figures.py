@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import ROOT
 from matplotlib.collections import PathCollection, QuadMesh
@@ -26,19 +27,17 @@ PLANE = {"mean": {"low": -4, "high": 4}, "std": {"low": 0.1, "high": 10, "log": 
 STANDARD = {"mean": 0.1307, "std": 0.3081}
 PIXELS = {"mean": 0.13, "std": 0.3}
 
-Row = dict[str, str]
 Values = np.ndarray | Sequence
 
 
-def table(*trials: tuple[str, Mapping[str, Any], Values]) -> list[Row]:
-    """The rows of trials: the name of the point, the parameters, the accuracy after each epoch."""
-    return [
-        {"trial": str(number), "point": point}
-        | {name: str(value) for name, value in of_trial.items()}
-        | {"epoch": str(epoch), "accuracy": repr(float(reached)), "loss": "0.1", "device": "cpu"}
+def table(*trials: tuple[str, Mapping[str, Any], Values]) -> pd.DataFrame:
+    """The table of trials: the name of the point, the parameters, the accuracy after each epoch."""
+    rows = [
+        {"trial": number, "point": point, **of_trial, "epoch": epoch, "accuracy": reached, "loss": 0.1, "device": "cpu"}
         for number, (point, of_trial, accuracy) in enumerate(trials)
         for epoch, reached in enumerate(accuracy, 1)
     ]
+    return pd.DataFrame(rows).convert_dtypes().astype({"accuracy": float, "loss": float})  # as it is read
 
 
 def over_seeds(points: Mapping[str, tuple[Mapping[str, Any], Values]]) -> Shown:
@@ -61,22 +60,22 @@ def search(accuracy: Values, space: Mapping[str, Any], columns: Mapping[str, Val
 
 def of_law(largest: Mapping[float, Sequence[float]]) -> Shown:
     """A study over means and rates: by mean, the largest rate at which each seed learns."""
-    trials = [
-        (f"{mean} {rate}", {"mean": mean, "lr": rate, "seed": seed}, [0.95 if rate <= most else 0.1])
-        for mean, of_seeds in largest.items()
-        for rate in (0.001, 0.01, 0.1)
-        for seed, most in enumerate(of_seeds)
-    ]
-    rows = table(*trials)
-    return Shown("offsets", "law", rows, law.law(rows, PIXELS, RULE), RULE, {})
+    study = over_seeds(
+        {
+            f"{mean} {rate}": ({"mean": mean, "lr": rate}, np.where(rate <= np.array(of_seeds), 0.95, 0.1))
+            for mean, of_seeds in largest.items()
+            for rate in (0.001, 0.01, 0.1)
+        }
+    )
+    return study._replace(name="offsets", kind="law", metrics=law.law(study.table, PIXELS, RULE))
 
 
 def treated() -> Shown:
     """A trained network whose normalizations and treatments have an accuracy of 0.8, on 100 images; its own has 0.9."""
-    row = {"mean": "0.5", "std": "0.5", "treated": "2", "epoch": "1", "accuracy_own": "0.9"}
+    row: dict[str, Any] = {"mean": 0.5, "std": 0.5, "treated": 2, "epoch": 1, "accuracy_own": 0.9}
     for suffix in ("", "_recalibrated"):
-        row |= {f"accuracy{suffix}": "0.8", f"lost{suffix}": "10", f"gained{suffix}": "0"}
-    rows = [{"trial": str(trial), "point": point} | row for trial, point in enumerate(("own", "zero_one"))]
+        row |= {f"accuracy{suffix}": 0.8, f"lost{suffix}": 10, f"gained{suffix}": 0}
+    rows = pd.DataFrame([{"trial": trial, "point": point} | row for trial, point in enumerate(("own", "zero_one"))])
     return Shown("network", "treatments", rows, judgement.treatments(rows, 100, RULE), RULE, {})
 
 
@@ -146,14 +145,9 @@ def test_map_shows_the_last_epoch_of_every_trial() -> None:
     assert bar.get_ylim() == pytest.approx((np.quantile(accuracy[X < 0], 0.1), accuracy.max()))
 
 
-def test_maps_have_axes_and_marks_of_their_own() -> None:
-    rates = {"mean": 5, "std": {"low": 1, "high": 2}, "lr": {"low": 0.2, "high": 1}}
-    marked = search([[0.9]] * 60, PLANE, {"mean": X, "std": Y}, optimizer="sgd")
-    other = search([[0.9], [0.95]], rates, {"std": [1, 2], "lr": [0.5, 0.7]})
-    _, (one, another, *_) = drawn("map", marked, other)
-    assert [(ax.get_ylim(), ax.get_yscale()) for ax in (one, another)] == [((0.1, 10), "log"), ((0.2, 1), "linear")]
-    assert points(another)["learned"].tolist() == [[1, 0.5], [2, 0.7]]
-    names = texts(one.get_legend().get_texts())
+def test_map_of_lenet_marks_the_normalizations_that_lie_within() -> None:
+    _, (ax, *_) = drawn("map", search([[0.9]] * 60, PLANE, {"mean": X, "std": Y}, optimizer="sgd"))
+    names = texts(ax.get_legend().get_texts())
     assert names == ["learned (60)", "standard (0.1307, 0.3081)", "zero_one (0, 1)"]  # none's std is beyond the axes
 
 
@@ -171,6 +165,7 @@ def test_each_pair_of_axes_has_its_panel(names: list[str], pairs: list[str]) -> 
     _, panels = drawn("map", search([[0.9]] * 20, space if len(names) > 1 else {"mean": 0, **space}, columns))
     for ax, (x, y) in zip(panels[: len(pairs)], map(str.split, pairs), strict=True):
         assert (ax.get_xlabel(), ax.get_ylabel()) == (figures.LABELS[x], figures.LABELS[y])
+        assert (ax.get_ylim(), ax.get_yscale()) == ((0.2, 0.6), "linear")
         np.testing.assert_allclose(points(ax)["learned"], np.stack([columns[x], columns[y]], axis=1))
 
 
@@ -196,17 +191,13 @@ def test_curves_of_rates_have_the_mean_and_the_range_of_seeds() -> None:
     assert names == ["standard", "mean 7, std 2.5", "only some of the seeds learn: their mean"]
 
 
-def grid(costs: Mapping[float, Mapping[float, Sequence[float]]]) -> Shown:
-    """A study over a grid: by std and mean, how many points each seed costs; `nan`: it learns nothing."""
-    at = {
-        (mean, std): np.nan_to_num(0.98 - np.array(of) / 100, nan=0.1)
-        for std, row in costs.items()
-        for mean, of in row.items()
-    }
-    names = {(0.1307, 0.3081): "standard"}
-    return over_seeds(
-        {names.get(norm, str(norm)): ({"mean": norm[0], "std": norm[1], "lr": 0.01}, of) for norm, of in at.items()}
-    )
+def grid(costs: Mapping[tuple[float, float], Sequence[float]]) -> Shown:
+    """A study over a grid: by mean and std, how many points each seed costs; `nan`: it learns nothing."""
+    points = {}
+    for (mean, std), of in costs.items():
+        name = "standard" if (mean, std) == (0.1307, 0.3081) else f"{mean} {std}"
+        points[name] = {"mean": mean, "std": std, "lr": 0.01}, np.nan_to_num(0.98 - np.array(of) / 100, nan=0.1)
+    return over_seeds(points)
 
 
 def cells(ax: Any) -> tuple[list[list[str]], np.ndarray, np.ndarray]:
@@ -218,14 +209,18 @@ def cells(ax: Any) -> tuple[list[list[str]], np.ndarray, np.ndarray]:
 
 
 NAN = float("nan")
-GRID: dict[float, dict[float, list[float]]] = {
-    1.0: {0.1307: [0.5, 0.7, 0.6], 0: [0.2] * 3, 2: [NAN] * 3},
-    0.3081: {0.1307: [0] * 3, 0: [-0.1, -0.2, 0], 2: [1, NAN, NAN]},
+GRID = {
+    (0.1307, 1.0): [0.5, 0.7, 0.6],
+    (0.0, 1.0): [0.2] * 3,
+    (2.0, 1.0): [NAN] * 3,
+    (0.1307, 0.3081): [0.0] * 3,
+    (0.0, 0.3081): [-0.1, -0.2, 0],
+    (2.0, 0.3081): [1, NAN, NAN],
 }
 
 
 def test_cells_have_the_differences_from_the_reference() -> None:
-    figure, (three, one, bar) = drawn("cells", grid(GRID), grid({10.0: {0.1307: [9]}, 0.3081: {0.1307: [0]}}))
+    figure, (three, one, bar) = drawn("cells", grid(GRID), grid({(0.1307, 10.0): [9], (0.1307, 0.3081): [0]}))
     titles = three.get_title(), one.get_title()
     assert titles == tuple(f"SGD, learning rate 0.01, 1 epoch, {seeds}" for seeds in ("3 seeds", "1 seed"))
     written, costs, greys = cells(three)
@@ -251,8 +246,7 @@ def test_cell_of_several_rates_is_that_of_the_best() -> None:
 
 
 def test_cells_without_a_reference_that_learns_have_no_differences() -> None:
-    dead = GRID | {0.3081: {**GRID[0.3081], 0.1307: [0, 0, NAN]}}
-    written, costs, _ = cells(drawn("cells", grid(dead))[1][0])
+    written, costs, _ = cells(drawn("cells", grid(GRID | {(0.1307, 0.3081): [0, 0, NAN]}))[1][0])
     assert written == [["3 of 3", "2 of 3", "1 of 3"], ["3 of 3", "3 of 3", "0 of 3"]]
     assert np.isnan(costs).all()
 
@@ -291,8 +285,8 @@ def test_differences_of_epochs_end_with_the_reference() -> None:
 def test_every_seed_is_a_point_beside_those_of_rounding() -> None:
     ends = {"standard": [0.98, 0.98, 0.97], "zero_one": [0.97, 0.98, 0.96], "dead": [0.1, 0.98, 0.98]}
     study = over_seeds({name: ({**STANDARD, "mean": n}, of) for n, (name, of) in enumerate(ends.items())})
-    again = [{**row, "device": "gpu", "accuracy": "0.975"} for row in study.rows if row["accuracy"] in ("0.1", "0.96")]
-    _, (ax,) = drawn("seeds", study, study._replace(name="again", rows=again, metrics={}))
+    again = study.table[study.table["accuracy"].isin([0.1, 0.96])].assign(device="gpu", accuracy=0.975)
+    _, (ax,) = drawn("seeds", study, study._replace(name="again", table=again, metrics={}))
     shown = [np.asarray(each.get_offsets()) for each in ax.collections if isinstance(each, PathCollection)]
     assert [each[:, 1].tolist() for each in shown] == [pytest.approx([-1, 0, -1]), pytest.approx([-1.5])]
     labels = texts(ax.get_xticklabels())

@@ -58,10 +58,10 @@ def test_without_two_offsets_within_the_grid_there_is_no_exponent(rates: list[tu
 
 
 def test_study_of_the_law_is_known_by_what_its_trials_vary() -> None:
-    changes: list[dict[str, str]] = [{"mean": "0"}, {"lr": "0.1"}, {"seed": "2"}, {"std": "2"}]
-    trial = {"trial": "", "point": "", "mean": "1", "std": "1", "lr": "0.2", "seed": "1", "epoch": "1"}
-    trials = [trial | change | {"trial": str(number)} for number, change in enumerate(changes)]
-    assert varied(trials[:3]) == {"mean", "lr"}
+    changes: list[dict[str, float]] = [{"mean": 0}, {"lr": 0.1}, {"seed": 2}, {"std": 2}]
+    trial = {"trial": 0, "point": "", "mean": 1, "std": 1, "lr": 0.2, "seed": 1, "epoch": 1}
+    trials = pd.DataFrame([trial | change for change in changes])
+    assert varied(trials.head(3)) == {"mean", "lr"}
     assert varied(trials) == {"mean", "lr", "std"}
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, committed
+from conftest import ROOT, committed, set_params
 
 from stages import report
 from stages.settings import params
 
+ZERO_ONE = json.loads(committed("metrics/studies/one_epoch.json"))["zero_one"]
 WRITTEN = ("README.md", *map(str, report.PAGES), str(report.SUMMARY))
 
 
@@ -27,16 +28,19 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def change(results: Path, **keys: object) -> params.Params:
+def change(**keys: object) -> params.Params:
     """The settings with other values, by their dotted keys with __ for each dot."""
-    content = yaml.safe_load((results / "params.yaml").read_text())
-    for key, value in keys.items():
-        section = content
-        *sections, last = key.split("__")
-        for part in sections:
-            section = section[part]
-        section[last] = value
-    return params.Params.model_validate(content)
+    set_params(Path(), {key.replace("__", "."): value for key, value in keys.items()})
+    return params.load()
+
+
+def change_zero_one(results: Path, **changed: object) -> None:
+    """Changes the metrics of a point of one_epoch; None: lacks them."""
+    path = results / "metrics/studies/one_epoch.json"
+    metrics = json.loads(path.read_text())
+    zero_one = metrics["zero_one"] | changed
+    metrics["zero_one"] = {name: value for name, value in zero_one.items() if value is not None}
+    path.write_text(json.dumps(metrics))
 
 
 def test_results_are_made_of_the_committed_metrics(results: Path) -> None:
@@ -45,7 +49,7 @@ def test_results_are_made_of_the_committed_metrics(results: Path) -> None:
 
 
 def test_pages_follow_the_settings(results: Path) -> None:
-    report.main(change(results, data__test_images=400, train__batch_size=256, rule__margin=0.003, train__shuffle=True))
+    report.main(change(data__test_images=400, train__batch_size=256, rule__margin=0.003, train__shuffle=True))
     page = Path("report.md").read_text()
     for said in ("400 test images", "batches of 256", "below 0.3 points"):
         assert said in page
@@ -64,14 +68,11 @@ def test_pages_follow_the_settings(results: Path) -> None:
     ],
 )
 def test_table_says_what_the_rule_says(results: Path, differs: str, exceeds: str, said: str) -> None:
-    path = results / "metrics/studies/one_epoch.json"
-    metrics = json.loads(path.read_text())
-    difference = metrics["zero_one"]["difference"]
-    difference |= {"differs": differs, "exceeds": exceeds, "mean": -0.0123, "interval": {"low": -0.03, "high": 0.01}}
-    path.write_text(json.dumps(metrics))
+    answer = {"differs": differs, "exceeds": exceeds, "mean": -0.0123, "interval": {"low": -0.03, "high": 0.01}}
+    change_zero_one(results, difference=ZERO_ONE["difference"] | answer)
     report.main(params.load())
     rows = [line for line in Path("appendix.md").read_text().splitlines() if line.startswith("| zero_one (mean 0")]
-    assert f"| {metrics['zero_one']['accuracy']['mean']:.4f} ± " in rows[0]
+    assert f"| {ZERO_ONE['accuracy']['mean']:.4f} ± " in rows[0]
     assert "| -1.23 (-3.00 to +1.00) |" in rows[0]
     assert rows[0].endswith(f"| {said} |")
 
@@ -83,7 +84,7 @@ def test_links_of_the_pages_lead_somewhere() -> None:
 
 def test_answer_leaves_out_what_has_no_results(results: Path) -> None:
     answer = ["from 0 to 1: {one_epoch.zero_one}.", "a study that is not there: {other.zero_one}."]
-    report.main(change(results, report__answer=answer, report__table=["other", "one_epoch"]))
+    report.main(change(report__answer=answer, report__table=["other", "one_epoch"]))
     page = Path("README.md").read_text()
     assert "- from 0 to 1: -" in page
     assert "not there" not in page
@@ -91,20 +92,14 @@ def test_answer_leaves_out_what_has_no_results(results: Path) -> None:
 
 
 def test_seeds_that_do_not_all_learn_have_no_difference(results: Path) -> None:
-    path = results / "metrics/studies/one_epoch.json"
-    metrics = json.loads(path.read_text())
-    metrics["zero_one"] |= {"learned": 3, "n": 5}
-    for outcome in ("difference", "loss_difference"):
-        del metrics["zero_one"][outcome]
-    path.write_text(json.dumps(metrics))
-    report.main(change(results, report__answer=["pixels: {one_epoch.zero_one}."], report__table=["one_epoch"]))
+    change_zero_one(results, learned=3, n=5, difference=None, loss_difference=None)
+    report.main(change(report__answer=["pixels: {one_epoch.zero_one}."], report__table=["one_epoch"]))
     assert "- pixels: 3 of 5 training runs learn." in Path("README.md").read_text()
     assert "| 3 of 5 seeds learn |" in Path("README.md").read_text()
 
 
 def test_missing_number_is_an_error(results: Path) -> None:
-    path = results / "metrics/statistics.json"
-    path.write_text("{}")
+    (results / "metrics/statistics.json").write_text("{}")
     with pytest.raises(Exception, match="metrics: is damaged"):
         report.main(params.load())
     assert not Path("report.md").exists()

@@ -112,6 +112,6 @@ def test_two_points_of_the_same_parameters_share_their_trials(monkeypatch: pytes
         runner.run_points("one", SETTINGS, planned, LenetTrial)
         assert len(runner.store.load(Path("data/studies/one.sqlite3"), "one").study.trials) == 2
         rows = tables.read("one")
-        assert [(row["point"], int(row["seed"])) for row in rows] == points
+        assert list(zip(rows["point"], rows["seed"], strict=True)) == points
     metrics = judgement.comparison(rows, SETTINGS.rule, images=10_000)["same"]
     assert (metrics["n"], metrics["difference"]["mean"]) == (2, 0)

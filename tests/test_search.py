@@ -1,15 +1,16 @@
 """Tables of trials and what they say: points over seeds, searches, trials of the sweep again; from made-up results."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 from scipy import stats
 
 from stages.common import tables
 from stages.common.errors import InputError
-from stages.common.tables import Row
 from stages.evidence import judgement
 from stages.evidence.paired import NO, YES
 from stages.settings import params
@@ -43,7 +44,7 @@ def folder(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def over_seeds(results: Mapping[str, list[dict]]) -> list[Row]:
+def over_seeds(results: Mapping[str, list[dict]]) -> pd.DataFrame:
     """The table of points over seeds, which begin with 5, seed by seed."""
     longest = max(map(len, results.values()))
     planned = [(index, point) for index in range(longest) for point, of in results.items() if index < len(of)]
@@ -52,7 +53,7 @@ def over_seeds(results: Mapping[str, list[dict]]) -> list[Row]:
     return tables.read("made_up")
 
 
-def searched(points: list[Parameters], results: list[dict]) -> list[Row]:
+def searched(points: list[Parameters], results: list[dict]) -> pd.DataFrame:
     tables.write("made_up", [""] * len(points), points, results)
     return tables.read("made_up")
 
@@ -62,46 +63,46 @@ def comparison(results: Mapping[str, list[dict]], **rule: object) -> judgement.M
 
 
 def test_table_has_a_row_for_each_trial_and_epoch_and_never_tells_time() -> None:
-    rows = over_seeds(RESULTS)
-    trials = [(seed, point) for seed in ("5", "6") for point in POINTS]
-    assert [(row["trial"], row["seed"], row["point"], row["epoch"]) for row in rows] == [
-        (str(number), seed, point, str(epoch))
+    table = over_seeds(RESULTS)
+    trials = [(seed, point) for seed in (5, 6) for point in POINTS]
+    assert table[["trial", "seed", "point", "epoch"]].values.tolist() == [
+        [number, seed, point, epoch]
         for number, (seed, point) in enumerate(trials)
-        for epoch in range(1, int(str(POINTS[point]["epochs"])) + 1)
+        for epoch in range(1, int(POINTS[point]["epochs"]) + 1)
     ]
-    assert [row["accuracy"] for row in rows[:5]] == ["0.5", "0.8", "0.5", "0.8", "0.9"]
-    assert [row["accuracy_even"] for row in rows[:2]] == ["", "0.7"]  # of the whole trial: at its end
-    assert rows[-1]["loss"] == ""  # no number
-    assert "seconds" not in rows[0]
-    single = over_seeds({"standard": [{"accuracy": 0.9, "loss": 0.1, "device": "cpu"}]})
-    assert [row["epoch"] for row in single] == ["1"]
+    assert table["accuracy"].head(5).tolist() == [0.5, 0.8, 0.5, 0.8, 0.9]
+    assert table["accuracy_even"].isna().tolist()[:2] == [True, False]  # of the whole trial: at its end
+    assert table["loss"].isna().tolist()[-2:] == [False, True]  # no number
+    assert "seconds" not in table
+    assert over_seeds({"standard": [{"accuracy": 0.9, "loss": 0.1, "device": "cpu"}]})["epoch"].tolist() == [1]
 
 
 def test_parameters_come_back_from_the_table_as_they_were() -> None:
-    ends = tables.last_epochs(over_seeds(RESULTS))
-    assert [tables.parameters(row) for row in ends[:3]] == [of | {"seed": 5} for of in POINTS.values()]
-    for kind, value in ((int, "5"), (float, "5.0"), (bool, "False"), (str, "default")):
-        assert isinstance(tables.value(value), kind)
+    given: list[Parameters] = [of | {"seed": 5} for of in POINTS.values()]
+    given += [{"mean": 1e-300 / 3, "std": 5.0, "held_out": 10_000, "start_mean": 0.1 + 0.2}]
+    found = tables.parameters(searched(given, [result(0.9)] * len(given)))
+    assert [repr(sorted(each.items())) for each in found] == [repr(sorted(each.items())) for each in given]
 
 
 def test_outcomes_are_in_one_order_whatever_the_storages() -> None:
     silent = {"fc1_silent_after": 0.1, "fc1_silent_before": 0.2, "conv1_silent_after": 0.3, "conv1_silent_before": 0.4}
-    assert list(searched([{"lr": 1.0}], [silent | result(0.9)])[0])[3:] == [
+    assert list(searched([{"lr": 1.0}], [silent | result(0.9)]))[3:] == [
         *("epoch", "accuracy", "accuracy_even", "accuracy_odd", "loss", "conv1_silent_before", "fc1_silent_before"),
         *("conv1_silent_after", "fc1_silent_after", "device"),
     ]
 
 
-@pytest.mark.parametrize("content", [None, "", "trial,point,epoch,accuracy\n0,,1,0.9\n", "cut"])
-def test_what_is_no_table_is_one_line(content: str | None) -> None:
+@pytest.mark.parametrize(
+    ("whole", "damaged"), [("trial.*", ""), (",device", ",other"), (",cpu\n$", ""), ("0.8", "x"), ("\n$", ",more\n")]
+)
+def test_what_is_no_table_is_one_line(whole: str, damaged: str) -> None:
     over_seeds(RESULTS)
     file = tables.path("made_up")
-    whole = file.read_text()
-    file.unlink()
-    if content is not None:
-        file.write_text(whole.rpartition(",")[0] if content == "cut" else content)
-    with pytest.raises(InputError, match=r"made_up\.csv: (cannot be read .*`dvc repro`|is no whole table .*`git rest)"):
-        tables.read("made_up")
+    file.write_text(re.sub(whole, damaged, file.read_text(), flags=re.S))
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"^plots/trials/made_up\.csv: cannot be read \(.+\); `git restore "):
+            tables.read("made_up")
+        file.unlink(missing_ok=True)  # nor what is not there
 
 
 def test_points_are_compared_at_the_seeds_that_they_share_with_a_reference_that_learned() -> None:
@@ -111,24 +112,6 @@ def test_points_are_compared_at_the_seeds_that_they_share_with_a_reference_that_
     assert metrics["longer"]["difference"]["n"] == 2
     for metrics in (comparison(RESULTS, reference="none"), comparison(RESULTS, threshold=0.85)):  # one did not learn
         assert not any("difference" in point for point in metrics.values())
-
-
-def test_metrics_compare_the_ends() -> None:
-    metrics = comparison(RESULTS)
-    assert metrics["standard"]["parameters"] == POINTS["standard"] | {"seed": 5}
-    assert "difference" not in metrics["standard"]
-    assert metrics["standard"]["accuracy"]["mean"] == pytest.approx(0.85)
-    assert metrics["longer"]["difference"]["mean"] == pytest.approx(0.095)  # each after its own last epoch
-    assert metrics["longer"]["difference"]["margin"] == SETTINGS.rule.margin
-    assert metrics["longer"]["loss_difference"]["mean"] == 0
-    assert [(of["n"], of["learned"]) for of in metrics.values()] == [(2, 2), (2, 2), (2, 0)]
-    assert not {"accuracy", "loss", "difference"} & set(metrics["short"])  # none learned
-
-
-def test_means_are_those_of_the_seeds_that_learned() -> None:
-    metrics = comparison({"standard": [result(0.8), result(0.9)], "short": [result(0.1), result(0.7)]})["short"]
-    assert (metrics["n"], metrics["learned"], metrics["accuracy"]["n"], metrics["accuracy"]["mean"]) == (2, 1, 1, 0.7)
-    assert "difference" not in metrics  # a mean over trials that learned and trials that did not says nothing
 
 
 def test_difference_is_paired_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,32 +127,22 @@ def test_difference_is_paired_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "difference" not in comparison(of)["short"]
 
 
-def test_metrics_of_a_search() -> None:
-    points: list[Parameters] = [{"lr": lr, "epochs": 1} for lr in (0.1, 1.0, 0.5)]
-    rows = searched(points, [result(0.895), result(0.1), result(0.2, 0.9)])
-    metrics = judgement.search(rows, ["lr"], SETTINGS.rule.model_copy(update={"tolerance": 0.01}))
-    best = {"number": 2, "accuracy": 0.9, "cross_half_accuracy": pytest.approx(0.9), "lr": 0.5}
-    assert metrics["best"] == best
-    assert (metrics["completed"], metrics["learned"], metrics["device_kinds"]) == (3, 2, 1)
-    assert metrics["good"] == {"count": 2, "lr": {"min": 0.1, "median": 0.3, "max": 0.5}}
-    halves = [{"accuracy_even": even, "accuracy_odd": odd} for even, odd in (("0.9", "0.5"), ("0.6", "0.8"))]
-    assert judgement.cross_half_accuracy(halves) == pytest.approx(0.55)  # the best of one half counts with the other
-    assert metrics["accuracies"] == {"accuracy": {"min": 0.895, "median": 0.8975, "max": 0.9}}  # of those that learned
+def test_best_of_one_half_counts_with_the_other() -> None:
+    halves = pd.DataFrame({"accuracy_even": [0.9, 0.6], "accuracy_odd": [0.5, 0.8]})
+    assert judgement.cross_half_accuracy(halves) == pytest.approx(0.55)
 
 
-SWEEP = [
-    {"trial": str(number), "mean": f"{number}.5", "std": "2.0", "accuracy": accuracy, "conv1_silent_after": "0.5"}
-    for number, accuracy in enumerate(("0.1", "0.98", "0.5", "0.99", "0.2"))
-]
+ACCURACY = [0.1, 0.98, 0.5, 0.99, 0.2]
+SWEEP = pd.DataFrame({"trial": range(5), "mean": [0.5, 1.5, 2.5, 3.5, 4.5], "std": 2.0, "accuracy": ACCURACY})
+SWEEP = SWEEP.astype({"trial": "Int64", "mean": "Float64", "std": "Float64"})  # as it is read
 
 
 @pytest.mark.parametrize(
     ("kind", "numbers"),
-    [("died", ["0", "2"]), ("nearest_died", ["4", "2"]), ("learned", ["1", "3"]), ("best", ["3", "1"])],
+    [("died", [0, 2]), ("nearest_died", [4, 2]), ("learned", [1, 3]), ("best", [3, 1])],
 )
-def test_first_trials_of_a_kind_are_selected(kind, numbers: list[str]) -> None:
-    rows = design.select(SWEEP, Selection(kind=kind, threshold=0.5, first=2), standard=5)
-    assert [row["trial"] for row in rows] == numbers
+def test_first_trials_of_a_kind_are_selected(kind, numbers: list[int]) -> None:
+    assert design.select(SWEEP, Selection(kind=kind, threshold=0.5, first=2), standard=5)["trial"].tolist() == numbers
 
 
 def test_trial_of_the_sweep_is_changed_in_what_is_named_and_what_that_brings_along() -> None:
@@ -187,29 +160,14 @@ def test_trial_of_the_sweep_is_changed_in_what_is_named_and_what_that_brings_alo
     assert (again(optimizer="adam")[0]["lr"], again(seed=3)[1]["seed"]) == (0.001, 4)
 
 
-def followed_up(*results: dict[str, Any]) -> judgement.Metrics:
-    """The metrics of as many results for each of the first two trials of the sweep."""
-    names = [f"trial {index * 2 // len(results)}" for index in range(len(results))]
-    tables.write("made_up", names, [{"seed": index} for index in range(len(results))], results)
-    return judgement.follow_up(tables.read("made_up"), SWEEP, SETTINGS.rule)
-
-
-def test_metrics_of_trials_again_set_both_evaluations_side_by_side() -> None:
-    metrics = followed_up(*(result(accuracy, conv1_silent_after=0.1) for accuracy in (0.9, 0.1, 0.8, 0.7)))
-    # Clopper and Pearson's, by their quantiles of the beta distribution.
-    assert metrics["share"]["low"] == pytest.approx(stats.beta.ppf(0.025, 3, 2))
-    assert metrics["share"]["high"] == pytest.approx(stats.beta.ppf(0.975, 4, 1))
+def test_trials_again_are_set_beside_the_sweep_that_they_are_of() -> None:
+    points = ["trial 0", "trial 0", "trial 3", "trial 3"]
+    norms = [{"mean": mean, "std": 2.0} for mean in (0.5, 0.5, 3.5, 3.5)]
+    tables.write("made_up", points, norms, [result(accuracy) for accuracy in (0.9, 0.1, 0.8, 0.7)])
+    table = tables.read("made_up")
+    metrics = judgement.follow_up(table, SWEEP, SETTINGS.rule)
     assert (metrics["trials"], metrics["evaluations"], metrics["learned"]) == (2, 4, 3)
-    assert metrics["accuracy"] == {"min": 0.7, "median": 0.8, "max": 0.9}  # of those that learned
-    assert metrics["accuracy_in_sweep"] == {"min": 0.1, "max": 0.98}
-    assert metrics["silent"] == {"sweep": {"conv1_after": 0.5}, "follow_up": {"conv1_after": 0.1}}
-    assert followed_up(*8 * [result(0.9)])["share"]["low"] == pytest.approx(0.025 ** (1 / 8))  # at least 63%
-
-
-def test_trials_again_are_only_set_beside_the_sweep_that_they_are_of() -> None:
-    rows = [
-        {"point": f"trial {number}", "mean": SWEEP[number]["mean"], "std": SWEEP[number]["std"]} for number in (0, 3)
-    ]
-    assert judgement.follows(rows, SWEEP)
-    assert not judgement.follows(rows, SWEEP[:3])  # a shorter one
-    assert not judgement.follows(rows, [{**row, "mean": "9"} for row in SWEEP])
+    assert metrics["share"]["low"] == pytest.approx(stats.beta.ppf(0.025, 3, 2))  # by the quantiles of the distribution
+    assert metrics["accuracy_in_sweep"] == {"min": 0.1, "max": 0.99}
+    assert not judgement.follow_up(table, SWEEP.head(3), SETTINGS.rule)  # a shorter one
+    assert not judgement.follow_up(table, SWEEP.assign(mean=9.0), SETTINGS.rule)

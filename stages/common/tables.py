@@ -1,19 +1,20 @@
 """Tables of trials, plots/trials/NAME.csv: a row for each trial and epoch, with all its parameters and outcomes."""
 
-import csv
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from stages.common import files
-from stages.common.errors import InputError
+from stages.common.errors import InputError, short
 from stages.common.files import Exact
 
+if TYPE_CHECKING:
+    import pandas as pd  # takes half a second, and all stages that run trials import this module
+
 FOLDER = Path("plots/trials")
-Row = Mapping[str, str]
+# Of the columns that every table has. A point may be named `null` or `inf`.
+TYPES = {"trial": "Int64", "point": str, "epoch": "Int64", "accuracy": float, "loss": float, "device": str}
 
 
 def path(study: str) -> Path:
@@ -41,53 +42,38 @@ def write(study: str, points: Sequence[str], parameters: Sequence[Mapping], resu
     files.write_csv(path(study), columns, ([row.get(column) for column in columns] for row in rows))
 
 
-def read(study: str) -> list[Row]:
-    """The rows of a study's table.
+def read(study: str) -> "pd.DataFrame":
+    """The table of a study: numbers with all their digits, NA where a trial has none.
 
     raises: InputError if it is not there, or no such table
     """
+    import pandas as pd
+
     file = path(study)
     try:
-        with file.open(newline="", encoding="utf-8") as opened:
-            rows: list[Row] = list(csv.DictReader(opened, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file}: cannot be read ({error}); `dvc repro` makes it") from None
-    whole = rows and all(None not in row and None not in row.values() for row in rows)
-    if not whole or not {"trial", "point", "epoch", "accuracy", "loss"} <= rows[0].keys():
-        raise InputError(f"{file}: is no whole table of trials; `git restore {file}` brings back the committed one")
-    return rows
+        table = pd.read_csv(file, dtype=TYPES, dtype_backend="numpy_nullable", keep_default_na=False, na_values=[""])
+        ends = last_epochs(table)[["accuracy", "device"]]
+        # A line that was cut has no device, the last column.
+        if not TYPES.keys() <= {*table} or ends.empty or ends.isna().any(axis=None):
+            raise ValueError("no whole table of trials")
+    except (LookupError, OSError, TypeError, ValueError) as error:
+        cause, way = short(str(error).strip()), f"`git restore {file}` or `dvc repro` brings it back"
+        raise InputError(f"{file}: cannot be read ({cause}); {way}") from None
+    return table
 
 
-def last_epochs(rows: Sequence[Row]) -> list[Row]:
+def last_epochs(table: "pd.DataFrame") -> "pd.DataFrame":
     """Of each trial the row of its last epoch, in order."""
-    return list({row["trial"]: row for row in rows}.values())
+    return table.drop_duplicates("trial", keep="last")
 
 
-def parameters(row: Row) -> dict[str, Any]:
-    """Those of the row's trial; of a point over seeds, with the first seed."""
-    columns = list(row)
-    named = {name: row[name] for name in columns[columns.index("point") + 1 : columns.index("epoch")]}
-    return {name: value(text) for name, text in named.items() if text}
-
-
-def value(text: str) -> float | int | str | bool:
-    """As it was before it was written: a number with all its digits, True or False, or text."""
-    for kind in (int, Exact):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return {"True": True, "False": False}.get(text, text)
-
-
-def numbers(rows: Sequence[Row], column: str) -> np.ndarray:
-    """A column of numbers: float array (n,), nan where there is none."""
-    return np.array([float(row[column] or "nan") for row in rows])
-
-
-def values(rows: Sequence[Row], column: str) -> list:
-    """A column of parameters, as they were before they were written."""
-    return [value(row[column]) for row in rows]
+def parameters(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Those of each row's trial, as they were before they were written."""
+    named = table.loc[:, "point":"epoch"].iloc[:, 1:-1]
+    return [
+        {name: Exact(value) if isinstance(value, float) else value for name, value in row.items() if value is not None}
+        for row in named.to_dict("records")
+    ]
 
 
 def _order(name: str) -> tuple:

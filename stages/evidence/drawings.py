@@ -1,11 +1,10 @@
 """The kinds of figures: each draws studies from their tables and metrics, most of them a panel for each study."""
 
-import itertools
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -18,65 +17,49 @@ from matplotlib.ticker import MaxNLocator
 
 from stages.common import files, tables
 from stages.common.errors import InputError
-from stages.common.tables import Row, numbers
 from stages.evidence import figures, judgement, law
 from stages.evidence.figures import LABELS
 from stages.evidence.paired import interval, relative_errors
-from stages.evidence.words import exponent, protocol, shared
-from stages.settings.params import SWEEP, Params, Rule, Space, Treatment, free
+from stages.evidence.words import TREATMENTS, exponent, protocol, shared
+from stages.settings.params import SWEEP, Params, Rule, Space, free
 from stages.settings.params import Figure as Drawn
 
 COSTS = Normalize(-2, 0)  # of differences, in points
+Pixels = Mapping[str, float]  # mean and std of the data, fractions
 SOME, NONE = "0.88", "0.7"  # greys of cells in which some of the seeds learn, or none
 
 
 class Shown(NamedTuple):
-    """A study that is drawn: the rows of its table, and what the judge made of them."""
+    """A study that is drawn: its table, and what the judge made of it."""
 
     name: str
     kind: str  # as `judgement.kind` says
-    rows: Sequence[Row]
+    table: pd.DataFrame
     metrics: Mapping[str, Any]  # empty, if it is a search
     rule: Rule
     space: Space  # empty, if it is no search
-
-
-class Context(NamedTuple):
-    settings: Params
-    pixels: Mapping[str, float]  # mean and std of the data, fractions
-
-    def protocol(self, study: Shown) -> str:
-        """How the study was trained, as a title."""
-        return textwrap.fill(protocol(shared(study.metrics), self.settings), 56)
-
-    def colors(self, names: Iterable[str]) -> dict[str, str]:
-        """A colour for each name of a point: normalizations come first, and have the same one in all pictures."""
-        known, names = list(self.settings.normalizations), dict.fromkeys(names)
-        numbered = enumerate(dict.fromkeys([*known, *names]))
-        return {name: f"C{number % 10}" for number, name in numbered if name in names}
 
 
 def make(figure: Drawn, path: Path, settings: Params) -> None:
     """Draws a figure of params.yaml, and saves it."""
     pixels = files.read_json(Path("metrics/statistics.json"))["train"]
     with judgement.whole(f"a table or metrics file of {', '.join(figure.studies)}", "`dvc repro` makes it again"):
-        studies = [_read(name, settings) for name in figure.studies]
-        drawn = draw(figure, [study for study in studies if study], settings, pixels)
+        studies = [study for name in figure.studies if (study := _read(name, settings))]
+        drawn = draw(figure, studies, settings, pixels)
     figures.save(drawn, path, settings.look.dpi)
 
 
 def _read(name: str, settings: Params) -> Shown | None:
     """The study, if it has results."""
-    study, metrics = settings.studies.get(name), Path(f"metrics/studies/{name}.json")
-    search = study.search if study else settings.sweep if name == SWEEP else None
-    judged = files.read_json(metrics) if metrics.exists() and not search else {}
-    if not (search or judged) or not tables.path(name).exists():
+    study, judged = settings.studies.get(name), Path(f"metrics/studies/{name}.json")
+    search = settings.sweep if name == SWEEP else study and study.search
+    if not tables.path(name).exists() or not (search or judged.exists()):
         return None
-    kind, space = judgement.kind(study, judged), search.space if search else {}
-    return Shown(name, kind, tables.read(name), judged, settings.rule.of(name), space)
+    metrics, space = ({}, search.space) if search else (files.read_json(judged), {})
+    return Shown(name, judgement.kind(study, metrics), tables.read(name), metrics, settings.rule.of(name), space)
 
 
-def draw(figure: Drawn, studies: Sequence[Shown], settings: Params, pixels: Mapping[str, float]) -> Figure:
+def draw(figure: Drawn, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
     """A figure of these studies; those that it names besides have no results, which its title says.
 
     raises: InputError if the kind does not suit a study
@@ -87,7 +70,7 @@ def draw(figure: Drawn, studies: Sequence[Shown], settings: Params, pixels: Mapp
             raise InputError(f"params.yaml: {study.name} cannot be drawn as {figure.kind}, which draws {kind.needs}")
     style: Any = {"figure.constrained_layout.use": True, "legend.frameon": False, "image.cmap": look.colormap}
     with matplotlib.rc_context(style):
-        drawn = kind.drawn(studies, Context(settings, pixels)) if studies else Figure()
+        drawn = kind.drawn(studies, settings, pixels) if studies else Figure()
     without = [name for name in figure.studies if name not in [study.name for study in studies]]
     drawn.suptitle("\n".join([figure.title, *(f"no results of {name}" for name in without)]))
     return drawn
@@ -96,7 +79,7 @@ def draw(figure: Drawn, studies: Sequence[Shown], settings: Params, pixels: Mapp
 # Searches
 
 
-def accuracy_maps(studies: Sequence[Shown], context: Context) -> Figure:
+def accuracy_maps(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
     """Trials of searches over pairs of their axes: learned ones in the colour of their accuracy, others as crosses.
 
     The first half of the axes with the second: mean and std, of each channel. One that has no other is both.
@@ -106,13 +89,16 @@ def accuracy_maps(studies: Sequence[Shown], context: Context) -> Figure:
         axes = free(study.space)
         half = len(axes) // 2
         maps += [(study, pair) for pair in zip(axes[: len(axes) - half], axes[half:], strict=True)]
-    figure, panels = _panels(context, len(maps), context.settings.look.width / figures.GOLDEN_RATIO, shared=False)
+    figure, panels = _panels(settings, len(maps), settings.look.width / figures.GOLDEN_RATIO, shared=False)
     for (study, names), ax in zip(maps, panels, strict=True):
-        rows = tables.last_epochs(study.rows)
+        trials = tables.last_epochs(study.table)
         for axis, name in zip("xy", names, strict=True):
-            figures.limit(ax, axis, name, study.space[name])
-        x, y = (np.array(tables.values(rows, name)) for name in names)
-        accuracy, threshold = numbers(rows, "accuracy"), study.rule.threshold
+            searched = study.space[name]
+            limits, scale = (searched.low, searched.high), "log" if searched.log else "linear"
+            ax.set(**{f"{axis}label": LABELS.get(name, name), f"{axis}scale": scale, f"{axis}lim": limits})
+            figures.label(getattr(ax, f"{axis}axis"))
+        x, y, accuracy = (trials[name].to_numpy(float) for name in (*names, "accuracy"))
+        threshold = study.rule.threshold
         learned = accuracy > threshold
         style: dict[str, Any] = {"clip_on": False, "zorder": 2}  # a trial at the edge is whole
         if not learned.all():
@@ -128,75 +114,60 @@ def accuracy_maps(studies: Sequence[Shown], context: Context) -> Figure:
             bar = figure.colorbar(points, ax=ax, label="test accuracy", extend=below, format="{x:.4g}")
             ticks = [tick for tick in figures.TICKS if low <= tick <= high]
             bar.set_ticks(ticks if len(ticks) > 1 else [low, high])
-        if "optimizer" in rows[0] and names == ("mean", "std"):  # LeNet, of these pixels
-            for name, norm in context.settings.normalizations.items():
+        of_lenet = "optimizer" in trials
+        if of_lenet and names == ("mean", "std"):
+            for name, norm in settings.normalizations.items():
                 place, (low, high) = (norm.mean[0], norm.std[0]), np.transpose([ax.get_xlim(), ax.get_ylim()])
                 if name in figures.MARKED and np.all((low <= place) & (place <= high)):
                     figures.mark(ax, name, norm, place)
-            figures.in_stds(ax, context.pixels)
+            figures.in_stds(ax, pixels)
         figures.legend(ax, columns=4)
-        trained = f", {protocol(tables.parameters(rows[0]), context.settings)}" if "optimizer" in rows[0] else ""
-        ax.set_title(f"{len(rows)} trials{trained}")
+        trained = f", {protocol(tables.parameters(trials)[0], settings)}" if of_lenet else ""
+        ax.set_title(f"{len(trials)} trials{trained}")
     return figure
 
 
 # Points over seeds
 
 
-def rates(studies: Sequence[Shown], context: Context) -> Figure:
+def rates(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
     """Accuracy against learning rate, a curve for each normalization: mean and range of the seeds.
 
     Where only some of the seeds learn, a hollow point is their mean.
     """
-    figure, panels = _panels(context, len(studies), 4.5)
-    tried = [_points(study, context).sort_values("lr") for study in studies]
-    colors = context.colors(name for points in tried for name in points["normalization"])
+    figure, panels = _panels(settings, len(studies), 4.5)
+    tried = [judgement.point_table(study.metrics, settings.normalizations).sort_values("lr") for study in studies]
+    colors = _colors(settings, pd.concat(tried)["normalization"].tolist())
     for study, points, ax in zip(studies, tried, panels, strict=True):
-        all_learn, some_learn = points["learned"] == points["n"], points["learned"].between(1, points["n"] - 1)
         for name, color in colors.items():
-            of_name = points["normalization"] == name
-            whole, partly = points[of_name & all_learn], points[of_name & some_learn]
-            lr, mean = whole["lr"], whole["accuracy_mean"]
-            reach = mean - whole["accuracy_min"], whole["accuracy_max"] - mean
+            of_name = points[points["normalization"] == name]
+            all_learn, some_learn = of_name.query("learned == n"), of_name.query("0 < learned < n")
+            lr, mean = all_learn["lr"], all_learn["accuracy_mean"]
+            reach = mean - all_learn["accuracy_min"], all_learn["accuracy_max"] - mean
             ax.errorbar(lr, mean, reach, color=color, marker=".", elinewidth=0.8, label=name)
-            ax.plot(partly["lr"], partly["accuracy_mean"], "o", color=color, markerfacecolor="none")
-        if some_learn.any():
+            ax.plot(some_learn["lr"], some_learn["accuracy_mean"], "o", color=color, markerfacecolor="none")
+        if len(points.query("0 < learned < n")):
             ax.errorbar([], [], fmt="o", color="black", mfc="none", label="only some of the seeds learn: their mean")
         low, high = points["lr"].min(), points["lr"].max()  # also those at which nothing learns
-        ax.set(xlabel=LABELS["lr"], xscale="log", xlim=(low / 1.2, 1.2 * high), title=context.protocol(study))
+        ax.set(xlabel=LABELS["lr"], xscale="log", xlim=(low / 1.2, 1.2 * high), title=_title(study, settings))
         figures.label(ax.xaxis)
-    panels[0].set_ylabel("accuracy: mean and range over seeds")
-    top = pd.concat(tried)["accuracy_max"].max()
-    top = 1.0 if math.isnan(top) else top
-    panels[0].set_ylim(top - 0.05, top + 0.002)
+    top = max(pd.concat(tried)["accuracy_max"].dropna(), default=1.0)
+    panels[0].set(ylabel="accuracy: mean and range over seeds", ylim=(top - 0.05, top + 0.002))
     _common_legend(figure, panels)
     return figure
 
 
-def _points(study: Shown, context: Context) -> pd.DataFrame:
-    """The points of a study, a row for each: its name and that of its normalization, its parameters, and its metrics,
-    nested keys joined by _; nan where it has none."""
-    points = [{"name": name} | each["parameters"] | each for name, each in study.metrics.items()]
-    table = pd.json_normalize(points, sep="_")
-    norms = reversed(context.settings.normalizations.items())
-    named = {tuple(norm.parameters().values()): name for name, norm in norms}
-    pairs = zip(table["mean"], table["std"], strict=True)
-    table["normalization"] = [named.get(pair, "mean {:g}, std {:g}".format(*pair)) for pair in pairs]
-    lacking = ["accuracy_mean", "accuracy_min", "accuracy_max", "difference_mean"]
-    return table.reindex(columns=table.columns.union(lacking, sort=False))
-
-
-def cells(studies: Sequence[Shown], context: Context) -> Figure:
+def cells(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
     """A cell for each normalization of a grid: its difference from the reference where all seeds learn.
 
     Of several points with one normalization, such as one for each learning rate, the best is shown.
     """
-    stds = [{each["parameters"]["std"] for each in study.metrics.values()} for study in studies]
-    figure, panels = _panels(context, len(studies), 5.5, shared=all(each == stds[0] for each in stds))
-    for study, ax in zip(studies, panels, strict=True):
-        _draw_cells(ax, study, context)
-        seeds = _counted(max(each["n"] for each in study.metrics.values()))
-        ax.set(xlabel=LABELS["mean"], title=f"{context.protocol(study)}, {seeds}")
+    tried = [judgement.point_table(study.metrics, settings.normalizations) for study in studies]
+    same_stds = len({frozenset(points["std"]) for points in tried}) == 1
+    figure, panels = _panels(settings, len(studies), 5.5, shared=same_stds)
+    for study, points, ax in zip(studies, tried, panels, strict=True):
+        _draw_cells(ax, points, study.rule.reference, settings, pixels)
+        ax.set(xlabel=LABELS["mean"], title=f"{_title(study, settings)}, {_counted(points['n'].max())}")
     panels[0].set_ylabel(LABELS["std"])
     label = "test accuracy: difference from the reference, points"
     figure.colorbar(ScalarMappable(COSTS), ax=panels, extend="both", label=label)
@@ -204,23 +175,23 @@ def cells(studies: Sequence[Shown], context: Context) -> Figure:
     return figure
 
 
-def _draw_cells(ax: Axes, study: Shown, context: Context) -> None:
-    points = _points(study, context).sort_values(["learned", "accuracy_mean", "name"])
+def _draw_cells(ax: Axes, points: pd.DataFrame, reference: str, settings: Params, pixels: Pixels) -> None:
+    points = points.sort_values(["learned", "accuracy_mean", "name"])
     best = points.drop_duplicates(["mean", "std"], keep="last")
     all_learn = best["learned"] == best["n"]
-    costs = 100 * best["difference_mean"].mask(best["name"] == study.rule.reference, 0.0).where(all_learn)
+    costs = 100 * best["difference_mean"].mask(best["name"] == reference, 0.0).where(all_learn)
     best = best.assign(cost=costs, grey=(best["learned"] == 0).where(~all_learn).astype(float))
     costs, greys = (best.pivot(index="std", columns="mean", values=of) for of in ("cost", "grey"))
     stds, means = list(costs.index), list(costs.columns)
     style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "textcoords": "offset points"}
     for cell in best.itertuples():
         place, name = (means.index(cell.mean), stds.index(cell.std)), cell.normalization
-        cost = "0" if cell.name == study.rule.reference else f"{round(cell.cost, 1) + 0:+.1f}"
+        cost = "0" if cell.name == reference else f"{cell.cost:+z.1f}"
         text = f"{cell.learned} of {cell.n}" if math.isnan(cell.cost) else cost
         color = "white" if COSTS(cell.cost) < 0.6 else "black"  # not of nan, whose comparison is false
         ax.annotate(text, place, (0, -13 if name in figures.MARKED else 0), color=color, **style)
         if name in figures.MARKED:
-            figures.mark(ax, name, context.settings.normalizations[name], place)
+            figures.mark(ax, name, settings.normalizations[name], place)
     edges = np.arange(len(means) + 1) - 0.5, np.arange(len(stds) + 1) - 0.5
     borders: dict[str, Any] = {"edgecolors": "white", "linewidth": 0.5, "zorder": 0}
     ax.pcolormesh(*edges, costs, norm=COSTS, **borders)
@@ -230,46 +201,46 @@ def _draw_cells(ax: Axes, study: Shown, context: Context) -> None:
             ax.scatter([], [], s=110, marker="s", color=grey, label=label)
     ax.set_xticks(range(len(means)), [f"{mean:g}" for mean in means], rotation=45)
     ax.set_yticks(range(len(stds)), ["1/255" if np.isclose(std, 1 / 255, rtol=1e-3) else f"{std:g}" for std in stds])
-    pixels = context.pixels
     offsets = [f"{(mean - pixels['mean']) / pixels['std']:+.1f}" for mean in means]
     factors = [f"{std / pixels['std']:.2g}" for std in stds]
     ax.secondary_xaxis("top", xlabel=figures.OFFSET).set_xticks(range(len(means)), offsets, fontsize=8)
     ax.secondary_yaxis("right", ylabel=figures.FACTOR).set_yticks(range(len(stds)), factors, fontsize=8)
 
 
-def epochs(studies: Sequence[Shown], context: Context) -> Figure:
+def epochs(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
     """Above, errors after each epoch: mean and range over the seeds; where not all seeds learn, a thin line for each.
 
     Below, the mean error relative to the reference's and its interval, where all seeds of both learn.
     """
     figure = Figure(figsize=(1 + 6 * len(studies), 8))
     panels = figure.subplots(2, len(studies), sharex=True, sharey="row", height_ratios=(3, 2), squeeze=False)
-    curves = [judgement.curves(study.rows) for study in studies]
-    colors = context.colors(point for of_study in curves for point in of_study)
-    for study, of_study, (above, below) in zip(studies, curves, panels.T, strict=True):
-        for point in sorted(of_study, key=list(colors).index):
-            curve, color = of_study[point], colors[point]
-            errors, count = 100 * np.maximum(1 - curve, figures.LEAST), _counted(len(curve))
-            band: dict[str, Any] = {"color": color, "alpha": 0.15, "linewidth": 0}
-            learned = curve.iloc[:, -1] > study.rule.threshold
-            if not learned.all():
-                lines = above.plot(curve.columns, errors.T, color=color, linewidth=0.8)
-                lines[0].set_label(f"{point}: {learned.sum()} of {count} learn, a line for each")
+    colors = _colors(settings, [point for study in studies for point in study.metrics])
+    for study, (above, below) in zip(studies, panels.T, strict=True):
+        reference, threshold = study.rule.reference, study.rule.threshold
+        curves = study.table.pivot(index=["point", "seed"], columns="epoch", values="accuracy")
+        for point, color in colors.items():
+            if (of := study.metrics.get(point)) is None:
                 continue
+            curve, count = curves.loc[point].dropna(axis=1), _counted(of["n"])
+            errors = 100 * np.maximum(1 - curve, figures.LEAST)
+            if of["learned"] < of["n"]:
+                lines = above.plot(curve.columns, errors.T, color=color, linewidth=0.8)
+                lines[0].set_label(f"{point}: {of['learned']} of {count} learn, a line for each")
+                continue
+            band: dict[str, Any] = {"color": color, "alpha": 0.15, "linewidth": 0}
             above.plot(curve.columns, errors.mean(), color=color, marker=".", label=f"{point} ({count})")
             above.fill_between(curve.columns, errors.min(), errors.max(), **band)
-            if "difference" in study.metrics[point]:
-                pair = curve.align(of_study[study.rule.reference], join="inner")
+            if "difference" in of:
+                pair = curve.align(curves.loc[reference].dropna(axis=1), join="inner")
                 relative = 100 * relative_errors(*(1 - each.to_numpy().T for each in pair))
                 below.plot(pair[0].columns, relative.mean(axis=1), color=color, marker=".")
                 below.fill_between(pair[0].columns, *interval(relative, study.rule.confidence), **band)
-        below.axhline(0, color=colors.get(study.rule.reference, "black"), linewidth=1)
-        above.set(title=context.protocol(study), yscale="log")
-        highest = [
-            1 - curve.to_numpy().min() for curve in of_study.values() if curve.to_numpy().min() > study.rule.threshold
-        ]
-        above.set_ylim(top=100 * max(highest, default=1) * 2)  # dead seeds lie above: the legend counts them
-        below.set(xlabel="epoch")
+        below.axhline(0, color=colors.get(reference, "black"), linewidth=1)
+        lowest = curves.min(axis=1).groupby("point").min()
+        highest = max(1 - lowest[lowest > threshold], default=1)
+        above.set(title=_title(study, settings), yscale="log")
+        above.set_ylim(top=100 * highest * 2)  # dead seeds lie above: the legend counts them
+        below.set_xlabel("epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
         figures.label(above.yaxis)
         above.legend()
@@ -278,17 +249,17 @@ def epochs(studies: Sequence[Shown], context: Context) -> Figure:
     return figure
 
 
-def seeds(studies: Sequence[Shown], context: Context) -> Figure:
+def seeds(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
     """Differences from the reference, a point for each seed, their mean and its interval; grey: of rounding."""
-    figure, (ax,) = _panels(context, 1, 5.5)
+    figure, (ax,) = _panels(settings, 1, 5.5)
     groups: dict[str, np.ndarray] = {}
     for study in studies:
-        ended, reference = judgement.ends(study.rows), study.rule.reference
-        for point in context.colors(point for point, each in study.metrics.items() if "difference" in each):
+        ended, reference = judgement.ends(study.table), study.rule.reference
+        compared = [point for point, each in study.metrics.items() if "difference" in each]
+        for point in _colors(settings, compared):
             differences = (ended[point]["accuracy"] - ended[reference]["accuracy"]).dropna()  # of the same seeds
             groups[f"{point} - {reference}\n{study.name}"] = 100 * differences.to_numpy()
-    ends = [row for study in studies for row in tables.last_epochs(study.rows)]
-    of_rounding = rounding(ends, context.settings.rule.threshold)
+    of_rounding = rounding([study.table for study in studies], settings.rule.threshold)
     labels = []
     for place, (name, values) in enumerate((groups | of_rounding).items()):
         count, color = len(values), "tab:gray" if name in of_rounding else "C0"
@@ -296,7 +267,7 @@ def seeds(studies: Sequence[Shown], context: Context) -> Figure:
         labels.append(f"{name}\n{_counted(count)}")
         if count > 1:
             labels[-1] += f", std {values.std(ddof=1):.2f}"
-            low, high = interval(values, context.settings.rule.confidence)
+            low, high = interval(values, settings.rule.confidence)
             ax.errorbar(place, (low + high) / 2, (high - low) / 2, color="black", fmt="_", capsize=6)
     ax.set_xticks(range(len(labels)), labels, fontsize=8 if len(labels) < 7 else 6)
     ax.axhline(0, color="black", linewidth=0.8)
@@ -304,32 +275,35 @@ def seeds(studies: Sequence[Shown], context: Context) -> Figure:
     return figure
 
 
-def rounding(ends: Sequence[Row], threshold: float) -> dict[str, np.ndarray]:
+def rounding(of_studies: Sequence[pd.DataFrame], threshold: float) -> dict[str, np.ndarray]:
     """Differences in accuracy, in points, of the same trial on two kinds of processor, where it learns; by point.
 
-    ends: the rows of last epochs
+    of_studies: their tables
     """
-    ran: dict[tuple, dict[str, Row]] = {}
-    for row in ends:
-        if float(row["accuracy"]) > threshold:
-            ran.setdefault(tuple(sorted(tables.parameters(row).items())), {})[row["device"]] = row
-    pairs: dict[str, list[float]] = {}
-    for devices in ran.values():
-        for (_, one), (_, other) in itertools.combinations(sorted(devices.items()), 2):
-            points = 100 * (float(one["accuracy"]) - float(other["accuracy"]))
-            pairs.setdefault(f"{one['point']}: rounding,\ntwo kinds of processor", []).append(points)
-    return {name: np.array(points) for name, points in pairs.items()}
+    ends = [tables.last_epochs(table) for table in of_studies]
+    keys = [tuple(sorted(parameters.items())) for table in ends for parameters in tables.parameters(table)]
+    trials = pd.concat(ends)[["point", "accuracy", "device"]].assign(parameters=keys)
+    trials = trials[trials["accuracy"] > threshold].drop_duplicates(["parameters", "device"], keep="last")
+    pairs = trials.merge(trials, on="parameters", suffixes=("", "_other")).query("device < device_other")
+    points = 100 * (pairs["accuracy"] - pairs["accuracy_other"])
+    by_point = points.groupby(pairs["point"] + ": rounding,\ntwo kinds of processor", sort=False)
+    return {name: differences.to_numpy() for name, differences in by_point}
 
 
-def largest(studies: Sequence[Shown], context: Context) -> Figure:
+def largest(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
     """The largest learning rate at which all seeds learn against 1 + offset^2, a series for each study.
 
     A bar ends where no seed learns, with a triangle where the grid of rates ends before. Lines are those of the law.
     """
-    figure, (ax,) = _panels(context, 1, 5.5)
-    ax.set(xscale="log", yscale="log")
+    figure, (ax,) = _panels(settings, 1, 5.5)
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="1 + d², d: the inputs' mean in standard deviations of the pixels",
+        ylabel="largest learning rate that works:\nbetween where all seeds learn and where none does",
+    )
     for number, study in enumerate(studies):
-        color, tried, offsets = f"C{number}", numbers(study.rows, "lr"), study.metrics["offsets"].values()
+        color, tried, offsets = f"C{number}", study.table["lr"], study.metrics["offsets"].values()
         for each in offsets:
             x, works, fails = 1 + each["offset"] ** 2, each.get("all"), each.get("none")
             ends = works or tried.min(), fails or tried.max()
@@ -342,10 +316,7 @@ def largest(studies: Sequence[Shown], context: Context) -> Figure:
         ax.plot(x, rate * x ** -fitted["estimate"], color=color, linewidth=0.8, label=name)
         ax.plot(x, rate * x**-law.EXPONENT, color=color, linestyle="dotted")
     ax.plot([], [], color="black", linestyle="dotted", label=f"theory: exponent {-law.EXPONENT:g}")
-    ax.set_xlabel("1 + d², d: the inputs' mean in standard deviations of the pixels")
-    ax.set_ylabel("largest learning rate that works:\nbetween where all seeds learn and where none does")
-    figures.label(ax.xaxis)
-    figures.label(ax.yaxis)
+    figures.label(ax.xaxis, ax.yaxis)
     figures.legend(ax, columns=1)
     return figure
 
@@ -353,32 +324,42 @@ def largest(studies: Sequence[Shown], context: Context) -> Figure:
 # Trained networks
 
 
-def networks(studies: Sequence[Shown], context: Context) -> Figure:
+def networks(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
     """Accuracy of trained networks under normalizations, a bar for each treatment, with the interval of its difference
     from the network's own normalization."""
-    figure, panels = _panels(context, len(studies), 4.5)
+    figure, panels = _panels(settings, len(studies), 4.5)
+    bar_of = "accuracy", "difference_mean", "difference_interval_low", "difference_interval_high"
     for study, ax in zip(studies, panels, strict=True):
-        names = [row["point"] for row in study.rows]
-        norms = pd.json_normalize([study.metrics["normalizations"][name] for name in names], sep="_")
-        treatments = [name for name in get_args(Treatment) if f"{name}_accuracy" in norms]
-        width = 0.8 / len(treatments)
-        for number, treatment in enumerate(treatments):
-            of_difference = (f"difference_{of}" for of in ("mean", "interval_low", "interval_high"))
-            accuracy, mean, low, high = (100 * norms[f"{treatment}_{of}"] for of in ("accuracy", *of_difference))
-            x = np.arange(len(norms)) + (number - (len(treatments) - 1) / 2) * width
-            reach, label = np.maximum(0, [mean - low, high - mean]), treatment.replace("_", " ")
+        norms = pd.json_normalize([study.metrics["normalizations"][name] for name in study.table["point"]], sep="_")
+        labels = {name: label for name, label in TREATMENTS.items() if f"{name}_accuracy" in norms}
+        width = 0.8 / len(labels)
+        for number, (treatment, label) in enumerate(labels.items()):
+            accuracy, mean, low, high = (100 * norms[f"{treatment}_{name}"] for name in bar_of)
+            x = np.arange(len(norms)) + (number - (len(labels) - 1) / 2) * width
+            reach = np.maximum(0, [mean - low, high - mean])
             bars = ax.bar(x, accuracy, width, label=label, yerr=reach, error_kw={"linewidth": 0.8})
             ax.bar_label(bars, fmt="%.1f", fontsize=6, padding=2)
-        ax.set_xticks(range(len(norms)), names, rotation=45, ha="right")
+        ax.set_xticks(range(len(norms)), study.table["point"], rotation=45, ha="right")
         ax.set_title(f"{study.name}, {study.metrics['images']:,} images")
     panels[0].set_ylabel("accuracy, %; interval of its change")
     _common_legend(figure, panels)
     return figure
 
 
-def _panels(context: Context, count: int, height: float, shared: bool = True) -> tuple[Figure, list[Axes]]:
+def _title(study: Shown, settings: Params) -> str:
+    """How the study was trained."""
+    return textwrap.fill(protocol(shared(study.metrics), settings), 56)
+
+
+def _colors(settings: Params, points: Sequence[str]) -> dict[str, str]:
+    """A colour for each name of a point: normalizations come first, and have the same one in all pictures."""
+    numbered = enumerate(dict.fromkeys([*settings.normalizations, *points]))
+    return {name: f"C{number % 10}" for number, name in numbered if name in points}
+
+
+def _panels(settings: Params, count: int, height: float, shared: bool = True) -> tuple[Figure, list[Axes]]:
     """shared: whether they have one vertical axis"""
-    figure = Figure(figsize=(context.settings.look.width * (1 + 0.15 * (count - 1)), height))
+    figure = Figure(figsize=(settings.look.width * (1 + 0.15 * (count - 1)), height))
     return figure, list(figure.subplots(1, count, sharey=shared, squeeze=False)[0])
 
 
@@ -389,20 +370,20 @@ def _common_legend(figure: Figure, panels: Iterable[Axes]) -> None:
 
 
 def _counted(seeds: int) -> str:
-    return f"{seeds} seed{'s' * (seeds > 1)}"
+    return "1 seed" if seeds == 1 else f"{seeds} seeds"
 
 
 class Kind(NamedTuple):
     """of: what `judgement.kind` says of its studies; suits: whether a study has what it draws, which `needs` says."""
 
-    drawn: Callable[[Sequence[Shown], Context], Figure]
+    drawn: Callable[[Sequence[Shown], Params, Pixels], Figure]
     of: str
     needs: str
     suits: Callable[[Shown], bool] = lambda study: True
 
 
 KINDS = {
-    "rates": Kind(rates, "seeds", "points of LeNet over seeds", lambda study: "lr" in study.rows[0]),
+    "rates": Kind(rates, "seeds", "points of LeNet over seeds", lambda study: "lr" in study.table),
     "cells": Kind(cells, "seeds", "points over seeds"),
     "law": Kind(largest, "law", "a grid of means and learning rates"),
     "seeds": Kind(seeds, "seeds", "points over seeds"),

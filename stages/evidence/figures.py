@@ -15,7 +15,6 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from stages.common import files
 from stages.common.normalization import Normalization
-from stages.settings.params import Interval
 
 GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 TICKS = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
@@ -38,23 +37,14 @@ def error_scale(low: float, high: float) -> FuncNorm:
     return FuncNorm(functions, min(low, high - LEAST), high)
 
 
-def limit(ax: Axes, name: str, parameter: str, searched: Interval) -> None:
-    """An axis, x or y, is that of the search: it ends where that ends, in its scale."""
-    axis: Axis = getattr(ax, f"{name}axis")
-    axis.set_label_text(LABELS.get(parameter, parameter))
-    scale = "log" if searched.log else "linear"
-    ax.set(**{f"{name}scale": scale, f"{name}lim": (searched.low, searched.high)})
-    label(axis)
-
-
-def label(axis: Axis) -> None:
-    """Plain numbers along an axis; on a logarithmic one at 1, 2 and 5 of every decade, within one at all ticks."""
-    axis.set_major_formatter("{x:g}")
-    if axis.get_scale() == "log":
+def label(*axes: Axis) -> None:
+    """Plain numbers along axes; on logarithmic ones at 1, 2 and 5 of every decade, within one at all ticks."""
+    for axis in axes:
+        axis.set_major_formatter("{x:g}")
         low, high = axis.get_view_interval()
-        if high < 10 * low:
+        if axis.get_scale() == "log" and high < 10 * low:
             axis.set_minor_formatter("{x:g}")
-        else:
+        elif axis.get_scale() == "log":
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_minor_locator(NullLocator())
 

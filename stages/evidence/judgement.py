@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,11 @@ from scipy import stats
 
 from stages.common import tables
 from stages.common.errors import InputError
-from stages.common.tables import Row, numbers
-from stages.evidence.paired import answers, compare, relative_error
-from stages.settings.params import Rule, Study, Treatment
+from stages.common.files import Exact
+from stages.common.normalization import Normalization
+from stages.evidence.paired import compare, relative_error
+from stages.evidence.words import TREATMENTS
+from stages.settings.params import Rule, Study
 
 DIFFERENCES = {"accuracy": "difference", "loss": "loss_difference"}  # the comparison of each outcome, in the metrics
 
@@ -41,22 +43,13 @@ def whole(path: object, way: str) -> Iterator[None]:
         raise InputError(f"{path}: is damaged, or not of such a study ({cause}); {way}") from error
 
 
-def ends(rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
-    """How the trials at each point ended, by seed: accuracy, loss (nan where it is no number) and device."""
-    table = (
-        pd.DataFrame(tables.last_epochs(rows)).replace("", "nan").astype(dict.fromkeys(("seed", *DIFFERENCES), float))
-    )
-    return {point: of.set_index("seed") for point, of in table.groupby("point", sort=False)}
+def ends(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """How the trials at each point ended, by seed."""
+    by_point = tables.last_epochs(table).groupby("point", sort=False)
+    return {point: trials.set_index("seed") for point, trials in by_point}
 
 
-def curves(rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
-    """The accuracies at each point: a row for each seed, a column for each epoch."""
-    table = pd.DataFrame(rows).astype({"seed": float, "epoch": int, "accuracy": float})
-    by_point = table.groupby("point", sort=False)
-    return {point: of.pivot(index="seed", columns="epoch", values="accuracy") for point, of in by_point}
-
-
-def comparison(rows: Sequence[Row], rule: Rule, images: int) -> Metrics:
+def comparison(table: pd.DataFrame, rule: Rule, images: int) -> Metrics:
     """The metrics of points over seeds, by the name of the point:
 
     parameters, n (seeds), learned (how many of them)
@@ -70,32 +63,27 @@ def comparison(rows: Sequence[Row], rule: Rule, images: int) -> Metrics:
 
     What is compared is the end of the trials. The planned comparisons are those of all other points with the reference.
     """
-    ended = ends(rows)
-    first = {row["point"]: tables.parameters(row) for row in reversed(rows)}
+    ended, first = ends(table), table.drop_duplicates("point")
+    parameters = dict(zip(first["point"], tables.parameters(first), strict=True))
     metrics: Metrics = {}
     for point, trials in ended.items():
         learned = trials[trials["accuracy"] > rule.threshold]
-        metrics[point] = {"parameters": first[point], "n": len(trials), "learned": len(learned)}
+        metrics[point] = {"parameters": parameters[point], "n": len(trials), "learned": len(learned)}
         if len(learned):
             metrics[point] |= {outcome: over_seeds(learned[outcome].to_numpy()) for outcome in DIFFERENCES}
     comparable = {point: ended[point] for point, each in metrics.items() if each["learned"] == each["n"]}
     if (reference := comparable.pop(rule.reference, None)) is None:
         return metrics
-    held_out = first[rule.reference].get("held_out")
+    held_out = parameters[rule.reference].get("held_out")
     pairs = {
         point: trials.align(reference, join="inner", axis=0)
         for point, trials in comparable.items()
-        if first[point].get("held_out") == held_out and trials.index.isin(reference.index).any()
+        if parameters[point].get("held_out") == held_out and trials.index.isin(reference.index).any()
     }
     for outcome, margin, step in (("accuracy", rule.margin, 1 / (held_out or images)), ("loss", math.nan, 0.0)):
-        compared = {}
-        for point, (own, other) in pairs.items():
-            values = own[outcome].to_numpy(), other[outcome].to_numpy()
-            if np.isfinite(values).all():  # a training run that diverged has no loss
-                compared[point] = compare(*values, rule.confidence, margin, step)
-                if outcome == "accuracy":
-                    compared[point] |= relative_error(*values, rule.confidence, step)
-        for point, each in answers(compared, rule.confidence, planned=len(metrics) - 1).items():
+        values = {point: (own[outcome].to_numpy(), other[outcome].to_numpy()) for point, (own, other) in pairs.items()}
+        finite = {point: pair for point, pair in values.items() if np.isfinite(pair).all()}  # not of what diverged
+        for point, each in compare(finite, rule.confidence, len(metrics) - 1, margin, step).items():
             metrics[point][DIFFERENCES[outcome]] = each
     for point, (own, other) in pairs.items():
         if mixed := int((own["device"] != other["device"]).sum()):
@@ -109,101 +97,98 @@ def over_seeds(values: np.ndarray) -> dict[str, float | None]:
     return {"n": len(values), "mean": values.mean(), "std": std, "min": values.min(), "max": values.max()}
 
 
-def search(rows: Sequence[Row], axes: Sequence[str], rule: Rule) -> Metrics:
+def point_table(metrics: Mapping[str, Any], normalizations: dict[str, Normalization]) -> pd.DataFrame:
+    """The metrics of points over seeds, a row for each: its name and that of its normalization, its parameters, and its
+    metrics, nested keys joined by _; nan where it has none."""
+    points = [{"name": name} | each["parameters"] | each for name, each in metrics.items()]
+    table = pd.json_normalize(points, sep="_")
+    lacking = ["lr", "accuracy_mean", "accuracy_min", "accuracy_max", "difference_mean"]
+    table = table.reindex(columns=table.columns.union(lacking, sort=False))
+    named = {tuple(norm.parameters().values()): name for name, norm in reversed(normalizations.items())}
+    pairs = zip(table["mean"], table["std"], strict=True)
+    table["normalization"] = [named.get(pair, "mean {:g}, std {:g}".format(*pair)) for pair in pairs]
+    return table
+
+
+def search(table: pd.DataFrame, axes: Sequence[str], rule: Rule) -> Metrics:
     """The metrics of a search over `axes`.
 
     best:       the trial with the best accuracy, on the images that chose it; cross_half_accuracy: see there
     good:       trials whose accuracy is at most the rule's tolerance below the best
     accuracies: of the trials that learned, of each kind
     """
-    rows = tables.last_epochs(rows)
-    accuracy, values = numbers(rows, "accuracy"), {axis: tables.values(rows, axis) for axis in axes}
-    best, learned = int(accuracy.argmax()), accuracy > rule.threshold
-    good = np.flatnonzero(accuracy >= accuracy.max() - rule.tolerance)
-    kinds = [name for name in rows[0] if name.startswith("accuracy") and not name.endswith(("_even", "_odd", "_own"))]
-    chosen = {"number": best, "accuracy": accuracy.max(), "cross_half_accuracy": cross_half_accuracy(rows)}
+    trials = tables.last_epochs(table).set_index("trial")
+    accuracy = trials["accuracy"]
+    number, learned = accuracy.idxmax(), trials[accuracy > rule.threshold]
+    good = trials[accuracy >= accuracy.max() - rule.tolerance]
+    kinds = [name for name in trials if name.startswith("accuracy") and not name.endswith(("_even", "_odd", "_own"))]
+    best = {"number": int(number), "accuracy": accuracy.max(), "cross_half_accuracy": cross_half_accuracy(trials)}
     return {
-        "best": chosen | {axis: values[axis][best] for axis in axes},
-        "completed": len(rows),
-        "learned": int(learned.sum()),
-        "good": {"count": len(good)} | {axis: spread([values[axis][number] for number in good]) for axis in axes},
-        "accuracies": {name: spread(numbers(rows, name)[learned]) for name in kinds if learned.any()},
-        "device_kinds": len({row["device"] for row in rows}),
+        "best": best | {axis: Exact(trials[axis][number]) for axis in axes},
+        "completed": len(trials),
+        "learned": len(learned),
+        "good": {"count": len(good)} | {axis: spread(good[axis]) for axis in axes},
+        "accuracies": {name: spread(learned[name]) for name in kinds if len(learned)},
+        "device_kinds": trials["device"].nunique(),
     }
 
 
-def cross_half_accuracy(rows: Sequence[Row]) -> float:
+def cross_half_accuracy(trials: pd.DataFrame) -> float:
     """The accuracy of the best trial on images that had no part in choosing it.
 
     The best of many accuracies on the same images is too high by luck. Here the best trial on one half of the test
     images counts with its accuracy on the other half; the mean of both ways round.
     """
-    even, odd = numbers(rows, "accuracy_even"), numbers(rows, "accuracy_odd")
-    return float(odd[even.argmax()] + even[odd.argmax()]) / 2
+    even, odd = trials["accuracy_even"], trials["accuracy_odd"]
+    return (odd[even.idxmax()] + even[odd.idxmax()]) / 2
 
 
-def follows(rows: Sequence[Row], sweep: Sequence[Row]) -> bool:
-    """Whether trials that were evaluated again are trials of this sweep."""
-    numbered = {int(row["point"].removeprefix("trial ")): row for row in rows}
-    return max(numbered) < len(sweep) and all(
-        row[axis] == sweep[number][axis] for number, row in numbered.items() for axis in ("mean", "std")
-    )
-
-
-def follow_up(rows: Sequence[Row], sweep: Sequence[Row], rule: Rule) -> Metrics:
-    """The metrics of trials of the sweep that were evaluated again.
+def follow_up(table: pd.DataFrame, sweep: pd.DataFrame, rule: Rule) -> Metrics:
+    """The metrics of trials of the sweep that were evaluated again; nothing, if they are trials of another sweep.
 
     accuracy: of those that learned, if any did
     share:    that learns, the interval of Clopper and Pearson, as if the trials were drawn
-    silent:   medians of the shares of silent units, in the sweep and here
     """
-    last = tables.last_epochs(rows)
-    before = [sweep[int(point.removeprefix("trial "))] for point in dict.fromkeys(row["point"] for row in rows)]
-    accuracy, in_sweep = numbers(last, "accuracy"), numbers(before, "accuracy")
+    last = tables.last_epochs(table)
+    numbers = last["point"].str.removeprefix("trial ").astype("Int64")
+    before = tables.last_epochs(sweep).set_index("trial").reindex(numbers)
+    if not np.array_equal(*(trials[["mean", "std"]].astype(float) for trials in (before, last))):
+        return {}
+    accuracy, in_sweep = last["accuracy"], before["accuracy"]
     learned = accuracy[accuracy > rule.threshold]
     share = stats.binomtest(len(learned), len(last)).proportion_ci(rule.confidence)
     return {
-        "trials": len(before),
+        "trials": numbers.nunique(),
         "evaluations": len(last),
         "learned": len(learned),
         "share": {"low": share.low, "high": share.high},
         **({"accuracy": spread(learned)} if len(learned) else {}),
         "accuracy_in_sweep": {"min": in_sweep.min(), "max": in_sweep.max()},
-        "silent": {"sweep": silent(before), "follow_up": silent(last)},
     }
 
 
-def silent(rows: Sequence[Row]) -> dict[str, float]:
-    """Medians over trials of the shares of silent units, by layer and time."""
-    columns = [column for column in rows[0] if "_silent_" in column]
-    return {column.replace("_silent", ""): float(np.median(numbers(rows, column))) for column in columns}
-
-
-def treatments(rows: Sequence[Row], images: int, rule: Rule) -> Metrics:
+def treatments(table: pd.DataFrame, images: int, rule: Rule) -> Metrics:
     """The metrics of a trained network under normalizations, each by treatment: accuracy, and the change from the
     network's own on the same images, with the `relative_error`.
 
     images: that each accuracy is measured on
     """
     metrics: Metrics = {}
-    for row in rows:
-        norm = {name: value for name, value in tables.parameters(row).items() if name != "treated"}
-        of_point: Metrics = {"normalization": norm}
-        metrics[row["point"]] = of_point
-        right = round(images * float(row["accuracy_own"]))
-        for treatment in get_args(Treatment):
+    for row, norm in zip(table.to_dict("records"), tables.parameters(table), strict=True):
+        del norm["treated"]
+        of_point = metrics[row["point"]] = {"normalization": norm}
+        right = round(images * row["accuracy_own"])
+        for treatment in TREATMENTS:
             suffix = "" if treatment == "as_is" else f"_{treatment}"
-            if row.get(f"accuracy{suffix}"):
-                lost, gained = int(row[f"lost{suffix}"]), int(row[f"gained{suffix}"])
+            if (accuracy := row.get(f"accuracy{suffix}")) is not None:
+                lost, gained = row[f"lost{suffix}"], row[f"gained{suffix}"]
                 # Whether each image is right: lost ones, those that are right before and after, gained ones, the rest.
                 counts = lost, right - lost, gained, images - right - gained
                 before, after = np.repeat([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0]], counts, axis=1)
                 difference = change(lost, gained, images, rule.confidence)
                 difference |= relative_error(after, before, rule.confidence, 0.0)
-                of_point[treatment] = {"accuracy": float(row[f"accuracy{suffix}"]), "difference": difference}
-        if row.get("folded_difference"):
-            of_point["folded_difference"] = float(row["folded_difference"])
-            of_point["folded_other"] = int(row["folded_other"])
+                of_point[treatment] = {"accuracy": accuracy, "difference": difference}
+        of_point |= {name: row[name] for name in ("folded_difference", "folded_other") if row.get(name) is not None}
     return {"images": images, "normalizations": metrics}
 
 
@@ -228,13 +213,12 @@ def change(lost: int, gained: int, images: int, confidence: float) -> Metrics:
     }
 
 
-def photographs(row: Row, images: int) -> Metrics:
+def photographs(table: pd.DataFrame, images: int) -> Metrics:
     """The metrics of a network under its own normalization, and of the pixels of its images, by channel."""
-    kinds, colors = ("mean", "std", "image_std", "own_mean", "own_std"), ("red", "green", "blue")
-    channels = {color: {kind: float(row[f"{kind}_{color[0]}"]) for kind in kinds} for color in colors}
-    return {"accuracy": float(row["accuracy"]), "loss": float(row["loss"]), "images": images, "channels": channels}
+    (row,), kinds = table.to_dict("records"), ("mean", "std", "image_std", "own_mean", "own_std")
+    channels = {color: {kind: row[f"{kind}_{color[0]}"] for kind in kinds} for color in ("red", "green", "blue")}
+    return {"accuracy": row["accuracy"], "loss": row["loss"], "images": images, "channels": channels}
 
 
-def spread(values: Sequence[Any] | np.ndarray) -> dict[str, float]:
-    """Minimum, median and maximum of numbers."""
-    return {"min": float(np.min(values)), "median": float(np.median(values)), "max": float(np.max(values))}
+def spread(values: pd.Series) -> dict[str, float]:
+    return dict(values.agg(["min", "median", "max"]))

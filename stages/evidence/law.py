@@ -6,7 +6,7 @@ standard deviations, the largest rate that works should fall as (1 + d^2)^-1.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,29 +14,28 @@ import pandas as pd
 from scipy import optimize, special, stats
 
 from stages.common import tables
-from stages.common.tables import Row
 from stages.settings.params import Rule
 
 EXPONENT = 1.0  # of the law
 ENDS = -4.0, 4.0  # where an exponent is sought
 
 
-def varied(rows: Sequence[Row]) -> set[str]:
+def varied(table: pd.DataFrame) -> set[str]:
     """The parameters, except the seed, that differ between trials: mean and lr in a study of this law."""
-    trials = pd.DataFrame([tables.parameters(row) for row in tables.last_epochs(rows)])
+    trials = pd.DataFrame(tables.parameters(table))
     return {str(name) for name in trials if trials[name].nunique(dropna=False) > 1} - {"seed"}
 
 
-def largest_rates(rows: Sequence[Row], pixels: Mapping[str, float], threshold: float) -> pd.DataFrame:
+def largest_rates(table: pd.DataFrame, pixels: Mapping[str, float], threshold: float) -> pd.DataFrame:
     """For each `mean` and `seed`, in the order of their offset, then of their seed:
 
     offset: of the inputs' mean from zero, in standard deviations of the pixels
     works:  the largest rate at which training learns, 0 if none does
     fails:  the next one that was tried, infinite if the largest rate works
 
-    rows: of the table of a study over means and learning rates; pixels: mean and std of the data
+    table: of a study over means and learning rates; pixels: mean and std of the data
     """
-    trials = pd.DataFrame(tables.last_epochs(rows))[["mean", "seed", "lr", "accuracy"]].astype(float)
+    trials = tables.last_epochs(table)[["mean", "seed", "lr", "accuracy"]].astype(float)
     trials["offset"] = (pixels["mean"] - trials["mean"]).abs() / pixels["std"]
     trials["works"] = trials["lr"].where(trials["accuracy"] > threshold, 0.0)
     trials["works"] = trials.groupby(["mean", "seed"])["works"].transform("max")
@@ -45,7 +44,7 @@ def largest_rates(rows: Sequence[Row], pixels: Mapping[str, float], threshold: f
     return trials.groupby(["offset", "mean", "seed"], as_index=False).agg(rates)
 
 
-def law(rows: Sequence[Row], pixels: Mapping[str, float], rule: Rule) -> dict[str, Any]:
+def law(table: pd.DataFrame, pixels: Mapping[str, float], rule: Rule) -> dict[str, Any]:
     """The metrics of a study over means and learning rates.
 
     offsets:  by mean: it and its `offset`, n (seeds), `all`, the largest rate at which all seeds learn, and `none`, the
@@ -54,7 +53,7 @@ def law(rows: Sequence[Row], pixels: Mapping[str, float], rule: Rule) -> dict[st
               without it where fewer than two offsets have a largest rate within the grid
     n:        largest rates, one for each seed and offset; censored: those of them beyond the ends of the grid
     """
-    largest, offsets = largest_rates(rows, pixels, rule.threshold), {}
+    largest, offsets = largest_rates(table, pixels, rule.threshold), {}
     for mean, of_seeds in largest.groupby("mean", sort=False):
         rates = {"all": of_seeds["works"].min(), "none": of_seeds["fails"].max()}
         inside = {name: rate for name, rate in rates.items() if 0 < rate < math.inf}

@@ -19,15 +19,15 @@ WORDS = {
     "shuffle": "a new order every epoch",
     "held_out": "tested on the last {:,} training images",
 }
+TREATMENTS = {"as_is": "as is", "recalibrated": "recalibrated", "folded": "folded", "fine_tuned": "fine-tuned"}
 NAMES = {"adadelta": "Adadelta", "sgd": "SGD", "adam": "Adam"}
 ALWAYS = "optimizer", "lr", "epochs"
 
 
 def shared(points: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that all points of a comparison have, by name."""
-    of_points = [point["parameters"] for point in points.values()]
-    first = of_points[0] if of_points else {}
-    return {name: value for name, value in first.items() if all(name in of and of[name] == value for of in of_points)}
+    of_points = [set(point["parameters"].items()) for point in points.values()]
+    return dict(set.intersection(*of_points)) if of_points else {}
 
 
 def protocol(parameters: Mapping[str, Any], settings: Params) -> str:

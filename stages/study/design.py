@@ -5,14 +5,14 @@ override counts, how a grid is expanded. So a change of it is a change of the st
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.common.normalization import Normalization
-from stages.common.tables import Row, numbers
 from stages.settings.params import ALL_IMAGES, OWN, Overrides, Parameters, Params, Point, Selection, Study, Sweep
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Planned(NamedTuple):
@@ -99,10 +99,10 @@ def over_seeds(settings: Params, study: Study, of: Mapping[str, Parameters]) -> 
     ]
 
 
-def again(settings: Params, study: Study, sweep: Sequence[Row]) -> list[Planned]:
+def again(settings: Params, study: Study, sweep: "pd.DataFrame") -> list[Planned]:
     """Trials of the sweep, evaluated again with the overrides of the study: one after the other, each over its seeds.
 
-    sweep: the rows of its table
+    sweep: the last epochs of its table
     """
     assert study.sweep_trials
     given = study.train.model_dump(exclude_none=True)
@@ -111,25 +111,25 @@ def again(settings: Params, study: Study, sweep: Sequence[Row]) -> list[Planned]
     # What an override brings along, such as the learning rate of another optimizer, is changed as well.
     changed = {name: value for name, value in after.items() if name in given or before.get(name) != value}
     planned = []
-    for row in select(sweep, study.sweep_trials, settings.normalizations["standard"].mean[0]):
-        proposed = {name: float(row[name]) for name in settings.sweep.space}
+    selected = select(sweep, study.sweep_trials, settings.normalizations["standard"].mean[0])
+    for row in selected.to_dict("records"):
+        proposed = {name: row[name] for name in settings.sweep.space}
         parameters = fixed(settings, settings.sweep) | proposed | changed
         seeds = range(int(after["seed"]), int(after["seed"]) + (study.seeds or 1))
         planned += [Planned(f"trial {row['trial']}", parameters | {"seed": seed}) for seed in seeds]
     return planned
 
 
-def select(sweep: Sequence[Row], selection: Selection, standard: float) -> list[Row]:
+def select(sweep: "pd.DataFrame", selection: Selection, standard: float) -> "pd.DataFrame":
     """The first trials that died or learned, those that died the nearest to the standard mean, or the best ones."""
-    accuracy = numbers(sweep, "accuracy")
-    died = np.flatnonzero(accuracy <= selection.threshold)
+    learned = sweep["accuracy"] > selection.threshold
     chosen = {
-        "died": died,
-        "nearest_died": died[np.argsort(np.abs(numbers(sweep, "mean")[died] - standard), kind="stable")],
-        "learned": np.flatnonzero(accuracy > selection.threshold),
-        "best": np.argsort(-accuracy, kind="stable"),
+        "died": sweep[~learned],
+        "nearest_died": sweep[~learned].sort_values("mean", key=lambda mean: (mean - standard).abs(), kind="stable"),
+        "learned": sweep[learned],
+        "best": sweep.sort_values("accuracy", ascending=False, kind="stable"),
     }
-    return [sweep[number] for number in chosen[selection.kind][: selection.first]]
+    return chosen[selection.kind].head(selection.first)
 
 
 def _exact(value: float | str) -> str:
