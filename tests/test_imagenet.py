@@ -18,7 +18,7 @@ import torch
 from conftest import CLASSES, ROOT, Clone, write_photographs
 from PIL import Image
 from safetensors.torch import save_file
-from test_vision import refused, usual
+from test_vision import USUAL, refused
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
 from torchvision import models, transforms
@@ -47,20 +47,20 @@ def photographs(tmp_path: Path) -> Path:
     """A folder with six made-up photographs, one of a class, named as the public ones."""
     names = [f"n0000000{number}" for number in range(6)]
     write_photographs(tmp_path / "by_class", 1, names)
-    folder = tmp_path / "photographs"
-    folder.mkdir()
+    (tmp_path / "photographs").mkdir()
     for name in names:
-        (tmp_path / "by_class" / name / "0.JPEG").rename(folder / f"{name}_thing.JPEG")
-    return folder
+        (tmp_path / "by_class" / name / "0.JPEG").rename(tmp_path / "photographs" / f"{name}_thing.JPEG")
+    return tmp_path / "photographs"
 
 
 @pytest.fixture
-def project_root(photographs: Path, tmp_path: Path) -> Path:
-    """A folder with the manifest of those photographs, and nothing else."""
+def project_root(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the manifest of those photographs, and nothing else; the current one."""
     root = tmp_path / "root"
     (root / "data").mkdir(parents=True)
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in photographs.iterdir()]
     (root / samples.MANIFEST).write_text("".join(lines))
+    monkeypatch.chdir(root)
     return root
 
 
@@ -104,60 +104,39 @@ def test_bad_archive_is_asked_for_again_and_leaves_nothing(
     damage: str, photographs: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, whole, download = archived(photographs, damage), archived(photographs), samples.download_url_to_file
-    hashes, answers = samples.read(project_root), [bad] * samples.ATTEMPTS
+    answers = [bad] * samples.ATTEMPTS
     monkeypatch.setattr(samples, "download_url_to_file", lambda _, *to, **how: download(answers.pop(0), *to, **how))
-    line = refused(samples.fetch, hashes, None, project_root)
+    line = refused(samples.fetch, None)
     assert f"cannot be fetched: {samples.ARCHIVE}: {DAMAGES[damage]}" in line
     assert "accepted as run.imagenet: a folder with the 6 files of data/imagenet.sha256, or the address" in line
     assert answers == []
     assert left_in(project_root) == [str(samples.MANIFEST)]
     answers += [bad, whole]
-    folder = samples.fetch(hashes, "http://address", project_root)
+    assert samples.fetch("http://address") == samples.FOLDER
     assert answers == []
-    assert folder == project_root / samples.FOLDER
-    assert {path.name for path in folder.iterdir()} == set(hashes)
-    assert len(left_in(project_root)) == 1 + len(hashes)
-    assert samples.fetch(hashes, "http://address", project_root) == samples.fetch(hashes, None, project_root) == folder
+    assert {path.name for path in samples.FOLDER.iterdir()} == {path.name for path in photographs.iterdir()}
+    assert len(left_in(project_root)) == 1 + 6
+    assert samples.fetch(None) == samples.FOLDER
 
 
 def test_samples_come_from_a_folder_that_is_checked_and_left_alone(photographs: Path, project_root: Path) -> None:
-    hashes = samples.read(project_root)
-    assert samples.fetch(hashes, str(photographs), project_root) == photographs
+    assert samples.fetch(str(photographs)) == photographs
     assert left_in(project_root) == [str(samples.MANIFEST)]
     path = photographs / "n00000004_thing.JPEG"
-    content = path.read_bytes()
-    path.write_bytes(content[:-1] + b"\0")
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
     said = f"run.imagenet = '{photographs}': n00000004_thing.JPEG: "
-    assert f"{said}SHA-256" in refused(samples.fetch, hashes, str(photographs), project_root)
+    assert f"{said}SHA-256" in refused(samples.fetch, str(photographs))
     path.unlink()
-    assert f"{said}No such file" in refused(samples.fetch, hashes, str(photographs), project_root)
-    assert "no such folder" in refused(samples.fetch, hashes, str(photographs / "none"), project_root)
+    assert f"{said}No such file" in refused(samples.fetch, str(photographs))
+    assert "no such folder" in refused(samples.fetch, str(photographs / "none"))
 
 
 def test_manifest_that_is_none_is_one_line(project_root: Path) -> None:
-    manifest = project_root / samples.MANIFEST
-    whole = manifest.read_bytes()
+    whole = samples.MANIFEST.read_bytes()
     names = whole.replace(b"  n", b""), whole.replace(b"n00000003", b"../n00000003")
-    for content in (b"", whole[:100], *names, b"\0" * 99, b"\xff\xfe", None):
-        if content is None:
-            manifest.unlink()
-        else:
-            manifest.write_bytes(content)
-        assert "`git restore data/imagenet.sha256` brings it back" in refused(samples.read, project_root)
-
-
-def test_line_ends_of_the_manifest_change_nothing(
-    photographs: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(project_root)
-    imagenet, preparation = settings_of().imagenet, images.Preparation(np.asarray, "usual")
-    content = samples.text(samples.read())  # sorted, as the committed one is
-    said = []
-    for written in (content, content.replace(b"\n", b"\r\n")):
-        samples.MANIFEST.write_bytes(written)
-        said.append((images.source(imagenet), images.decoded_samples(imagenet, preparation)))
-    assert said[0] == said[1]
-    assert said[0][0] == {"samples": hashlib.sha256(content).hexdigest()}
+    for content in (b"", whole[:100], *names, b"\0" * 99, b"\xff\xfe"):
+        samples.MANIFEST.write_bytes(content)
+        assert "`git restore data/imagenet.sha256` brings it back" in refused(samples.read)
 
 
 def test_text_has_one_encoding_everywhere() -> None:
@@ -167,26 +146,24 @@ def test_text_has_one_encoding_everywhere() -> None:
         assert all("encoding=" in call for call in calls), path
 
 
-def test_committed_manifest_has_a_photograph_of_each_class() -> None:
-    hashes = samples.read(ROOT)
-    assert len(set(samples.classes(hashes))) == len(hashes) == 1000
-    assert samples.text(hashes) == (ROOT / samples.MANIFEST).read_bytes()
-    assert samples.classes(hashes)[0] == "n01440764"  # the tench, which networks call 0
-    assert samples.classes(hashes)[-1] == "n15075141"  # toilet tissue: 999
+def test_committed_manifest_has_a_photograph_of_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert images.source(PARAMS.imagenet) == {"samples": hashlib.sha256(samples.MANIFEST.read_bytes()).hexdigest()}
+    assert images.chosen(PARAMS.imagenet)["val"].classes == timm.data.ImageNetInfo().label_names()
 
 
-def test_decoded_samples_are_enough(photographs: Path, project_root: Path) -> None:
-    def load(source: str | None, words: str = "usual") -> images.Images:
-        return images.photographs(settings_of().imagenet, images.Preparation(usual, words), source, project_root)
-
-    data = load(str(photographs))
+def test_decoded_samples_are_enough_whatever_ends_the_lines_of_the_manifest(
+    photographs: Path, project_root: Path
+) -> None:
+    imagenet, source = settings_of().imagenet, str(photographs)
+    data = images.photographs(imagenet, USUAL, source)
     assert data.classes == [f"n0000000{number}" for number in range(6)]
-    assert data.train is None
     for image, label in zip(data.val.images, data.val.labels.tolist(), strict=True):
-        assert torch.equal(image, usual(Image.open(photographs / f"{data.classes[label]}_thing.JPEG")))
+        assert torch.equal(image, USUAL(Image.open(photographs / f"{data.classes[label]}_thing.JPEG")))
     shutil.rmtree(photographs)
-    assert torch.equal(load(str(photographs)).val.images, data.val.images)
-    assert "no such folder" in refused(load, str(photographs), words="another")
+    samples.MANIFEST.write_bytes(samples.MANIFEST.read_bytes().replace(b"\n", b"\r\n"))
+    assert torch.equal(images.photographs(imagenet, USUAL, source).val.images, data.val.images)
+    assert "no such folder" in refused(images.photographs, imagenet, transforms.PILToTensor(), source)
 
 
 # The networks
@@ -208,7 +185,7 @@ def test_bundled_network_is_timms_with_what_timm_says_of_it(bundled: model.Publi
     assert bundled.norm == Normalization.of(described.mean, described.std)
     # By timm's own way, which ends in its normalization.
     transform = timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=described.to_dict()))
-    pixels = torch.as_tensor(np.asarray(bundled.preparation.transform(image)))
+    pixels = torch.as_tensor(np.asarray(bundled.transform(image)))
     assert torch.allclose(bundled.norm(pixels[None])[0], transform(image), atol=1e-6)
     assert type(bundled.network.get_submodule("conv_stem")).__name__ == "Conv2dSame"
 
@@ -222,8 +199,8 @@ def test_network_of_torchvision_is_used_as_torchvision_says(tmp_path: Path, imag
     network = models.squeezenet1_1().eval()
     published = model.published("squeezenet1_1", saved(network, tmp_path / "weights.pt"))
     theirs = models.SqueezeNet1_1_Weights.IMAGENET1K_V1.transforms()(image)[None]
-    pixels = torch.as_tensor(np.asarray(published.preparation.transform(image)))[None]
-    assert pixels.dtype == torch.uint8
+    image.save(tmp_path / "image.png")
+    pixels = torch.as_tensor(images._read(tmp_path / "image.png", published.transform))[None]
     assert torch.allclose(published.norm(pixels), theirs, atol=1e-5)
     ours = treatments.logits(published.network, pixels, published.norm, 1)
     assert torch.allclose(ours, network(theirs), atol=1e-4)
@@ -279,13 +256,13 @@ def test_weights_are_found_by_their_names_in_torchvision(
 
 
 def test_classes_of_a_folder_are_read_at_their_numbers_among_1000(bundled: model.Published) -> None:
-    network = model.with_outputs(bundled.network, CLASSES, ROOT)
+    network = model.with_outputs(bundled.network, CLASSES)
     pixels = torch.randint(256, (2, 3, 96, 96), dtype=torch.uint8)
     whole = treatments.logits(bundled.network, pixels, bundled.norm, 2)
     assert torch.equal(treatments.logits(network, pixels, bundled.norm, 2), whole[:, [0, 11, 96]])
     moved = folding.folded(network, bundled.norm, bundled.norm)
     assert treatments.logits(moved, pixels, bundled.norm, 2).shape == (2, 3)
-    line = refused(model.with_outputs, bundled.network, ["cat", "dog"], ROOT)
+    line = refused(model.with_outputs, bundled.network, ["cat", "dog"])
     assert "are for 1000 classes, imagenet.data has 2" in line
 
 
@@ -357,7 +334,7 @@ def test_unreachable_weights_are_one_line_with_a_way_by_hand(tmp_path: Path, mon
     for arch, weights in ((model.BUNDLED, "in1k"), (model.BUNDLED, "DEFAULT"), (model.BUNDLED, full), (full, None)):
         line = refused(model.published, arch, weights)
         assert f"imagenet.weights = {weights!r}: cannot be fetched (" in line
-        assert f"save the state dict of timm's {full}" in line
+        assert f"save the state dict of timm's {model.BUNDLED}" in line
 
 
 # Trials
@@ -372,10 +349,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trial(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> ImagenetTrial:
-    root = tmp_path_factory.mktemp("root")
-    (root / "data").mkdir()
-    (root / samples.MANIFEST).write_bytes((ROOT / samples.MANIFEST).read_bytes())
-    return ImagenetTrial(settings_of(data=str(folder)), root)
+    return ImagenetTrial(settings_of(data=str(folder)), tmp_path_factory.mktemp("root"))
 
 
 def test_result_of_a_trial_is_that_of_the_logits(trial: ImagenetTrial, bundled: model.Published) -> None:
@@ -423,8 +397,6 @@ def test_photographs_of_one_colour_have_no_spread(tmp_path: Path) -> None:
         (tmp_path / "black/val" / name).mkdir(parents=True)
         for number in range(2):
             Image.new("RGB", (250, 250)).save(tmp_path / "black/val" / name / f"{number}.png")
-    (tmp_path / "data").mkdir()
-    (tmp_path / samples.MANIFEST).write_bytes((ROOT / samples.MANIFEST).read_bytes())
     told = ImagesTrial(settings_of(data=str(tmp_path / "black"), test_images=4), tmp_path)()
     assert [told[f"{kind}_{color}"] for kind in ("mean", "std", "image_std") for color in "rgb"] == [0.0] * 9
 
@@ -500,7 +472,7 @@ def test_clone_without_photographs_keeps_its_results(project: Clone) -> None:
     shutil.rmtree(project.folder / "photographs")
     before = project.results()
     for changed, said in (
-        ({"test_images": 6}, "imagenet.data = 'photographs': no folder with val/; accepted: samples, or one"),
+        ({"test_images": 6}, "No such file or directory: 'photographs/val'; accepted: samples, or a folder with val/"),
         ({"arch": "resnet_18"}, "imagenet.arch = 'resnet_18': unknown; accepted: a network of torchvision or timm"),
         ({"data": "samples"}, "run.imagenet = 'nowhere': no such folder; accepted as run.imagenet: a folder with"),
     ):
