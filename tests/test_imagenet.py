@@ -156,13 +156,13 @@ def test_decoded_samples_are_enough_whatever_ends_the_lines_of_the_manifest(
     photographs: Path, project_root: Path
 ) -> None:
     imagenet, source = settings_of().imagenet, str(photographs)
-    data = images.photographs(imagenet, USUAL, source)
-    assert data.classes == [f"n0000000{number}" for number in range(6)]
-    for image, label in zip(data.val.images, data.val.labels.tolist(), strict=True):
-        assert torch.equal(image, USUAL(Image.open(photographs / f"{data.classes[label]}_thing.JPEG")))
+    data, classes = images.photographs(imagenet, USUAL, source)
+    assert classes == [f"n0000000{number}" for number in range(6)]
+    for image, label in zip(data.test_images, data.test_labels.tolist(), strict=True):
+        assert torch.equal(image, USUAL(Image.open(photographs / f"{classes[label]}_thing.JPEG")))
     shutil.rmtree(photographs)
     samples.MANIFEST.write_bytes(samples.MANIFEST.read_bytes().replace(b"\n", b"\r\n"))
-    assert torch.equal(images.photographs(imagenet, USUAL, source).val.images, data.val.images)
+    assert torch.equal(images.photographs(imagenet, USUAL, source)[0].test_images, data.test_images)
     assert "no such folder" in refused(images.photographs, imagenet, transforms.PILToTensor(), source)
 
 
@@ -354,7 +354,7 @@ def trial(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> ImagenetTri
 
 def test_result_of_a_trial_is_that_of_the_logits(trial: ImagenetTrial, bundled: model.Published) -> None:
     result = trial(**TORCHVISION.parameters(), treated=3)  # type: ignore[arg-type]
-    labels, pixels = trial.data.val.labels, trial.data.val.images
+    labels, pixels = trial.data.test_labels, trial.data.test_images
 
     @torch.no_grad()
     def tested(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -382,7 +382,7 @@ def test_trial_under_the_own_normalization_changes_nothing(trial: ImagenetTrial)
 
 def test_trial_of_the_images_tells_their_statistics(trial: ImagenetTrial) -> None:
     told = ImagesTrial.__call__(trial, own=1)  # type: ignore[arg-type]
-    pixels = trial.data.val.images.double() / 255
+    pixels = trial.data.test_images.double() / 255
     for channel, name in enumerate("rgb"):
         assert told[f"mean_{name}"] == pytest.approx(pixels[:, channel].mean().item())
         assert told[f"std_{name}"] == pytest.approx(pixels[:, channel].std(correction=0).item())
@@ -419,7 +419,7 @@ def test_trial_is_checked_and_then_needs_its_files_alone(
         (tmp_path / "worker" / name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).rename(tmp_path / "worker" / name)
     shutil.rmtree(photographs)
-    assert ImagenetTrial(settings, tmp_path / "worker").data.val.images.shape == (4, 3, 224, 224)
+    assert ImagenetTrial(settings, tmp_path / "worker").data.test_images.shape == (4, 3, 224, 224)
 
 
 def test_fine_tuning_determines_trials_where_there_is_a_part_to_train_on(

@@ -17,10 +17,11 @@ from PIL import Image
 from torch import nn
 from torchvision import models, transforms
 
-from stages.common import folding
+from stages.common import folding, mnist
 from stages.common.errors import InputError
 from stages.common.normalization import Normalization
 from stages.settings import params
+from stages.settings.params import Imagenet
 from stages.vision import images, model, treatments
 from stages.vision.trial import ScratchTrial
 
@@ -36,12 +37,12 @@ USUAL = transforms.Compose([transforms.Resize(64), transforms.CenterCrop(56), tr
 
 
 @pytest.fixture(scope="module")
-def data(digits: Path) -> images.Images:
+def data(digits: Path) -> mnist.Data:
     return images.digits(SETTINGS, digits)
 
 
 @pytest.fixture(scope="module")
-def trained(data: images.Images) -> nn.Module:
+def trained(data: mnist.Data) -> nn.Module:
     return treatments.scratch(data, SETTINGS, OWN, 1, CPU)
 
 
@@ -53,10 +54,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "folder"
 
 
-def loaded(folder: Path, **values: object) -> images.Images:
+def settings_of(folder: Path, **values: object) -> Imagenet:
+    return PARAMS.imagenet.model_copy(update={"data": str(folder), "train_images": 12, "test_images": 9} | values)
+
+
+def loaded(folder: Path, **values: object) -> mnist.Data:
     """As the stages do; decoded images are kept alongside the folder."""
-    settings = {"data": str(folder), "train_images": 12, "test_images": 9} | values
-    return images.photographs(PARAMS.imagenet.model_copy(update=settings), USUAL, None, folder.parent)
+    return images.photographs(settings_of(folder, **values), USUAL, None, folder.parent)[0]
 
 
 def refused(call, *arguments, **named) -> str:
@@ -134,12 +138,12 @@ def share(outputs: torch.Tensor, labels: torch.Tensor) -> float:
     return (outputs.argmax(1) == labels).double().mean().item()
 
 
-def test_what_as_is_loses_comes_back(data: images.Images, trained: nn.Module) -> None:
-    own = treatments.logits(trained, data.val.images, OWN, BATCH)
+def test_what_as_is_loses_comes_back(data: mnist.Data, trained: nn.Module) -> None:
+    own = treatments.logits(trained, data.test_images, OWN, BATCH)
     before = copy.deepcopy(trained.state_dict())
     outcomes = treatments.outcomes(trained, data, SETTINGS, OWN, EXTREME, count=4)
-    accuracies = {name: share(outputs, data.val.labels) for name, outputs in outcomes.items()}
-    reached = share(own, data.val.labels)
+    accuracies = {name: share(outputs, data.test_labels) for name, outputs in outcomes.items()}
+    reached = share(own, data.test_labels)
     assert reached > 0.85
     assert accuracies["as_is"] < reached - 0.2
     assert accuracies["recalibrated"] > reached - 0.05
@@ -149,8 +153,8 @@ def test_what_as_is_loses_comes_back(data: images.Images, trained: nn.Module) ->
     assert all(torch.equal(before[name], part) for name, part in trained.state_dict().items())
 
 
-def test_every_image_is_tested_once_with_statistics_of_the_other_half(data: images.Images, trained: nn.Module) -> None:
-    pixels = data.val.images[:65].clone()
+def test_every_image_is_tested_once_with_statistics_of_the_other_half(data: mnist.Data, trained: nn.Module) -> None:
+    pixels = data.test_images[:65].clone()
     outputs = treatments.recalibrated_logits(trained, pixels, EXTREME, 16)
     assert outputs.shape == (65, 10)
     of_odd = treatments.recalibrated(trained, pixels[1::2], EXTREME, 16)
@@ -161,8 +165,8 @@ def test_every_image_is_tested_once_with_statistics_of_the_other_half(data: imag
     assert changed.nonzero().flatten().tolist() == sorted([4, *range(1, 65, 2)])
 
 
-def test_recalibrated_statistics_are_those_of_the_images(data: images.Images) -> None:
-    network, pixels = model.build("resnet18", 10, seed=1), data.train.images[:64]
+def test_recalibrated_statistics_are_those_of_the_images(data: mnist.Data) -> None:
+    network, pixels = model.build("resnet18", seed=1), data.train_images[:64]
     layer = treatments.recalibrated(network, pixels, ODD, 32).get_submodule("bn1")
     with torch.no_grad():
         seen = network.get_submodule("conv1")(ODD(pixels)).double()
@@ -172,9 +176,9 @@ def test_recalibrated_statistics_are_those_of_the_images(data: images.Images) ->
     assert layer.momentum == 0.1
 
 
-def test_recalibration_reaches_batch_normalization_alone(data: images.Images) -> None:
+def test_recalibration_reaches_batch_normalization_alone(data: mnist.Data) -> None:
     """Dropout in training mode would change the statistics behind it, and draw random numbers."""
-    pixels = data.train.images[:70]
+    pixels = data.train_images[:70]
     one, two = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)
     layers: list[nn.Module] = [one, nn.BatchNorm2d(8), nn.Dropout(), two, nn.BatchNorm2d(8)]
     with_dropout = nn.Sequential(*layers).train()
@@ -191,13 +195,8 @@ def test_recalibration_reaches_batch_normalization_alone(data: images.Images) ->
     assert torch.equal(treatments.logits(again, pixels, ODD, 32), treatments.logits(one, pixels, ODD, 32))
 
 
-def first(data: images.Images, count: int) -> images.Images:
-    """The same with fewer images to train on."""
-    return data._replace(train=images.Part(data.train.images[:count], data.train.labels[:count]))
-
-
-def test_training_depends_on_its_arguments_alone(data: images.Images) -> None:
-    few = first(data, 70)
+def test_training_depends_on_its_arguments_alone(data: mnist.Data) -> None:
+    few = data.part(70, 0)
     network = treatments.scratch(few, SETTINGS, ODD, 5, CPU)
     torch.manual_seed(7)
     np.random.seed(7)
@@ -217,19 +216,19 @@ THREE = (0.485, 0.456, 0.406)
 @pytest.mark.parametrize(
     ("mean", "std"), [(0.5, 0.25), (THREE, (0.229, 0.224, 0.225)), (0.0, THREE), ((0.5,) * 3, 0.25)]
 )
-def test_parameters_of_a_trial_are_the_normalization_of_the_settings(mean, std, data: images.Images) -> None:
-    norm, few = Normalization.of(mean, std), data.val.images[:4]
+def test_parameters_of_a_trial_are_the_normalization_of_the_settings(mean, std, data: mnist.Data) -> None:
+    norm, few = Normalization.of(mean, std), data.test_images[:4]
     assert torch.equal(Normalization.from_parameters(norm.parameters())(few), norm(few))  # type: ignore[arg-type]
 
 
-def test_border_of_the_pixels_own_zero_is_zero_padding(data: images.Images) -> None:
+def test_border_of_the_pixels_own_zero_is_zero_padding(data: mnist.Data) -> None:
     """Under the standard normalization a pixel of 0.1307 is zero: the padding is what it was, up to rounding."""
-    few = first(data, 32)
+    few = data.part(32, 0)
     one_step = SETTINGS.model_copy(update={"train": SETTINGS.train.model_copy(update={"epochs": 1})})
 
     def outputs(norm: Normalization, pads_like: Normalization | None) -> torch.Tensor:
         network = treatments.scratch(few, one_step, norm, 3, CPU, pads_like=pads_like)
-        return treatments.logits(network, data.val.images[:64], norm, BATCH)
+        return treatments.logits(network, data.test_images[:64], norm, BATCH)
 
     pixel = Normalization.of(0.1307, 1.0)
     zero = outputs(OWN, None)
@@ -246,8 +245,8 @@ def test_trial_from_scratch_is_told_border_and_recalibration(digits: Path, tmp_p
     trial, told = ScratchTrial(settings, tmp_path), EXTREME.parameters()
     by_trial = trial(seed=4, border=0.1307, recalibrated=64, **told)  # type: ignore[arg-type]
     network = treatments.scratch(trial.data, trial.settings, EXTREME, 4, CPU, pads_like=Normalization.of(0.1307, 1.0))
-    network = treatments.recalibrated(network, trial.data.train.images[:64], EXTREME, BATCH)
-    outputs, labels = treatments.logits(network, trial.data.val.images, EXTREME, BATCH), trial.data.val.labels
+    network = treatments.recalibrated(network, trial.data.train_images[:64], EXTREME, BATCH)
+    outputs, labels = treatments.logits(network, trial.data.test_images, EXTREME, BATCH), trial.data.test_labels
     assert by_trial["accuracy"] == share(outputs, labels)
     assert by_trial["loss"] == F.cross_entropy(outputs.double(), labels).item()
     losses = [trial(seed=4, **more, **told)["loss"] for more in ({}, {"border": 0.1307}, {"recalibrated": 64})]  # type: ignore
@@ -257,12 +256,12 @@ def test_trial_from_scratch_is_told_border_and_recalibration(digits: Path, tmp_p
 # Invariance: what invariance.md claims
 
 
-def differences(data: images.Images, other: Normalization) -> dict[str, float]:
-    return invariance.figures(data.train.images[:64], data.train.labels[:64], OWN, other)
+def differences(data: mnist.Data, other: Normalization) -> dict[str, float]:
+    return invariance.figures(data.train_images[:64], data.train_labels[:64], OWN, other)
 
 
 @pytest.mark.parametrize("other", [Normalization.of(0, 1), EXTREME, Normalization.of((0.1, 0.5, -0.4), 0.7)])
-def test_batch_normalization_cancels_all_but_border_and_epsilon(other: Normalization, data: images.Images) -> None:
+def test_batch_normalization_cancels_all_but_border_and_epsilon(other: Normalization, data: mnist.Data) -> None:
     figures = differences(data, other)
     exact = {name: value for name, value in figures.items() if name.endswith("_exact")}
     early = exact.pop("evaluation_early_exact")
@@ -278,12 +277,12 @@ def test_batch_normalization_cancels_all_but_border_and_epsilon(other: Normaliza
     assert figures["evaluation_other_statistics"] > 0.1  # 6: "as is"
 
 
-def test_common_factor_alone_cancels(data: images.Images) -> None:
+def test_common_factor_alone_cancels(data: mnist.Data) -> None:
     """Claim 1: the channels may be shifted against each other, but not scaled."""
     assert differences(data, Normalization.of(OWN.mean, (0.2, 0.3081, 0.5)))["logits_exact"] > 0.01
 
 
-def test_epsilon_ends_the_invariance_for_a_very_large_std(data: images.Images) -> None:
+def test_epsilon_ends_the_invariance_for_a_very_large_std(data: mnist.Data) -> None:
     """Claim 5."""
     figures = differences(data, Normalization.of(OWN.mean, 1e3))
     assert figures["logits_same_border"] > 0.1
@@ -315,45 +314,42 @@ def test_folder_is_decoded_once_and_again_after_a_change(folder: Path, monkeypat
     first = loaded(folder)
     assert len(set(decoded)) == 12 + 9
     decoded.clear()
-    assert torch.equal(loaded(folder).val.images, first.val.images)
+    assert torch.equal(loaded(folder).test_images, first.test_images)
     assert decoded == []
     one, other = sorted((folder / "val").glob("*/0.JPEG"))[:2]
     shutil.copy(one, other)
     changed = loaded(folder)
     assert set(decoded) == set((folder / "val").glob("*/*"))
-    assert (changed.val.images != first.val.images).flatten(1).any(1).sum() == 1
+    assert (changed.test_images != first.test_images).flatten(1).any(1).sum() == 1
     assert not list(folder.parent.rglob("*.part"))
 
 
 def test_images_are_prepared_as_told_and_have_the_label_of_their_folder(folder: Path) -> None:
     data = loaded(folder)
-    assert data.classes == list(CLASSES)
-    for part, name in ((data.train, "train"), (data.val, "val")):
-        theirs = {USUAL(Image.open(path)).numpy().tobytes(): path.parent.name for path in (folder / name).glob("*/*")}
-        labels = part.labels.tolist()
-        assert theirs == {part.images[n].numpy().tobytes(): CLASSES[label] for n, label in enumerate(labels)}
+    for part, pixels, labels in (("train", *data[:2]), ("val", *data[2:])):
+        theirs = {USUAL(Image.open(path)).numpy().tobytes(): path.parent.name for path in (folder / part).glob("*/*")}
+        assert theirs == {image.numpy().tobytes(): CLASSES[label] for image, label in zip(pixels, labels, strict=True)}
 
 
 def test_folder_needs_no_part_to_train_on(folder: Path) -> None:
     shutil.rmtree(folder / "train")
     data = loaded(folder, train_images=1_000_000)
-    assert data.train.images.shape == (0, 3, 56, 56)
-    line = refused(treatments.train, nn.Conv2d(3, 8, 3), data.train, OWN, SETTINGS.fine_tune, BATCH, 1)
+    assert data.train_images.shape == (0, 3, 56, 56)
+    line = refused(treatments.train, nn.Conv2d(3, 8, 3), data, OWN, SETTINGS.fine_tune, BATCH, 1)
     assert "no images to train on; accepted: in train/<class>/" in line
 
 
 def test_choice_of_images_is_balanced_and_grows(folder: Path) -> None:
-    few, more = (loaded(folder, test_images=count).val for count in (6, 8))
-    assert torch.bincount(few.labels).tolist() == [2, 2, 2]
-    assert torch.equal(few.labels, more.labels[:6])
-    assert torch.equal(few.images, more.images[:6])
-    assert few.labels.tolist() != sorted(few.labels.tolist())
+    (*_, few, labels), (*_, more, more_labels) = (loaded(folder, test_images=count) for count in (6, 8))
+    assert torch.bincount(labels).tolist() == [2, 2, 2]
+    assert torch.equal(labels, more_labels[:6])
+    assert torch.equal(few, more[:6])
+    assert labels.tolist() != sorted(labels.tolist())
 
 
 def test_contents_of_a_folder_distinguish_it(folder: Path) -> None:
-    def said(test_images: int = 9) -> dict[str, str]:
-        settings = {"data": str(folder), "train_images": 12, "test_images": test_images}
-        return images.source(PARAMS.imagenet.model_copy(update=settings))
+    def said(**values: int) -> dict[str, str]:
+        return images.source(settings_of(folder, **values))
 
     first = said()
     assert first["pillow"] == PIL.__version__
@@ -368,7 +364,7 @@ def test_contents_of_a_folder_distinguish_it(folder: Path) -> None:
     for part in ("val", "train"):
         (folder / part / CLASSES[2]).rename(folder / part / other)
     assert said() != first  # a class has another name
-    assert loaded(folder).classes[-1] == other
+    assert images.chosen(settings_of(folder))["val"].classes[-1] == other
 
 
 def test_16_bits_are_read_as_8(tmp_path: Path) -> None:
@@ -390,10 +386,10 @@ def test_what_is_hidden_or_no_image_is_skipped(folder: Path) -> None:
     for hidden in (folder / "val" / ".hidden", class_folder / ".hidden"):
         shutil.copytree(folder / "val" / CLASSES[1], hidden)
     (class_folder / "0.gif").touch()
-    assert loaded(folder).classes == list(CLASSES)
-    assert torch.equal(loaded(folder).val.images, before.val.images)
+    assert images.chosen(settings_of(folder))["val"].classes == list(CLASSES)
+    assert torch.equal(loaded(folder).test_images, before.test_images)
     Image.new("RGB", (99, 99)).save(class_folder / "a.png")
-    assert len(loaded(folder, test_images=10).val.labels) == 10
+    assert len(loaded(folder, test_images=10).test_labels) == 10
 
 
 def test_folder_of_another_layout_is_one_line(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Images for any network: digits in three equal channels, or photographs, decoded once and kept as bytes on disk."""
+"""Images in three channels: digits, or photographs, decoded once and kept as bytes on disk."""
 
 import hashlib
 import itertools
@@ -28,21 +28,6 @@ CHUNK = 256  # images that are decoded, or counted, at a time
 Transform = Callable[[Image.Image], np.ndarray | torch.Tensor]
 
 
-class Part(NamedTuple):
-    """images: uint8 tensor (N, 3, H, W), possibly memory-mapped from disk; labels: int64 tensor (N,), classes"""
-
-    images: torch.Tensor
-    labels: torch.Tensor
-
-
-class Images(NamedTuple):
-    """train: no images where the data has no such part; classes: their names, in the order of the labels"""
-
-    train: Part
-    val: Part
-    classes: list[str]
-
-
 class Files(NamedTuple):
     """Chosen photographs, not decoded yet: paths (of samples: names) with labels. `contents` are those of no others."""
 
@@ -57,21 +42,21 @@ class Files(NamedTuple):
         return CACHE / f"{self.name}-{len(self.labelled)}-{digest}.npy"
 
 
-def digits(settings: Resnet, folder: Path = mnist.FOLDER) -> Images:
-    """The first digits of MNIST, as many as `settings` asks for.
-
-    raises: InputError if a file is missing or damaged
-    """
+def digits(settings: Resnet, folder: Path = mnist.FOLDER) -> mnist.Data:
+    """The first digits of MNIST, as many as `settings` asks for; raises: InputError as `mnist.load`"""
     data = mnist.load(settings.train_images, settings.test_images, folder)
-    train, val = (Part(images.expand(-1, 3, -1, -1), labels) for images, labels in (data[:2], data[2:]))
-    return Images(train, val, list("0123456789"))
+    train, test = (images.expand(-1, 3, -1, -1) for images in (data.train_images, data.test_images))
+    return data._replace(train_images=train, test_images=test)
 
 
-def photographs(settings: Imagenet, transform: Transform, source: str | None, root: Path = Path()) -> Images:
+def photographs(
+    settings: Imagenet, transform: Transform, source: str | None, root: Path = Path()
+) -> tuple[mnist.Data, list[str]]:
     """The photographs of `chosen`, decoded into data/images: where they are there, samples need not be.
 
-    source: where samples come from, as `samples.fetch` knows it
-    raises: InputError as `chosen`, or if an image is broken or cannot be fetched
+    source:  where samples come from, as `samples.fetch` knows it
+    returns: images, uint8 (N, 3, H, W), mapped from disk, with labels (to train on perhaps none); names of the classes
+    raises:  InputError as `chosen`, or if an image is broken or cannot be fetched
     """
     parts, files = {}, chosen(settings, root)
     for part, listed in files.items():
@@ -79,10 +64,10 @@ def photographs(settings: Imagenet, transform: Transform, source: str | None, ro
         if not path.exists():
             folder = samples.fetch(source, root) if settings.data == samples.NAME else Path()
             _decode([folder / name for name, _ in listed.labelled], transform, path)
-        pixels = torch.from_numpy(np.load(path, mmap_mode="c"))  # copy on write: a tensor cannot be read-only
-        parts[part] = Part(pixels, torch.tensor([label for _, label in listed.labelled]))
-    none = Part(*(tensor[:0] for tensor in parts["val"]))
-    return Images(parts.get("train", none), parts["val"], files["val"].classes)
+        labels = torch.tensor([label for _, label in listed.labelled])
+        parts[part] = torch.from_numpy(np.load(path, mmap_mode="c")), labels  # copy on write: tensors are not read-only
+    pixels, labels = parts["val"]
+    return mnist.Data(*parts.get("train", (pixels[:0], labels[:0])), pixels, labels), files["val"].classes
 
 
 def chosen(settings: Imagenet, root: Path = Path()) -> dict[str, Files]:

@@ -125,12 +125,12 @@ def with_outputs(network: nn.Module, classes: Sequence[str]) -> nn.Module:
     return network
 
 
-def build(arch: str, classes: int, seed: int) -> nn.Module:
-    """A network of torchvision with random weights, in evaluation mode; raises: InputError if it is unknown"""
+def build(arch: str, seed: int) -> nn.Module:
+    """A network of torchvision for digits with random weights, ready to be used; raises: InputError if it is unknown"""
     if arch not in TORCHVISION:
         raise InputError(f"params.yaml: resnet.arch = {arch!r}: unknown; accepted: {', '.join(sorted(TORCHVISION))}")
     torch.manual_seed(seed)
-    return _ready(models.get_model(arch, num_classes=classes))
+    return _ready(models.get_model(arch, num_classes=10))
 
 
 def read(path: Path, said: str) -> State:

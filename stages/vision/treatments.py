@@ -14,22 +14,22 @@ from torch.optim.swa_utils import update_bn
 from stages.common.determinism import fix
 from stages.common.errors import InputError
 from stages.common.folding import Padded, border, first_convolution, folded, replace
+from stages.common.mnist import Data
 from stages.common.normalization import Normalization
 from stages.settings.params import Imagenet, Resnet, Sgd, Treatment
 from stages.vision import model
-from stages.vision.images import Images, Part
 
 
 def outcomes(
-    network: nn.Module, data: Images, settings: Resnet | Imagenet, own: Normalization, new: Normalization, count: int
+    network: nn.Module, data: Data, settings: Resnet | Imagenet, own: Normalization, new: Normalization, count: int
 ) -> dict[Treatment, torch.Tensor]:
-    """The logits on the `val` images, normalized by `new`, of a network whose own normalization is `own`.
+    """The logits on the test images, normalized by `new`, of a network whose own normalization is `own`.
 
     as_is:        the network as it is
-    recalibrated: with the statistics of batch normalization estimated again, on one half of the `val` images for the
+    recalibrated: with the statistics of batch normalization estimated again, on one half of the test images for the
                   other half: without labels, and every image is tested once
     folded:       with the change absorbed into its first convolution
-    fine_tuned:   trained further, as `settings.fine_tune` says, on the `train` images
+    fine_tuned:   trained further, as `settings.fine_tune` says
 
     A pure function of its arguments and of the kind of device that holds `network`, which it leaves as it was.
 
@@ -37,8 +37,8 @@ def outcomes(
     returns: float32 tensors (N, classes), on the CPU
     """
     fix(settings.threads)
-    images, size = data.val.images, settings.batch_size
-    tuned = data.train, new, settings.fine_tune, size, settings.seed
+    images, size = data.test_images, settings.batch_size
+    tuned = data, new, settings.fine_tune, size, settings.seed
     treatments: dict[Treatment, Callable[[], torch.Tensor]] = {
         "as_is": lambda: logits(network, images, new, size),
         "recalibrated": lambda: recalibrated_logits(network, images, new, size),
@@ -49,7 +49,7 @@ def outcomes(
 
 
 def scratch(
-    data: Images,
+    data: Data,
     settings: Resnet,
     norm: Normalization,
     seed: int,
@@ -65,11 +65,11 @@ def scratch(
     progress:  called after every step with the number of its images
     """
     fix(settings.threads)
-    network = model.build(settings.arch, len(data.classes), seed).to(device)
+    network = model.build(settings.arch, seed).to(device)
     if pads_like:
         name, conv = first_convolution(network)
         replace(network, name, Padded(conv, border(conv, pads_like, norm)))
-    return train(network, data.train, norm, settings.train, settings.batch_size, seed, progress)
+    return train(network, data, norm, settings.train, settings.batch_size, seed, progress)
 
 
 @torch.no_grad()
@@ -81,7 +81,7 @@ def logits(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_
 
 def train(
     network: nn.Module,
-    part: Part,
+    data: Data,
     norm: Normalization,
     settings: Sgd,
     batch_size: int,
@@ -94,7 +94,7 @@ def train(
 
     raises: InputError if there are no images
     """
-    if not len(part.labels):
+    if not len(data.train_labels):
         raise InputError(
             "params.yaml: fine_tuned: imagenet.data has no images to train on; accepted: in train/<class>/"
         )
@@ -102,14 +102,14 @@ def train(
     order = torch.Generator().manual_seed(seed)
     values = settings.model_dump(include={"lr", "momentum", "weight_decay"})
     optimizer = torch.optim.SGD(network.parameters(), **values)
-    steps = settings.epochs * len(batches(part.labels, batch_size))
+    steps = settings.epochs * len(batches(data.train_labels, batch_size))
     schedule = LambdaLR(optimizer, lambda step: 1 - step / steps if settings.schedule == "linear" else 1)
     network.train()
     for _ in range(settings.epochs):
-        for batch in batches(torch.randperm(len(part.labels), generator=order), batch_size):
+        for batch in batches(torch.randperm(len(data.train_labels), generator=order), batch_size):
             optimizer.zero_grad()
-            inputs = _inputs(part.images[batch], norm, network)
-            F.cross_entropy(network(inputs), part.labels[batch].to(inputs.device)).backward()
+            inputs = _inputs(data.train_images[batch], norm, network)
+            F.cross_entropy(network(inputs), data.train_labels[batch].to(inputs.device)).backward()
             optimizer.step()
             schedule.step()
             progress(len(batch))

@@ -63,22 +63,22 @@ class ScratchTrial(_Digits):
         pads_like = None if border is None else Normalization.of(border, 1.0)
         network = treatments.scratch(self.data, self.settings, norm, seed, self.device, pads_like)
         if recalibrated:
-            network = treatments.recalibrated(network, self.data.train.images[:recalibrated], norm, size)
-        outputs = treatments.logits(network, self.data.val.images, norm, size)
-        return measured(outputs, self.data.val.labels, self.device)
+            network = treatments.recalibrated(network, self.data.train_images[:recalibrated], norm, size)
+        outputs = treatments.logits(network, self.data.test_images, norm, size)
+        return measured(outputs, self.data.test_labels, self.device)
 
 
 class _TreatmentTrial:
     """A trained network that is given images under another normalization than its own, which is `norm`."""
 
-    loaded: Callable[[Params, Path], tuple[Resnet | Imagenet, images.Images, torch.nn.Module, Normalization]]
+    loaded: Callable[[Params, Path], tuple[Resnet | Imagenet, mnist.Data, torch.nn.Module, Normalization]]
 
     def __init__(self, settings: Params, root: Path = Path()):
         self.settings, self.data, network, self.norm = self.loaded(settings, root)
         self.device = device.prepare(settings.run.device)
         determinism.fix(self.settings.threads)
         self.network = network.to(self.device)
-        self.own = treatments.logits(self.network, self.data.val.images, self.norm, self.settings.batch_size)
+        self.own = treatments.logits(self.network, self.data.test_images, self.norm, self.settings.batch_size)
 
     def __call__(self, treated: int = 2, **parameters: float) -> Result:
         """The network under `mean` and `std`, or mean_r, mean_g, mean_b, std_r, std_g, std_b.
@@ -90,7 +90,7 @@ class _TreatmentTrial:
             folded_difference: of logits, the largest, from those under its own normalization
             folded_other:      the number of predictions that differ from those
         """
-        norm, labels = Normalization.from_parameters(parameters), self.data.val.labels
+        norm, labels = Normalization.from_parameters(parameters), self.data.test_labels
         was = self.own.argmax(1) == labels
         outcomes = treatments.outcomes(self.network, self.data, self.settings, self.norm, norm, count=treated)
         result = measured(outcomes["as_is"], labels, self.device) | {"accuracy_own": _share(was)}
@@ -108,9 +108,9 @@ class ResnetTrial(_Digits, _TreatmentTrial):
     """The network that the stage `resnet` has trained on digits."""
 
     @staticmethod
-    def loaded(settings: Params, root: Path) -> tuple[Resnet, images.Images, torch.nn.Module, Normalization]:
+    def loaded(settings: Params, root: Path) -> tuple[Resnet, mnist.Data, torch.nn.Module, Normalization]:
         resnet, data = settings.resnet, images.digits(settings.resnet, root / mnist.FOLDER)
-        network = model.build(resnet.arch, len(data.classes), resnet.seed)
+        network = model.build(resnet.arch, resnet.seed)
         model.load(network, model.read(root / MODEL, str(MODEL)), f"{MODEL}: not the weights of {resnet.arch}")
         return resnet, data, network, resnet.norm
 
@@ -132,11 +132,11 @@ class ImagenetTrial(_TreatmentTrial):
     """A published network on photographs."""
 
     @staticmethod
-    def loaded(settings: Params, root: Path) -> tuple[Imagenet, images.Images, torch.nn.Module, Normalization]:
+    def loaded(settings: Params, root: Path) -> tuple[Imagenet, mnist.Data, torch.nn.Module, Normalization]:
         imagenet = settings.imagenet
         published = model.published(imagenet.arch, imagenet.weights)
-        data = images.photographs(imagenet, published.transform, settings.run.imagenet, root)
-        return imagenet, data, model.with_outputs(published.network, data.classes), published.norm
+        data, classes = images.photographs(imagenet, published.transform, settings.run.imagenet, root)
+        return imagenet, data, model.with_outputs(published.network, classes), published.norm
 
     @classmethod
     def check(cls, settings: Params) -> None:
@@ -178,8 +178,8 @@ class ImagesTrial(ImagenetTrial):
         image_std_r: the mean of each image's own
         own_mean_r, own_std_r: those that the network was trained under
         """
-        result = measured(self.own, self.data.val.labels, self.device)
-        rows = images.statistics(self.data.val.images)
+        result = measured(self.own, self.data.test_labels, self.device)
+        rows = images.statistics(self.data.test_images)
         rows |= {f"own_{kind}": [*numbers] * (3 // len(numbers)) for kind, numbers in self.norm}
         for kind, numbers in rows.items():
             result |= {f"{kind}_{channel}": number for channel, number in zip("rgb", numbers, strict=True)}
