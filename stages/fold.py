@@ -49,10 +49,7 @@ def main(settings: Params) -> None:
 
 
 def load(path: Path) -> LeNet:
-    """A LeNet with the weights at `path`.
-
-    raises: InputError if there are none, or not those of a LeNet
-    """
+    """A LeNet with the weights at `path`; raises: InputError if there are none, or not those of a LeNet"""
     model = LeNet()
     try:
         model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))

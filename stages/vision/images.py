@@ -29,17 +29,17 @@ Transform = Callable[[Image.Image], np.ndarray | torch.Tensor]
 
 
 class Files(NamedTuple):
-    """Chosen photographs, not decoded yet: paths (of samples: names) with labels. `contents` are those of no others."""
+    """Chosen photographs, not decoded yet."""
 
     name: str
-    labelled: list[tuple[str, int]]
+    labelled: list[tuple[str, int]]  # paths (of samples: names) and labels
     classes: list[str]
-    contents: str
+    contents: str  # those of no other photographs
 
     def decoded(self, transform: Transform) -> Path:
         """Where they lie decoded, wherever they came from."""
-        digest = _sha256(self.contents + words(transform))[:12]
-        return CACHE / f"{self.name}-{len(self.labelled)}-{digest}.npy"
+        digest = _sha256(self.contents + words(transform))
+        return CACHE / f"{self.name}-{len(self.labelled)}-{digest[:12]}.npy"
 
 
 def digits(settings: Resnet, folder: Path = mnist.FOLDER) -> mnist.Data:
@@ -94,12 +94,11 @@ def trains(settings: Imagenet) -> bool:
 
 
 def source(settings: Imagenet) -> dict[str, str]:
-    """What distinguishes the photographs from others.
-
-    Those of a folder are decoded by the Pillow that is installed, the samples perhaps by an earlier one.
-    """
+    """What distinguishes the photographs from others."""
     digest = _sha256("".join(files.contents for files in chosen(settings).values()))
-    return {"samples": digest} if settings.data == samples.NAME else {"files": digest, "pillow": PIL.__version__}
+    if settings.data == samples.NAME:
+        return {"samples": digest}  # an earlier Pillow may have decoded them
+    return {"files": digest, "pillow": PIL.__version__}
 
 
 def words(transform: Transform) -> str:
@@ -110,8 +109,7 @@ def words(transform: Transform) -> str:
 def statistics(images: torch.Tensor) -> dict[str, list[float]]:
     """Of each channel: `mean` and `std` of all pixels / 255, and `image_std`, the mean of the images' own deviations.
 
-    From exact counts of the 256 values. The last is what ImageNet's 0.229, 0.224, 0.225 are: it lacks the spread of the
-    images' means, and so is less.
+    The last is what ImageNet's 0.229, 0.224, 0.225 are: it lacks the spread of the images' means, and so is less.
 
     images: uint8 tensor (N, 3, H, W), read once, in chunks
     """

@@ -134,11 +134,7 @@ def build(arch: str, seed: int) -> nn.Module:
 
 
 def read(path: Path, said: str) -> State:
-    """The state dict in a file: what torch.save(network.state_dict(), path) wrote, or safetensors.
-
-    said:   what an error begins with: which file it is
-    raises: InputError if it holds anything else
-    """
+    """The state dict in a file; raises: InputError, which begins with `said`, if it holds anything else"""
     try:
         state = load_state_dict(str(path), use_ema=False)
     except Exception:  # whatever a damaged file can raise

@@ -88,11 +88,9 @@ def train(
     seed: int,
     progress: Callable[[int], object] = lambda images: None,
 ) -> nn.Module:
-    """Trains `network` in place by SGD and returns it, in evaluation mode; `progress` as of `scratch`.
+    """Trains `network` in place by SGD and returns it, in evaluation mode; raises: InputError if there are no images
 
     The order of the images depends on the seed and their number alone.
-
-    raises: InputError if there are no images
     """
     if not len(data.train_labels):
         raise InputError(

@@ -1,7 +1,4 @@
-"""One trial of a network for colour images, as a worker runs it.
-
-`study.fingerprint.Trial` says what `check`, `files`, `threads` and `determinants` of each class are.
-"""
+"""Trials of networks for colour images, as a worker runs them: each class is a `study.fingerprint.Trial`."""
 
 import hashlib
 from collections.abc import Callable
@@ -187,10 +184,7 @@ class ImagesTrial(ImagenetTrial):
 
 
 def measured(outputs: torch.Tensor, labels: torch.Tensor, runs_on: torch.device) -> Result:
-    """Accuracy on the images, on those of even and of odd index; mean cross-entropy; the kind of device.
-
-    outputs: logits (N, classes)
-    """
+    """Accuracy on the images, those of even and of odd index; mean cross-entropy; kind of device. outputs: logits"""
     right = outputs.argmax(1) == labels
     return {
         "accuracy": _share(right),
