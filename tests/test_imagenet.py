@@ -18,14 +18,13 @@ import torch
 from conftest import CLASSES, ROOT, Clone, write_photographs
 from PIL import Image
 from safetensors.torch import save_file
-from test_vision import refused, usual
+from test_vision import USUAL, refused
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
 from torchvision import models, transforms
 
 from stages import trials
 from stages.common import folding
-from stages.common.normalization import Normalization
 from stages.evidence.judgement import change
 from stages.settings import params
 from stages.settings.params import Params
@@ -47,20 +46,20 @@ def photographs(tmp_path: Path) -> Path:
     """A folder with six made-up photographs, one of a class, named as the public ones."""
     names = [f"n0000000{number}" for number in range(6)]
     write_photographs(tmp_path / "by_class", 1, names)
-    folder = tmp_path / "photographs"
-    folder.mkdir()
+    (tmp_path / "photographs").mkdir()
     for name in names:
-        (tmp_path / "by_class" / name / "0.JPEG").rename(folder / f"{name}_thing.JPEG")
-    return folder
+        (tmp_path / "by_class" / name / "0.JPEG").rename(tmp_path / "photographs" / f"{name}_thing.JPEG")
+    return tmp_path / "photographs"
 
 
 @pytest.fixture
-def project_root(photographs: Path, tmp_path: Path) -> Path:
-    """A folder with the manifest of those photographs, and nothing else."""
+def project_root(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the manifest of those photographs, and nothing else; the current one."""
     root = tmp_path / "root"
     (root / "data").mkdir(parents=True)
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in photographs.iterdir()]
     (root / samples.MANIFEST).write_text("".join(lines))
+    monkeypatch.chdir(root)
     return root
 
 
@@ -79,24 +78,16 @@ def archived(photographs: Path, damage: str = "whole") -> str:
         (folder / "n00000002_thing.JPEG").write_bytes(b"another")
     if damage == "lacking":
         (folder / "n00000002_thing.JPEG").unlink()
-    with tarfile.open(path, mode="w:gz") as archive:
-        archive.add(folder, f"imagenet-sample-images-{samples.COMMIT}")
+    if damage != "missing":
+        with tarfile.open(path, mode="w:gz") as archive:
+            archive.add(folder, f"imagenet-sample-images-{samples.COMMIT}")
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    if damage == "no archive":
-        path.write_text("<html>")
-    if damage == "missing":
-        path.unlink()
     return path.as_uri()
 
 
-DAMAGES = {
-    "truncated": "",
-    "altered": "n00000002_thing.JPEG: SHA-256 ",
-    "lacking": "n00000002_thing.JPEG: No such file",
-    "no archive": "",
-    "missing": "<urlopen error",
-}
+DAMAGES = {"truncated": "", "altered": "n00000002_thing.JPEG: SHA-256 ", "missing": "<urlopen error"}
+DAMAGES["lacking"] = "n00000002_thing.JPEG: No such file"
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -104,60 +95,39 @@ def test_bad_archive_is_asked_for_again_and_leaves_nothing(
     damage: str, photographs: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, whole, download = archived(photographs, damage), archived(photographs), samples.download_url_to_file
-    hashes, answers = samples.read(project_root), [bad] * samples.ATTEMPTS
+    answers = [bad] * samples.ATTEMPTS
     monkeypatch.setattr(samples, "download_url_to_file", lambda _, *to, **how: download(answers.pop(0), *to, **how))
-    line = refused(samples.fetch, hashes, None, project_root)
+    line = refused(samples.fetch, None)
     assert f"cannot be fetched: {samples.ARCHIVE}: {DAMAGES[damage]}" in line
     assert "accepted as run.imagenet: a folder with the 6 files of data/imagenet.sha256, or the address" in line
     assert answers == []
     assert left_in(project_root) == [str(samples.MANIFEST)]
     answers += [bad, whole]
-    folder = samples.fetch(hashes, "http://address", project_root)
+    assert samples.fetch("http://address") == samples.FOLDER
     assert answers == []
-    assert folder == project_root / samples.FOLDER
-    assert {path.name for path in folder.iterdir()} == set(hashes)
-    assert len(left_in(project_root)) == 1 + len(hashes)
-    assert samples.fetch(hashes, "http://address", project_root) == samples.fetch(hashes, None, project_root) == folder
+    assert {path.name for path in samples.FOLDER.iterdir()} == {path.name for path in photographs.iterdir()}
+    assert len(left_in(project_root)) == 1 + 6
+    assert samples.fetch(None) == samples.FOLDER
 
 
 def test_samples_come_from_a_folder_that_is_checked_and_left_alone(photographs: Path, project_root: Path) -> None:
-    hashes = samples.read(project_root)
-    assert samples.fetch(hashes, str(photographs), project_root) == photographs
+    assert samples.fetch(str(photographs)) == photographs
     assert left_in(project_root) == [str(samples.MANIFEST)]
     path = photographs / "n00000004_thing.JPEG"
-    content = path.read_bytes()
-    path.write_bytes(content[:-1] + b"\0")
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
     said = f"run.imagenet = '{photographs}': n00000004_thing.JPEG: "
-    assert f"{said}SHA-256" in refused(samples.fetch, hashes, str(photographs), project_root)
+    assert f"{said}SHA-256" in refused(samples.fetch, str(photographs))
     path.unlink()
-    assert f"{said}No such file" in refused(samples.fetch, hashes, str(photographs), project_root)
-    assert "no such folder" in refused(samples.fetch, hashes, str(photographs / "none"), project_root)
+    assert f"{said}No such file" in refused(samples.fetch, str(photographs))
+    assert "no such folder" in refused(samples.fetch, str(photographs / "none"))
 
 
 def test_manifest_that_is_none_is_one_line(project_root: Path) -> None:
-    manifest = project_root / samples.MANIFEST
-    whole = manifest.read_bytes()
+    whole = samples.MANIFEST.read_bytes()
     names = whole.replace(b"  n", b""), whole.replace(b"n00000003", b"../n00000003")
-    for content in (b"", whole[:100], *names, b"\0" * 99, b"\xff\xfe", None):
-        if content is None:
-            manifest.unlink()
-        else:
-            manifest.write_bytes(content)
-        assert "`git restore data/imagenet.sha256` brings it back" in refused(samples.read, project_root)
-
-
-def test_line_ends_of_the_manifest_change_nothing(
-    photographs: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(project_root)
-    imagenet, preparation = settings_of().imagenet, images.Preparation(np.asarray, "usual")
-    content = samples.text(samples.read())  # sorted, as the committed one is
-    said = []
-    for written in (content, content.replace(b"\n", b"\r\n")):
-        samples.MANIFEST.write_bytes(written)
-        said.append((images.source(imagenet), images.decoded_samples(imagenet, preparation)))
-    assert said[0] == said[1]
-    assert said[0][0] == {"samples": hashlib.sha256(content).hexdigest()}
+    for content in (b"", whole[:100], *names, b"\0" * 99, b"\xff\xfe"):
+        samples.MANIFEST.write_bytes(content)
+        assert "`git restore data/imagenet.sha256` brings it back" in refused(samples.read)
 
 
 def test_text_has_one_encoding_everywhere() -> None:
@@ -167,26 +137,24 @@ def test_text_has_one_encoding_everywhere() -> None:
         assert all("encoding=" in call for call in calls), path
 
 
-def test_committed_manifest_has_a_photograph_of_each_class() -> None:
-    hashes = samples.read(ROOT)
-    assert len(set(samples.classes(hashes))) == len(hashes) == 1000
-    assert samples.text(hashes) == (ROOT / samples.MANIFEST).read_bytes()
-    assert samples.classes(hashes)[0] == "n01440764"  # the tench, which networks call 0
-    assert samples.classes(hashes)[-1] == "n15075141"  # toilet tissue: 999
+def test_committed_manifest_has_a_photograph_of_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert images.source(PARAMS.imagenet) == {"samples": hashlib.sha256(samples.MANIFEST.read_bytes()).hexdigest()}
+    assert images.chosen(PARAMS.imagenet)["val"].classes == timm.data.ImageNetInfo().label_names()
 
 
-def test_decoded_samples_are_enough(photographs: Path, project_root: Path) -> None:
-    def load(source: str | None, words: str = "usual") -> images.Images:
-        return images.photographs(settings_of().imagenet, images.Preparation(usual, words), source, project_root)
-
-    data = load(str(photographs))
-    assert data.classes == [f"n0000000{number}" for number in range(6)]
-    assert data.train is None
-    for image, label in zip(data.val.images, data.val.labels.tolist(), strict=True):
-        assert torch.equal(image, usual(Image.open(photographs / f"{data.classes[label]}_thing.JPEG")))
+def test_decoded_samples_are_enough_whatever_ends_the_lines_of_the_manifest(
+    photographs: Path, project_root: Path
+) -> None:
+    imagenet, source = settings_of().imagenet, str(photographs)
+    data, classes = images.photographs(imagenet, USUAL, source)
+    assert classes == [f"n0000000{number}" for number in range(6)]
+    for image, label in zip(data.test_images, data.test_labels.tolist(), strict=True):
+        assert torch.equal(image, USUAL(Image.open(photographs / f"{classes[label]}_thing.JPEG")))
     shutil.rmtree(photographs)
-    assert torch.equal(load(str(photographs)).val.images, data.val.images)
-    assert "no such folder" in refused(load, str(photographs), words="another")
+    samples.MANIFEST.write_bytes(samples.MANIFEST.read_bytes().replace(b"\n", b"\r\n"))
+    assert torch.equal(images.photographs(imagenet, USUAL, source)[0].test_images, data.test_images)
+    assert "no such folder" in refused(images.photographs, imagenet, transforms.PILToTensor(), source)
 
 
 # The networks
@@ -205,10 +173,9 @@ def image() -> Image.Image:
 def test_bundled_network_is_timms_with_what_timm_says_of_it(bundled: model.Published, image: Image.Image) -> None:
     described = timm.get_pretrained_cfg(model.BUNDLED)
     assert described is not None
-    assert bundled.norm == Normalization.of(described.mean, described.std)
     # By timm's own way, which ends in its normalization.
     transform = timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=described.to_dict()))
-    pixels = torch.as_tensor(np.asarray(bundled.preparation.transform(image)))
+    pixels = torch.as_tensor(np.asarray(bundled.transform(image)))
     assert torch.allclose(bundled.norm(pixels[None])[0], transform(image), atol=1e-6)
     assert type(bundled.network.get_submodule("conv_stem")).__name__ == "Conv2dSame"
 
@@ -222,8 +189,8 @@ def test_network_of_torchvision_is_used_as_torchvision_says(tmp_path: Path, imag
     network = models.squeezenet1_1().eval()
     published = model.published("squeezenet1_1", saved(network, tmp_path / "weights.pt"))
     theirs = models.SqueezeNet1_1_Weights.IMAGENET1K_V1.transforms()(image)[None]
-    pixels = torch.as_tensor(np.asarray(published.preparation.transform(image)))[None]
-    assert pixels.dtype == torch.uint8
+    image.save(tmp_path / "image.png")
+    pixels = torch.as_tensor(images._read(tmp_path / "image.png", published.transform))[None]
     assert torch.allclose(published.norm(pixels), theirs, atol=1e-5)
     ours = treatments.logits(published.network, pixels, published.norm, 1)
     assert torch.allclose(ours, network(theirs), atol=1e-4)
@@ -250,15 +217,10 @@ def test_state_dict_may_be_written_in_many_ways(tmp_path: Path) -> None:
 
 def test_fingerprint_knows_the_weights_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    network, path = models.squeezenet1_1(), tmp_path / "weights.pt"
-    settings = settings_of(arch="squeezenet1_1", weights=str(path))
     prints = []
-    for _ in range(2):
-        saved(network, path)
-        model.published.cache_clear()  # as in another process
-        prints.append(ImagenetTrial.determinants(settings))
-        with torch.no_grad():
-            network.get_parameter("features.0.bias")[3] += 1
+    for number in range(2):  # random weights, others each time
+        path = saved(models.squeezenet1_1(), tmp_path / f"{number}.pt")
+        prints.append(ImagenetTrial.determinants(settings_of(arch="squeezenet1_1", weights=path)))
     assert [key for key in prints[0] if prints[0][key] != prints[1][key]] == ["network"]
 
 
@@ -266,59 +228,55 @@ def test_fingerprint_knows_the_weights_of_a_file(tmp_path: Path, monkeypatch: py
 def test_weights_are_found_by_their_names_in_torchvision(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = models.SqueezeNet1_1_Weights.IMAGENET1K_V1
-    file = tmp_path / "hub" / "checkpoints" / Path(entry.url).name  # as if fetched
+    file = tmp_path / "hub/checkpoints" / Path(models.SqueezeNet1_1_Weights.DEFAULT.url).name  # as if fetched
     file.parent.mkdir(parents=True)
     network = models.squeezenet1_1()
     saved(network, file)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    published = model.published("squeezenet1_1", name)
+    named = model.published("squeezenet1_1", name).network.state_dict()
     model.published.cache_clear()  # of random weights by that name
-    named = published.network.state_dict()
     assert all(torch.equal(part, named[key]) for key, part in network.state_dict().items())
 
 
 def test_classes_of_a_folder_are_read_at_their_numbers_among_1000(bundled: model.Published) -> None:
-    network = model.with_outputs(bundled.network, CLASSES, ROOT)
+    network = model.with_outputs(bundled.network, CLASSES)
     pixels = torch.randint(256, (2, 3, 96, 96), dtype=torch.uint8)
     whole = treatments.logits(bundled.network, pixels, bundled.norm, 2)
     assert torch.equal(treatments.logits(network, pixels, bundled.norm, 2), whole[:, [0, 11, 96]])
     moved = folding.folded(network, bundled.norm, bundled.norm)
     assert treatments.logits(moved, pixels, bundled.norm, 2).shape == (2, 3)
-    line = refused(model.with_outputs, bundled.network, ["cat", "dog"], ROOT)
+    line = refused(model.with_outputs, bundled.network, ["cat", "dog"])
     assert "are for 1000 classes, imagenet.data has 2" in line
 
 
 def test_weights_of_another_kind_are_one_line(tmp_path: Path) -> None:
-    def line(arch: str, weights: str | None) -> str:
-        return refused(model.published, arch, weights)
+    def line(arch: str, weights: object = None) -> str:
+        return refused(model.published, arch, weights and str(weights))
 
-    assert "imagenet.arch = 'resnet19': unknown" in line("resnet19", None)
-    assert "such as resnet18" in line("resnet_18", None)
-    assert "accepted: IMAGENET1K_V1, DEFAULT, or the path" in line("squeezenet1_1", None)
+    assert "imagenet.arch = 'resnet19': unknown" in line("resnet19")
+    assert "such as resnet18" in line("resnet_18")
+    assert "imagenet.arch = 'resnet50.in9k': unknown" in line("resnet50.in9k")
+    assert "accepted: IMAGENET1K_V1, DEFAULT, or the path" in line("squeezenet1_1")
     assert "no such weights, and no such file; accepted: IMAGENET1K_V1" in line("squeezenet1_1", "IMAGENET1K_V9")
     assert "no such weights, and no such file; accepted: in1k" in line("tf_efficientnet_lite0", "in22k")
+    assert "no such weights, and no such file" in line("squeezenet1_1", tmp_path)
     path, state = tmp_path / "weights.pt", models.squeezenet1_1().state_dict()
     for content in ({"epoch": 3}, [1, 2], {}, {0: torch.zeros(2)}, models.squeezenet1_1()):
         torch.save(content, path)
-        assert "no state dict" in line("squeezenet1_1", str(path))
+        assert "no state dict" in line("squeezenet1_1", path)
     save_file(state, tmp_path / "whole.safetensors")
     for content in (b"no weights", path.read_bytes()[:9999], (tmp_path / "whole.safetensors").read_bytes()[:9999]):
-        for name in (b"damaged.pt", b"damaged\xff\n.pt", b"damaged.safetensors", b"damaged\xff.safetensors"):
+        for name in (b"damaged\xff\n.pt", b"damaged\xff.safetensors"):
             (damaged := tmp_path / os.fsdecode(name)).write_bytes(content)
-            assert f"{str(damaged)!r}: no state dict" in line("squeezenet1_1", str(damaged))
-    assert "no such weights, and no such file" in line("squeezenet1_1", str(tmp_path))
+            assert f"{str(damaged)!r}: no state dict" in line("squeezenet1_1", damaged)
     bias, said = state["features.0.bias"], f"imagenet.weights = '{path}': "
     for other, wrong in ((bias.to_sparse(), "not the weights of "), (bias / 0, "features.0.bias has numbers that are")):
         torch.save(state | {"features.0.bias": other}, path)
-        assert f"{said}{wrong}" in line("squeezenet1_1", str(path))
-    assert "imagenet.arch = 'resnet50.in9k': unknown" in line("resnet50.in9k", None)
+        assert f"{said}{wrong}" in line("squeezenet1_1", path)
     saved(models.resnet34(), path)
-    assert re.search(
-        f'{said}not the weights of resnet18: .* Unexpected .*: "layer1.2.conv1', line("resnet18", str(path))
-    )
-    assert re.search(f"{said}not the weights of resnet50: .* Missing .*", line("resnet50", str(path)))
-    assert f"{said}not the weights of tf_efficientnet_lite0: " in line("tf_efficientnet_lite0", str(path))
+    assert re.search(f'{said}not the weights of resnet18: .* Unexpected .*: "layer1.2.conv1', line("resnet18", path))
+    assert re.search(f"{said}not the weights of resnet50: .* Missing .*", line("resnet50", path))
+    assert f"{said}not the weights of tf_efficientnet_lite0: " in line("tf_efficientnet_lite0", path)
 
 
 DESCRIBED = {"input_size": (3, 32, 32), "mean": (0, 0, 0), "std": (1, 1, 1)}
@@ -357,7 +315,7 @@ def test_unreachable_weights_are_one_line_with_a_way_by_hand(tmp_path: Path, mon
     for arch, weights in ((model.BUNDLED, "in1k"), (model.BUNDLED, "DEFAULT"), (model.BUNDLED, full), (full, None)):
         line = refused(model.published, arch, weights)
         assert f"imagenet.weights = {weights!r}: cannot be fetched (" in line
-        assert f"save the state dict of timm's {full}" in line
+        assert f"save the state dict of timm's {model.BUNDLED}" in line
 
 
 # Trials
@@ -372,15 +330,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trial(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> ImagenetTrial:
-    root = tmp_path_factory.mktemp("root")
-    (root / "data").mkdir()
-    (root / samples.MANIFEST).write_bytes((ROOT / samples.MANIFEST).read_bytes())
-    return ImagenetTrial(settings_of(data=str(folder)), root)
+    return ImagenetTrial(settings_of(data=str(folder)), tmp_path_factory.mktemp("root"))
 
 
 def test_result_of_a_trial_is_that_of_the_logits(trial: ImagenetTrial, bundled: model.Published) -> None:
     result = trial(**TORCHVISION.parameters(), treated=3)  # type: ignore[arg-type]
-    labels, pixels = trial.data.val.labels, trial.data.val.images
+    labels, pixels = trial.data.test_labels, trial.data.test_images
 
     @torch.no_grad()
     def tested(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -401,21 +356,19 @@ def test_result_of_a_trial_is_that_of_the_logits(trial: ImagenetTrial, bundled: 
     assert "accuracy_fine_tuned" not in result
 
 
-def test_trial_under_the_own_normalization_changes_nothing(trial: ImagenetTrial) -> None:
-    result = trial(mean=0.5, std=0.5, treated=1)
-    assert (result["accuracy"], result["lost"], result["gained"]) == (result["accuracy_own"], 0, 0)
-
-
-def test_trial_of_the_images_tells_their_statistics(trial: ImagenetTrial) -> None:
+def test_trial_of_the_images_tells_their_statistics(trial: ImagenetTrial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "CHUNK", 4)  # of 6 images
     told = ImagesTrial.__call__(trial, own=1)  # type: ignore[arg-type]
-    pixels = trial.data.val.images.double() / 255
+    pixels = trial.data.test_images.double() / 255
     for channel, name in enumerate("rgb"):
         assert told[f"mean_{name}"] == pytest.approx(pixels[:, channel].mean().item())
         assert told[f"std_{name}"] == pytest.approx(pixels[:, channel].std(correction=0).item())
         own_stds = [image[channel].std(correction=0).item() for image in pixels]
         assert told[f"image_std_{name}"] == pytest.approx(np.mean(own_stds))
         assert (told[f"own_mean_{name}"], told[f"own_std_{name}"]) == (0.5, 0.5)
-    assert told["accuracy"] == trial(mean=0.5, std=0.5, treated=1)["accuracy_own"]
+    result = trial(mean=0.5, std=0.5, treated=1)
+    assert (result["accuracy"], result["lost"], result["gained"]) == (told["accuracy"], 0, 0)
+    assert result["accuracy_own"] == told["accuracy"]
 
 
 def test_photographs_of_one_colour_have_no_spread(tmp_path: Path) -> None:
@@ -423,23 +376,17 @@ def test_photographs_of_one_colour_have_no_spread(tmp_path: Path) -> None:
         (tmp_path / "black/val" / name).mkdir(parents=True)
         for number in range(2):
             Image.new("RGB", (250, 250)).save(tmp_path / "black/val" / name / f"{number}.png")
-    (tmp_path / "data").mkdir()
-    (tmp_path / samples.MANIFEST).write_bytes((ROOT / samples.MANIFEST).read_bytes())
     told = ImagesTrial(settings_of(data=str(tmp_path / "black"), test_images=4), tmp_path)()
     assert [told[f"{kind}_{color}"] for kind in ("mean", "std", "image_std") for color in "rgb"] == [0.0] * 9
 
 
-def test_trial_is_checked_and_then_needs_its_files_alone(
-    photographs: Path, project_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(project_root)
+def test_trial_is_checked_and_then_needs_its_files_alone(photographs: Path, project_root: Path, tmp_path: Path) -> None:
     line = refused(ImagenetTrial.check, settings_of(str(photographs), test_images=7))
     assert "imagenet.test_images = 7: data/imagenet.sha256 has 6; accepted: 1 to 6" in line
     line = refused(ImagenetTrial.check, settings_of(str(photographs), test_images=4))
     assert "imagenet.weights are for 1000 classes, imagenet.data has 6" in line
-    weights = tmp_path / "six.pt"
-    torch.save(timm.create_model(model.BUNDLED, num_classes=6).state_dict(), weights)
-    settings = settings_of(str(photographs), test_images=4, weights=str(weights))
+    weights = saved(timm.create_model(model.BUNDLED, num_classes=6), tmp_path / "six.pt")
+    settings = settings_of(str(photographs), test_images=4, weights=weights)
     ImagenetTrial.check(settings)
     files = [str(path) for path in ImagenetTrial.files(settings)]
     assert left_in(project_root) == sorted(files)
@@ -447,13 +394,11 @@ def test_trial_is_checked_and_then_needs_its_files_alone(
         (tmp_path / "worker" / name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).rename(tmp_path / "worker" / name)
     shutil.rmtree(photographs)
-    assert ImagenetTrial(settings, tmp_path / "worker").data.val.images.shape == (4, 3, 224, 224)
+    assert ImagenetTrial(settings, tmp_path / "worker").data.test_images.shape == (4, 3, 224, 224)
 
 
-def test_fine_tuning_determines_trials_where_there_is_a_part_to_train_on(
-    folder: Path, project_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(project_root)
+@pytest.mark.usefixtures("project_root")
+def test_fine_tuning_determines_trials_where_there_is_a_part_to_train_on(folder: Path, tmp_path: Path) -> None:
     both = tmp_path / "both"
     for part in ("train", "val"):
         shutil.copytree(folder / "val", both / part)
@@ -500,7 +445,7 @@ def test_clone_without_photographs_keeps_its_results(project: Clone) -> None:
     shutil.rmtree(project.folder / "photographs")
     before = project.results()
     for changed, said in (
-        ({"test_images": 6}, "imagenet.data = 'photographs': no folder with val/; accepted: samples, or one"),
+        ({"test_images": 6}, "No such file or directory: 'photographs/val'; accepted: samples, or a folder with val/"),
         ({"arch": "resnet_18"}, "imagenet.arch = 'resnet_18': unknown; accepted: a network of torchvision or timm"),
         ({"data": "samples"}, "run.imagenet = 'nowhere': no such folder; accepted as run.imagenet: a folder with"),
     ):

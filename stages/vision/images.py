@@ -1,9 +1,10 @@
-"""Images for any network: digits in three equal channels, or photographs, decoded once and kept as bytes on disk."""
+"""Images in three channels: digits, or photographs, decoded once and kept as bytes on disk."""
 
 import hashlib
+import itertools
 import os
-from collections import Counter
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -23,70 +24,68 @@ from stages.vision import samples
 CACHE = Path("data/images")
 CHUNK = 256  # images that are decoded, or counted, at a time
 
-
-class Part(NamedTuple):
-    """images: uint8 tensor (N, 3, H, W), possibly memory-mapped from disk; labels: int64 tensor (N,), classes"""
-
-    images: torch.Tensor
-    labels: torch.Tensor
+# A library's evaluation transform except its normalization, from RGB to bytes or floats in [0, 1], (3, H, W).
+Transform = Callable[[Image.Image], np.ndarray | torch.Tensor]
 
 
-class Images(NamedTuple):
-    """train: None where the data has no such part; classes: their names, in the order of the labels"""
+class Files(NamedTuple):
+    """Chosen photographs, not decoded yet."""
 
-    train: Part | None
-    val: Part
+    name: str
+    labelled: list[tuple[str, int]]  # paths (of samples: names) and labels
     classes: list[str]
+    contents: str  # those of no other photographs
+
+    def decoded(self, transform: Transform) -> Path:
+        """Where they lie decoded, wherever they came from."""
+        digest = _sha256(self.contents + words(transform))
+        return CACHE / f"{self.name}-{len(self.labelled)}-{digest[:12]}.npy"
 
 
-class Preparation(NamedTuple):
-    """A library's evaluation transform, except its normalization.
-
-    transform: PIL image in RGB -> uint8 array or tensor (3, H, W)
-    words:     what it does, so that images prepared otherwise are other images
-    """
-
-    transform: Callable[[Image.Image], np.ndarray]
-    words: str
-
-
-def digits(settings: Resnet, folder: Path = mnist.FOLDER) -> Images:
-    """The first digits of MNIST, as many as `settings` asks for.
-
-    raises: InputError if a file is missing or damaged
-    """
+def digits(settings: Resnet, folder: Path = mnist.FOLDER) -> mnist.Data:
+    """The first digits of MNIST, as many as `settings` asks for; raises: InputError as `mnist.load`"""
     data = mnist.load(settings.train_images, settings.test_images, folder)
-    train, val = (Part(images.expand(-1, 3, -1, -1), labels) for images, labels in (data[:2], data[2:]))
-    return Images(train, val, list("0123456789"))
+    train, test = (images.expand(-1, 3, -1, -1) for images in (data.train_images, data.test_images))
+    return data._replace(train_images=train, test_images=test)
 
 
-def photographs(settings: Imagenet, preparation: Preparation, source: str | None, root: Path = Path()) -> Images:
-    """The photographs that `settings` asks for, a fixed choice that is balanced over the classes.
+def photographs(
+    settings: Imagenet, transform: Transform, source: str | None, root: Path = Path()
+) -> tuple[mnist.Data, list[str]]:
+    """The photographs of `chosen`, decoded into data/images: where they are there, samples need not be.
 
-    They are kept decoded in data/images, a .npy file for each part: where it is there, nothing asks for photographs.
-
-    source: where the samples come from, as `samples.fetch` knows it
-    root:   the folder that the project's data lie in
-    raises: InputError if data is missing or of another layout, if there are too few images, or an image is broken
+    source:  where samples come from, as `samples.fetch` knows it
+    returns: images, uint8 (N, 3, H, W), mapped from disk, with labels (to train on perhaps none); names of the classes
+    raises:  InputError as `chosen`, or if an image is broken or cannot be fetched
     """
-    if settings.data != samples.NAME:
-        train, val = _folders(settings)
-        tuned = train.decoded(preparation, root) if train else None
-        return Images(tuned, val.decoded(preparation, root), val.classes)
-    hashes = samples.read(root)
-    _check_count("imagenet.test_images", settings.test_images, len(hashes), str(samples.MANIFEST))
-    labels = _choose(torch.arange(len(hashes)), settings.test_images)  # one of each class, in the order of their names
-    path, names = root / decoded_samples(settings, preparation, root), list(hashes)
-    if not path.exists():
-        folder = samples.fetch(hashes, source, root)
-        _decode([folder / names[label] for label in labels.tolist()], preparation, path)
-    return Images(None, Part(_mapped(path), labels), samples.classes(hashes))
+    parts, files = {}, chosen(settings, root)
+    for part, listed in files.items():
+        path = root / listed.decoded(transform)
+        if not path.exists():
+            folder = samples.fetch(source, root) if settings.data == samples.NAME else Path()
+            _decode([folder / name for name, _ in listed.labelled], transform, path)
+        labels = torch.tensor([label for _, label in listed.labelled])
+        parts[part] = torch.from_numpy(np.load(path, mmap_mode="c")), labels  # copy on write: tensors are not read-only
+    pixels, labels = parts["val"]
+    return mnist.Data(*parts.get("train", (pixels[:0], labels[:0])), pixels, labels), files["val"].classes
 
 
-def decoded_samples(settings: Imagenet, preparation: Preparation, root: Path = Path()) -> Path:
-    """Where the samples lie decoded, under `root`, whatever folder or archive they came from."""
-    digest = hashlib.sha256(samples.text(samples.read(root)) + preparation.words.encode()).hexdigest()[:12]
-    return CACHE / f"{samples.NAME}-{settings.test_images}-{digest}.npy"
+def chosen(settings: Imagenet, root: Path = Path()) -> dict[str, Files]:
+    """The photographs of each part, train (where there is one) and val: a fixed choice, balanced over the classes.
+
+    root:   the folder that the project's data lie in
+    raises: InputError if they are missing or too few, or lie otherwise
+    """
+    if settings.data == samples.NAME:
+        hashes = samples.read(root)
+        labelled = [(name, number) for number, name in enumerate(hashes)]  # one of each class, by WordNet's name
+        classes = [name.partition("_")[0] for name in hashes]
+        contents = "".join(f"{sha256}  {name}\n" for name, sha256 in hashes.items())
+        return {"val": Files(samples.NAME, _choose(labelled, settings, "val", samples.MANIFEST), classes, contents)}
+    parts = {part: _files(settings, part) for part in (["train", "val"] if trains(settings) else ["val"])}
+    if odd := {*parts["val"].classes} ^ {*parts.get("train", parts["val"]).classes}:
+        raise InputError(f"{settings.data}: {min(odd)} is in train/ or val/ alone; accepted: the same classes in both")
+    return parts
 
 
 def trains(settings: Imagenet) -> bool:
@@ -95,28 +94,28 @@ def trains(settings: Imagenet) -> bool:
 
 
 def source(settings: Imagenet) -> dict[str, str]:
-    """What distinguishes the photographs from others: the manifest's hash, or that of a folder's chosen photographs.
-
-    Those of a folder are decoded by the Pillow that is installed, the samples perhaps by an earlier one.
-    """
+    """What distinguishes the photographs from others."""
+    digest = _sha256("".join(files.contents for files in chosen(settings).values()))
     if settings.data == samples.NAME:
-        return {"samples": hashlib.sha256(samples.text(samples.read())).hexdigest()}
-    digests = "".join(part.digest() for part in _folders(settings) if part)
-    return {"files": hashlib.sha256(digests.encode()).hexdigest(), "pillow": PIL.__version__}
+        return {"samples": digest}  # an earlier Pillow may have decoded them
+    return {"files": digest, "pillow": PIL.__version__}
+
+
+def words(transform: Transform) -> str:
+    """What it does, so that images prepared otherwise are other images."""
+    return " ".join(repr(transform).split())
 
 
 def statistics(images: torch.Tensor) -> dict[str, list[float]]:
     """Of each channel: `mean` and `std` of all pixels / 255, and `image_std`, the mean of the images' own deviations.
 
-    From exact counts of the 256 values. The last is what ImageNet's 0.229, 0.224, 0.225 are: it lacks the spread of the
-    images' means, and so is less.
+    The last is what ImageNet's 0.229, 0.224, 0.225 are: it lacks the spread of the images' means, and so is less.
 
     images: uint8 tensor (N, 3, H, W), read once, in chunks
     """
     counts, own = np.zeros((3, 256), np.int64), []
     for chunk in images.split(CHUNK):
-        for channel in range(3):
-            counts[channel] += np.bincount(chunk[:, channel].flatten().numpy(), minlength=256)
+        counts += [np.bincount(channel.flatten(), minlength=256) for channel in chunk.transpose(0, 1)]
         own.append(chunk.double().div(255).std((2, 3), correction=0))
     shares, values = counts / counts.sum(1, keepdims=True), np.arange(256) / 255
     mean = shares @ values
@@ -124,89 +123,45 @@ def statistics(images: torch.Tensor) -> dict[str, list[float]]:
     return {"mean": mean.tolist(), "std": std.tolist(), "image_std": torch.cat(own).mean(0).tolist()}
 
 
-def _check_count(key: str, count: int, available: int, source: str) -> None:
-    if count > available:
-        raise InputError(f"params.yaml: {key} = {count}: {source} has {available}; accepted: 1 to {available}")
+def _files(settings: Imagenet, part: str) -> Files:
+    """Those of a folder's part, <class>/*, without what is hidden."""
+    folder = Path(settings.data, part)
+    try:
+        classes = [name for name in find_classes(folder)[0] if not name.startswith(".")]
+        found = make_dataset(folder, {name: number for number, name in enumerate(classes)}, IMG_EXTENSIONS)
+    except (OSError, ValueError) as error:  # no folder, no class, or a class without images
+        said = f"params.yaml: imagenet.data = {settings.data!r}: {samples.reason(error)}"
+        accepted = f"{samples.NAME}, or a folder with val/<class>/<image> and, if need be, train/<class>/<image>"
+        raise InputError(f"{said}; accepted: {accepted}") from None
+    shown = [item for item in found if f"{os.sep}." not in item[0].removeprefix(str(folder))]
+    labelled = _choose(shown, settings, part, folder)
+    lines = [f"{label} {hashlib.sha256(Path(path).read_bytes()).hexdigest()}" for path, label in labelled]
+    name = f"{folder.parent.name}-{part}-pillow-{PIL.__version__}"
+    return Files(name, labelled, classes, _sha256("\n".join(classes + lines)))
 
 
-class _Folder:
-    """A part of a folder, <class>/*, without what is hidden; paths and labels are those of its chosen images."""
-
-    def __init__(self, folder: Path, key: str, count: int):
-        self.folder, self.skipped = folder, Counter[str]()
-        try:
-            self.classes = [name for name in find_classes(folder)[0] if not name.startswith(".")]
-            numbers = {name: number for number, name in enumerate(self.classes)}
-            found = make_dataset(str(folder), numbers, is_valid_file=self._accepts)
-        except (FileNotFoundError, ValueError) as error:  # no class, or a class without images, which the message names
-            raise InputError(f"{folder}: {samples.reason(error)}; accepted: {' '.join(IMG_EXTENSIONS)}") from None
-        _check_count(f"imagenet.{key}", count, len(found), str(folder))
-        labels = torch.tensor([label for _, label in found])
-        chosen = _choose(labels, count)
-        self.paths, self.labels = [Path(found[index][0]) for index in chosen.tolist()], labels[chosen]
-
-    def _accepts(self, path: str) -> bool:
-        image = f"{os.sep}." not in path.removeprefix(str(self.folder)) and path.lower().endswith(IMG_EXTENSIONS)
-        self.skipped.update([] if image else [Path(path).suffix or Path(path).name])
-        return image
-
-    def digest(self) -> str:
-        """Of all that its images are: their contents and classes, in order."""
-        digest = hashlib.sha256("\n".join(self.classes).encode(errors="surrogateescape"))
-        for label, path in zip(self.labels.tolist(), self.paths, strict=True):
-            digest.update(f"\n{label} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
-        return digest.hexdigest()
-
-    def decoded(self, preparation: Preparation, root: Path) -> Part:
-        words = f"{self.digest()} {preparation.words} {PIL.__version__}"
-        digest, folder = hashlib.sha256(words.encode()).hexdigest()[:12], self.folder
-        path = root / CACHE / f"{folder.parent.name}-{folder.name}-{len(self.paths)}-{digest}.npy"
-        if not path.exists():
-            if self.skipped:
-                kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.skipped.items()))
-                print(f"{folder}: skipped: {kinds}; accepted: {' '.join(IMG_EXTENSIONS)}", flush=True)
-            _decode(self.paths, preparation, path)
-        return Part(_mapped(path), self.labels)
+def _choose(found: list[tuple[str, int]], settings: Imagenet, part: str, source: Path) -> list[tuple[str, int]]:
+    """Images with their labels in a fixed random order that takes one of each class in turn, in changing order."""
+    key = {"train": "train_images", "val": "test_images"}[part]
+    if (count := getattr(settings, key)) > len(found):
+        accepted = f"{source} has {len(found)}; accepted: 1 to {len(found)}"
+        raise InputError(f"params.yaml: imagenet.{key} = {count}: {accepted}")
+    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0)).tolist()
+    of_class: dict[int, Iterator[int]] = defaultdict(itertools.count)
+    turns = {index: next(of_class[found[index][1]]) for index in order}
+    return [found[index] for index in sorted(order, key=turns.__getitem__)[:count]]
 
 
-def _folders(settings: Imagenet) -> tuple[_Folder | None, _Folder]:
-    """The parts of a folder: train/<class>/*, if it is there, and val/<class>/*."""
-    folder = Path(settings.data)
-    if not (folder / "val").is_dir():
-        raise InputError(
-            f"params.yaml: imagenet.data = {settings.data!r}: no folder with val/; accepted: {samples.NAME}, or one "
-            "with val/<class>/<image>, and train/<class>/<image> if there is such a part"
-        )
-    val = _Folder(folder / "val", "test_images", settings.test_images)
-    if not trains(settings):
-        return None, val
-    train = _Folder(folder / "train", "train_images", settings.train_images)
-    if odd := sorted(set(train.classes) ^ set(val.classes)):
-        inside, missing = ("train", "val") if odd[0] in train.classes else ("val", "train")
-        raise InputError(f"{folder / inside / odd[0]}: {missing}/ has no such class; accepted: the same in both")
-    return train, val
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
-def _mapped(path: Path) -> torch.Tensor:
-    return torch.from_numpy(np.load(path, mmap_mode="c"))  # copy on write: a tensor cannot be read-only
-
-
-def _choose(labels: torch.Tensor, count: int) -> torch.Tensor:
-    """Indices of `count` images in a fixed random order that takes one of each class in turn, in changing order."""
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
-    turn = torch.empty_like(order)
-    for label in labels.unique():
-        of_class = (labels[order] == label).nonzero().flatten()
-        turn[of_class] = torch.arange(len(of_class))
-    return order[turn.argsort(stable=True)][:count]
-
-
-def _decode(paths: list[Path], preparation: Preparation, target: Path) -> None:
+def _decode(paths: list[Path], transform: Transform, target: Path) -> None:
     """Writes the images at `paths` as one uint8 array (N, 3, H, W), never holding more than a chunk of it.
 
     `target` is there whole or not at all. Threads suffice: Pillow decodes and resizes without Python's lock.
     """
-    shape = (len(paths), *_read(paths[0], preparation).shape)
+    shape = (len(paths), *_read(paths[0], transform).shape)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")  # two stages may decode at once
     bar = progress.bar("decode", len(paths), "images", log_seconds=10)
@@ -214,7 +169,7 @@ def _decode(paths: list[Path], preparation: Preparation, target: Path) -> None:
         with part.open("wb") as file, ThreadPoolExecutor() as pool, bar:
             np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
             for start in range(0, len(paths), CHUNK):
-                for image in pool.map(lambda path: _read(path, preparation), paths[start : start + CHUNK]):
+                for image in pool.map(lambda path: _read(path, transform), paths[start : start + CHUNK]):
                     file.write(image.tobytes())
                     bar.update()
         os.replace(part, target)
@@ -222,7 +177,7 @@ def _decode(paths: list[Path], preparation: Preparation, target: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _read(path: Path, preparation: Preparation) -> np.ndarray:
+def _read(path: Path, transform: Transform) -> np.ndarray:
     try:
         with Image.open(path) as opened:
             image: Image.Image = opened
@@ -230,6 +185,7 @@ def _read(path: Path, preparation: Preparation) -> np.ndarray:
                 image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
             elif image.mode in ("I", "F"):
                 raise ValueError(f"32 bits a pixel, mode {image.mode}, whose white is unknown; accepted: 8 or 16 bits")
-            return np.asarray(preparation.transform(image.convert("RGB")))
+            array = np.asarray(transform(image.convert("RGB")))
+            return array if array.dtype == np.uint8 else (array * 255).round().astype(np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
         raise InputError(f"{path}: no readable image ({samples.reason(error)}); replace or remove it") from None

@@ -6,9 +6,9 @@ class; sorted by it, the classes of ImageNet have the numbers that published net
 
 import hashlib
 import os
+import re
 import shutil
 import socket
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -28,82 +28,62 @@ TIMEOUT = 60  # seconds without an answer
 def read(root: Path = Path()) -> dict[str, str]:
     """The SHA-256 of each photograph by its name, sorted.
 
-    raises: InputError if the manifest is missing or no such list
+    raises: InputError if the manifest is no such list
     """
     path = root / MANIFEST
-    try:
-        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
-        if not lines or not all(len(line) == 2 and len(line[0]) == 64 and "/" not in line[1] for line in lines):
-            raise ValueError("not a list of SHA-256 and name")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {reason(error)}; `git restore {MANIFEST}` brings it back") from None
-    return dict(sorted((name, sha256) for sha256, name in lines))
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    if not lines or not all(re.fullmatch(r"[0-9a-f]{64}  [^\s/]+", line) for line in lines):
+        raise InputError(f"{path}: no list of SHA-256 and name; `git restore {MANIFEST}` brings it back")
+    return dict(sorted((name, sha256) for sha256, name in map(str.split, lines)))
 
 
-def text(hashes: dict[str, str]) -> bytes:
-    """The manifest as sha256sum writes it: the same however a checkout ends its lines."""
-    return "".join(f"{sha256}  {name}\n" for name, sha256 in hashes.items()).encode()
-
-
-def classes(hashes: dict[str, str]) -> list[str]:
-    """WordNet's names of the classes, in order."""
-    return [name.partition("_")[0] for name in hashes]
-
-
-def fetch(hashes: dict[str, str], source: str | None, root: Path = Path()) -> Path:
+def fetch(source: str | None, root: Path = Path()) -> Path:
     """The folder that holds all photographs, each of them checked.
 
     source: a folder that holds them, which is used as it is; the address of the archive; or nothing: where they were
             put before, else the public archive
     raises: InputError if they are not there and cannot be had
     """
-    accepted = f"accepted as run.imagenet: a folder with the {len(hashes)} files of {MANIFEST}, or the address of a tar"
+    hashes = read(root)
     of_user = source and "://" not in source
     folder, address = Path(source or "").expanduser() if of_user else root / FOLDER, source or ARCHIVE
-    if not (wrong := _fault(folder, hashes)):
-        return folder
-    if of_user:
-        raise InputError(f"params.yaml: run.imagenet = {source!r}: {wrong}; {accepted}")
-    for _ in range(ATTEMPTS):
+    said, wrong = f"params.yaml: run.imagenet = {source!r}", _fault(folder, hashes)
+    for _ in range(ATTEMPTS if wrong and not of_user else 0):
         print(f"ImageNet samples: fetching {address}", flush=True)
         try:
             _from_archive(address, folder, hashes)
             return folder
         except Exception as error:  # whatever a network or a damaged archive can raise is its reason
-            wrong = f"{address}: {reason(error)}"
+            said, wrong = "ImageNet samples: cannot be fetched", f"{address}: {reason(error)}"
             print(f"ImageNet samples: {wrong}", flush=True)
-    raise InputError(f"ImageNet samples: cannot be fetched: {wrong}; {accepted}")
+    if wrong:
+        accepted = f"a folder with the {len(hashes)} files of {MANIFEST}, or the address of a tar"
+        raise InputError(f"{said}: {wrong}; accepted as run.imagenet: {accepted}")
+    return folder
 
 
 def _from_archive(address: str, folder: Path, hashes: dict[str, str]) -> None:
     """Fetches and unpacks the archive; the folder appears whole and checked, or not at all."""
-
-    def flat(member: tarfile.TarInfo, target: str) -> tarfile.TarInfo | None:
-        name = Path(member.name).name
-        return tarfile.data_filter(member.replace(name=name), target) if name in hashes else None
-
     folder.parent.mkdir(parents=True, exist_ok=True)
     socket.setdefaulttimeout(TIMEOUT)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".samples-") as temporary:
         packed, unpacked = Path(temporary, "archive"), Path(temporary, "samples")
         download_url_to_file(address, str(packed), progress=False)
-        with tarfile.open(packed) as archive:
-            archive.extractall(unpacked, filter=flat)
-        if wrong := _fault(unpacked, hashes):
+        shutil.unpack_archive(packed, unpacked, "tar", filter="data")
+        inside = next(unpacked.rglob(min(hashes)), unpacked / "none").parent
+        if wrong := _fault(inside, hashes):
             raise ValueError(wrong)
         shutil.rmtree(folder, ignore_errors=True)
-        os.replace(unpacked, folder)
+        os.replace(inside, folder)
 
 
 def _fault(folder: Path, hashes: dict[str, str]) -> str | None:
     """The first difference of a folder from the manifest, in words; None if there is none."""
-    if not folder.is_dir():
-        return "no such folder"
     for name, sha256 in hashes.items():
         try:
             actual = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         except OSError as error:
-            return f"{name}: {error.strerror}"
+            return f"{name}: {error.strerror}" if folder.is_dir() else "no such folder"
         if actual != sha256:
             return f"{name}: SHA-256 {actual[:8]}… instead of {sha256[:8]}…"
     return None

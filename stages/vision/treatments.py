@@ -8,26 +8,28 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import update_bn
 
 from stages.common.determinism import fix
+from stages.common.errors import InputError
 from stages.common.folding import Padded, border, first_convolution, folded, replace
+from stages.common.mnist import Data
 from stages.common.normalization import Normalization
 from stages.settings.params import Imagenet, Resnet, Sgd, Treatment
 from stages.vision import model
-from stages.vision.images import Images, Part
 
 
 def outcomes(
-    network: nn.Module, data: Images, settings: Resnet | Imagenet, own: Normalization, new: Normalization, count: int
+    network: nn.Module, data: Data, settings: Resnet | Imagenet, own: Normalization, new: Normalization, count: int
 ) -> dict[Treatment, torch.Tensor]:
-    """The logits on the `val` images, normalized by `new`, of a network whose own normalization is `own`.
+    """The logits on the test images, normalized by `new`, of a network whose own normalization is `own`.
 
     as_is:        the network as it is
-    recalibrated: with the statistics of batch normalization estimated again, on one half of the `val` images for the
+    recalibrated: with the statistics of batch normalization estimated again, on one half of the test images for the
                   other half: without labels, and every image is tested once
     folded:       with the change absorbed into its first convolution
-    fine_tuned:   trained further, as `settings.fine_tune` says, on the `train` images
+    fine_tuned:   trained further, as `settings.fine_tune` says
 
     A pure function of its arguments and of the kind of device that holds `network`, which it leaves as it was.
 
@@ -35,39 +37,39 @@ def outcomes(
     returns: float32 tensors (N, classes), on the CPU
     """
     fix(settings.threads)
-    images, part, size = data.val.images, data.train, settings.batch_size
-    tuned = settings.fine_tune, size, settings.seed
+    images, size = data.test_images, settings.batch_size
+    tuned = data, new, settings.fine_tune, size, settings.seed
     treatments: dict[Treatment, Callable[[], torch.Tensor]] = {
         "as_is": lambda: logits(network, images, new, size),
         "recalibrated": lambda: recalibrated_logits(network, images, new, size),
         "folded": lambda: logits(folded(network, own, new), images, new, size),
-        "fine_tuned": lambda: logits(train(copy.deepcopy(network), part, new, *tuned), images, new, size),
+        "fine_tuned": lambda: logits(train(copy.deepcopy(network), *tuned), images, new, size),
     }
     return {name: treatments[name]() for name in get_args(Treatment)[:count]}
 
 
 def scratch(
-    data: Images,
+    data: Data,
     settings: Resnet,
     norm: Normalization,
     seed: int,
     device: torch.device,
-    progress: Callable[[int], object] = lambda images: None,
     pads_like: Normalization | None = None,
+    progress: Callable[[int], object] = lambda images: None,
 ) -> nn.Module:
     """A network with weights drawn by `seed` and trained under `norm`, as `settings.train` says: a pure function.
 
     Training runs of one seed start from the same weights and see the same images in the same order, whatever `norm` is.
 
-    progress:  called after every step with the number of its images
     pads_like: the first convolution pads with a pixel of the value that zero has under this normalization
+    progress:  called after every step with the number of its images
     """
     fix(settings.threads)
-    network = model.build(settings.arch, None, len(data.classes), seed).to(device)
+    network = model.build(settings.arch, seed).to(device)
     if pads_like:
         name, conv = first_convolution(network)
         replace(network, name, Padded(conv, border(conv, pads_like, norm)))
-    return train(network, data.train, norm, settings.train, settings.batch_size, seed, progress)
+    return train(network, data, norm, settings.train, settings.batch_size, seed, progress)
 
 
 @torch.no_grad()
@@ -79,45 +81,44 @@ def logits(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_
 
 def train(
     network: nn.Module,
-    part: Part | None,
+    data: Data,
     norm: Normalization,
     settings: Sgd,
     batch_size: int,
     seed: int,
     progress: Callable[[int], object] = lambda images: None,
 ) -> nn.Module:
-    """Trains `network` in place by SGD and returns it, in evaluation mode; `progress` as of `scratch`.
+    """Trains `network` in place by SGD and returns it, in evaluation mode; raises: InputError if there are no images
 
     The order of the images depends on the seed and their number alone.
     """
-    assert part, "the data has no part to train on"
+    if not len(data.train_labels):
+        raise InputError(
+            "params.yaml: fine_tuned: imagenet.data has no images to train on; accepted: in train/<class>/"
+        )
     torch.manual_seed(seed)  # of dropout, in networks that have it
     order = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.SGD(
-        network.parameters(), settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
-    step, steps = 0, settings.epochs * len(batches(part.labels, batch_size))
+    values = settings.model_dump(include={"lr", "momentum", "weight_decay"})
+    optimizer = torch.optim.SGD(network.parameters(), **values)
+    steps = settings.epochs * len(batches(data.train_labels, batch_size))
+    schedule = LambdaLR(optimizer, lambda step: 1 - step / steps if settings.schedule == "linear" else 1)
     network.train()
     for _ in range(settings.epochs):
-        for batch in batches(torch.randperm(len(part.labels), generator=order), batch_size):
-            if settings.schedule == "linear":
-                optimizer.param_groups[0]["lr"] = settings.lr * (1 - step / steps)
+        for batch in batches(torch.randperm(len(data.train_labels), generator=order), batch_size):
             optimizer.zero_grad()
-            inputs = _inputs(part.images[batch], norm, network)
-            F.cross_entropy(network(inputs), part.labels[batch].to(inputs.device)).backward()
+            inputs = _inputs(data.train_images[batch], norm, network)
+            F.cross_entropy(network(inputs), data.train_labels[batch].to(inputs.device)).backward()
             optimizer.step()
-            step += 1
+            schedule.step()
             progress(len(batch))
     return network.eval()
 
 
 def recalibrated_logits(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_size: int) -> torch.Tensor:
     """The logits on each half of the images with the statistics of the other half; as of `logits`."""
-    even, odd = images[::2], images[1::2]
-    tested = [
-        logits(recalibrated(network, other, norm, batch_size), half, norm, batch_size)
-        for half, other in ((even, odd), (odd, even))
-    ]
+    halves = images[::2], images[1::2]
+    networks = [recalibrated(network, half, norm, batch_size) for half in reversed(halves)]
+    tested = [logits(each, half, norm, batch_size) for each, half in zip(networks, halves, strict=True)]
     outputs = torch.empty(len(images), tested[0].shape[1])
     outputs[::2], outputs[1::2] = tested
     return outputs

@@ -1,7 +1,4 @@
-"""One trial of a network for colour images, as a worker runs it.
-
-`study.fingerprint.Trial` says what `check`, `files`, `threads` and `determinants` of each class are.
-"""
+"""Trials of networks for colour images, as a worker runs them: each class is a `study.fingerprint.Trial`."""
 
 import hashlib
 from collections.abc import Callable
@@ -17,11 +14,6 @@ from stages.settings.params import Imagenet, Params, Resnet
 from stages.vision import images, model, samples, treatments
 
 MODEL = Path("data/models/resnet.pt")
-# The settings that determine a trial's result, by section.
-SCRATCH = {"arch", "batch_size", "threads", "train"}
-RESNET = {"arch", "train_images", "test_images", "batch_size", "seed", "threads", "fine_tune"}
-IMAGENET = {"arch", "test_images", "batch_size", "threads"}
-FINE_TUNED = {"train_images", "seed", "fine_tune"}  # besides, where photographs have a part to train on
 DIGITS = {name: sha256 for name, (_, sha256) in mnist.FILES.items()}
 
 Result = dict[str, float | int | str]
@@ -53,8 +45,8 @@ class ScratchTrial(_Digits):
 
     @staticmethod
     def determinants(settings: Params) -> dict[str, dict]:
-        scratch = settings.resnet.scratch.model_dump()
-        return {"resnet": settings.resnet.model_dump(mode="json", include=SCRATCH), "data": scratch | DIGITS}
+        resnet = settings.resnet.model_dump(mode="json", include={"arch", "batch_size", "threads", "train"})
+        return {"resnet": resnet, "data": settings.resnet.scratch.model_dump() | DIGITS}
 
     def __call__(self, seed: int, border: float | None = None, recalibrated: int = 0, **parameters: float) -> Result:
         """A training run under `mean` and `std`, or mean_r, mean_g, mean_b, std_r, std_g, std_b.
@@ -62,44 +54,40 @@ class ScratchTrial(_Digits):
         border:       the pixel / 255 whose value the first convolution's padding has; without it, zero
         recalibrated: of the first training images; the statistics of batch normalization are estimated on them again
                       before the test
-        returns:      accuracy, accuracy_even, accuracy_odd, loss and device, as of other trials
+        returns:      as `measured`
         """
-        norm = Normalization.from_parameters(parameters)
+        norm, size = Normalization.from_parameters(parameters), self.settings.batch_size
         pads_like = None if border is None else Normalization.of(border, 1.0)
-        network = treatments.scratch(self.data, self.settings, norm, seed, self.device, pads_like=pads_like)
-        if recalibrated and (train := self.data.train):
-            network = treatments.recalibrated(network, train.images[:recalibrated], norm, self.settings.batch_size)
-        outputs = treatments.logits(network, self.data.val.images, norm, self.settings.batch_size)
-        return measured(outputs, self.data.val.labels, self.device)
+        network = treatments.scratch(self.data, self.settings, norm, seed, self.device, pads_like)
+        if recalibrated:
+            network = treatments.recalibrated(network, self.data.train_images[:recalibrated], norm, size)
+        outputs = treatments.logits(network, self.data.test_images, norm, size)
+        return measured(outputs, self.data.test_labels, self.device)
 
 
 class _TreatmentTrial:
     """A trained network that is given images under another normalization than its own, which is `norm`."""
 
-    loaded: Callable[[Params, Path], tuple[Resnet | Imagenet, images.Images, torch.nn.Module, Normalization]]
+    loaded: Callable[[Params, Path], tuple[Resnet | Imagenet, mnist.Data, torch.nn.Module, Normalization]]
 
     def __init__(self, settings: Params, root: Path = Path()):
         self.settings, self.data, network, self.norm = self.loaded(settings, root)
         self.device = device.prepare(settings.run.device)
         determinism.fix(self.settings.threads)
         self.network = network.to(self.device)
-        self.own = treatments.logits(self.network, self.data.val.images, self.norm, self.settings.batch_size)
+        self.own = treatments.logits(self.network, self.data.test_images, self.norm, self.settings.batch_size)
 
     def __call__(self, treated: int = 2, **parameters: float) -> Result:
         """The network under `mean` and `std`, or mean_r, mean_g, mean_b, std_r, std_g, std_b.
 
         treated: how many of the treatments are tried, in the order of `treatments.outcomes`; kept trials have this name
-        returns: of the network as it is, on the `val` images:
-            accuracy:     a fraction in [0, 1]; _even, _odd: on those of that index
-            accuracy_own: under its own normalization
-            loss:         mean cross-entropy
-            lost, gained: images that are right under its own normalization alone, and under this one alone
-            device:       the kind that the trial ran on: other kinds round differently
-        of other treatments, as far as they are tried, accuracy_recalibrated and so on, lost_..., gained_..., and
-            folded_difference: the largest, of all logits, from those under its own normalization
+        returns: as `measured` and, for each treatment (as_is without a suffix, then _recalibrated and so on),
+            accuracy:          a fraction in [0, 1]; accuracy_own: under the network's own normalization
+            lost, gained:      images that are right under its own normalization alone, and under this one alone
+            folded_difference: of logits, the largest, from those under its own normalization
             folded_other:      the number of predictions that differ from those
         """
-        norm, labels = Normalization.from_parameters(parameters), self.data.val.labels
+        norm, labels = Normalization.from_parameters(parameters), self.data.test_labels
         was = self.own.argmax(1) == labels
         outcomes = treatments.outcomes(self.network, self.data, self.settings, self.norm, norm, count=treated)
         result = measured(outcomes["as_is"], labels, self.device) | {"accuracy_own": _share(was)}
@@ -117,9 +105,10 @@ class ResnetTrial(_Digits, _TreatmentTrial):
     """The network that the stage `resnet` has trained on digits."""
 
     @staticmethod
-    def loaded(settings: Params, root: Path) -> tuple[Resnet, images.Images, torch.nn.Module, Normalization]:
+    def loaded(settings: Params, root: Path) -> tuple[Resnet, mnist.Data, torch.nn.Module, Normalization]:
         resnet, data = settings.resnet, images.digits(settings.resnet, root / mnist.FOLDER)
-        network = model.build(resnet.arch, model.read(root / MODEL, str(MODEL)), len(data.classes), resnet.seed)
+        network = model.build(resnet.arch, resnet.seed)
+        model.load(network, model.read(root / MODEL, str(MODEL)), f"{MODEL}: not the weights of {resnet.arch}")
         return resnet, data, network, resnet.norm
 
     @staticmethod
@@ -128,7 +117,7 @@ class ResnetTrial(_Digits, _TreatmentTrial):
 
     @staticmethod
     def determinants(settings: Params) -> dict[str, dict]:
-        resnet = settings.resnet.model_dump(mode="json", include=RESNET)
+        resnet = settings.resnet.model_dump(mode="json", exclude={"norm", "train", "scratch"})
         return {
             "resnet": resnet | {"norm": settings.resnet.norm.parameters()},
             "data": DIGITS,
@@ -140,10 +129,11 @@ class ImagenetTrial(_TreatmentTrial):
     """A published network on photographs."""
 
     @staticmethod
-    def loaded(settings: Params, root: Path) -> tuple[Imagenet, images.Images, torch.nn.Module, Normalization]:
-        published = _published(settings)
-        data = images.photographs(settings.imagenet, published.preparation, settings.run.imagenet, root)
-        return settings.imagenet, data, model.with_outputs(published.network, data.classes, root), published.norm
+    def loaded(settings: Params, root: Path) -> tuple[Imagenet, mnist.Data, torch.nn.Module, Normalization]:
+        imagenet = settings.imagenet
+        published = model.published(imagenet.arch, imagenet.weights)
+        data, classes = images.photographs(imagenet, published.transform, settings.run.imagenet, root)
+        return imagenet, data, model.with_outputs(published.network, classes), published.norm
 
     @classmethod
     def check(cls, settings: Params) -> None:
@@ -153,10 +143,11 @@ class ImagenetTrial(_TreatmentTrial):
     @staticmethod
     def files(settings: Params) -> list[Path]:
         """A folder of the user's own is not among them: it must have the same path everywhere."""
-        if settings.imagenet.data != samples.NAME:
-            return [samples.MANIFEST]
-        preparation = _published(settings).preparation
-        return [samples.MANIFEST, images.decoded_samples(settings.imagenet, preparation)]
+        imagenet = settings.imagenet
+        if imagenet.data != samples.NAME:
+            return []
+        transform = model.published(imagenet.arch, imagenet.weights).transform
+        return [samples.MANIFEST, images.chosen(imagenet)["val"].decoded(transform)]
 
     @staticmethod
     def threads(settings: Params) -> int:
@@ -164,11 +155,12 @@ class ImagenetTrial(_TreatmentTrial):
 
     @staticmethod
     def determinants(settings: Params) -> dict[str, dict]:
-        imagenet, network = settings.imagenet, _published(settings)
-        keys = IMAGENET | FINE_TUNED if images.trains(imagenet) else IMAGENET
+        imagenet = settings.imagenet
+        network = model.published(imagenet.arch, imagenet.weights)
+        unused = set() if images.trains(imagenet) else {"train_images", "seed", "fine_tune"}
         return {
-            "imagenet": imagenet.model_dump(mode="json", include=keys),
-            "data": images.source(imagenet) | {"preparation": network.preparation.words},
+            "imagenet": imagenet.model_dump(mode="json", exclude={"weights", "data"} | unused),
+            "data": images.source(imagenet) | {"preparation": images.words(network.transform)},
             "network": {"sha256": network.weights, "timm": version("timm"), "torchvision": version("torchvision")},
         }
 
@@ -177,26 +169,22 @@ class ImagesTrial(ImagenetTrial):
     """The published network under its own normalization, and what its images are."""
 
     def __call__(self, **_: float) -> Result:  # type: ignore[override]
-        """returns: accuracy, accuracy_even, accuracy_odd, loss and device, as of other trials; for r, g and b
+        """returns: as `measured`; for r, g and b
         mean_r:      of all pixels / 255
         std_r:       of the same, all together
         image_std_r: the mean of each image's own
         own_mean_r, own_std_r: those that the network was trained under
         """
-        result = measured(self.own, self.data.val.labels, self.device)
-        rows = images.statistics(self.data.val.images)
+        result = measured(self.own, self.data.test_labels, self.device)
+        rows = images.statistics(self.data.test_images)
         rows |= {f"own_{kind}": [*numbers] * (3 // len(numbers)) for kind, numbers in self.norm}
         for kind, numbers in rows.items():
             result |= {f"{kind}_{channel}": number for channel, number in zip("rgb", numbers, strict=True)}
         return result
 
 
-def _published(settings: Params) -> model.Published:
-    return model.published(settings.imagenet.arch, settings.imagenet.weights)
-
-
 def measured(outputs: torch.Tensor, labels: torch.Tensor, runs_on: torch.device) -> Result:
-    """outputs: logits (N, classes) on the `val` images"""
+    """Accuracy on the images, those of even and of odd index; mean cross-entropy; kind of device. outputs: logits"""
     right = outputs.argmax(1) == labels
     return {
         "accuracy": _share(right),
