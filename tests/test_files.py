@@ -118,7 +118,7 @@ def test_interrupt_that_becomes_another_error_is_one_line(unfinished: Clone) -> 
     (unfinished.folder / "stages/statistics.py").write_text("\n".join(lines))
     ended = unfinished.run(sys.executable, "-m", "stages", "statistics", check=False)
     assert ended.returncode == 1
-    assert ended.stdout == "statistics: interrupted; existing results unchanged\n"
+    assert ended.stdout == "statistics: interrupted; existing results and finished trials are kept\n"
 
 
 def test_stopped_worker_does_not_delay_the_end(unfinished: Clone) -> None:
@@ -137,7 +137,7 @@ def test_stopped_worker_does_not_delay_the_end(unfinished: Clone) -> None:
     sweep.send_signal(signal.SIGINT)
     assert sweep.wait(60) == 1
     assert time.monotonic() - start < 20
-    assert "interrupted; finished trials are in data/studies/sweep.sqlite3" in log.read_text().splitlines()[-1]
+    assert "sweep: interrupted; existing results and finished trials are kept" in log.read_text().splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from stages.common import tables
 from stages.evidence import judgement
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
-from stages.study import runner
+from stages.study import runner, store
 from stages.study.design import Planned
 from stages.study.fingerprint import Trial
 from stages.study.proposals import Points
@@ -94,9 +94,9 @@ def runs_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_study_that_went_on_elsewhere_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def machine(seeds: int, here: str) -> str:
-        points = Points([{"mean": 0.0, "std": 1.0, "seed": seed} for seed in range(seeds)])
+        points = Points([Planned("", {"mean": 0.0, "std": 1.0, "seed": seed}) for seed in range(seeds)])
         runs_on(here, monkeypatch)
-        assert len(runner.run("one", SETTINGS, points, LenetTrial)) == seeds
+        runner.run("one", SETTINGS, points, LenetTrial)
         return json.loads(Path("data/machine/one.json").read_text())["device"]
 
     assert machine(2, here="cpu B") == "cpu B"
@@ -109,8 +109,8 @@ def test_two_points_of_the_same_parameters_share_their_trials(monkeypatch: pytes
     points = [(point, seed) for seed in (1, 2) for point in ("standard", "same")]
     planned = [Planned(point, {"mean": 0.0, "std": 1.0, "seed": seed}) for point, seed in points]
     for _ in range(2):  # the second time, all of them are done
-        runner.run_points("one", SETTINGS, planned, LenetTrial)
-        assert len(runner.store.load(Path("data/studies/one.sqlite3"), "one").study.trials) == 2
+        runner.run("one", SETTINGS, Points(planned), LenetTrial)
+        assert len(store.load(Path("data/studies/one.sqlite3"), "one").study.trials) == 2
         rows = tables.read("one")
         assert [(row["point"], int(row["seed"])) for row in rows] == points
     metrics = judgement.comparison(rows, SETTINGS.rule, images=10_000)["same"]

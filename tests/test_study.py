@@ -18,6 +18,7 @@ from stages.lenet.trial import LenetTrial
 from stages.settings import params
 from stages.settings.params import Parameters, Params
 from stages.study import design, store
+from stages.study.design import Planned
 from stages.study.fingerprint import fingerprint
 from stages.study.proposals import Points, Search
 from stages.study.store import StudyFile
@@ -42,8 +43,8 @@ def plan_of(settings: Params) -> Search:
 
 def opened(settings: Params, path: Path, **how: bool) -> StudyFile:
     plan = plan_of(settings)
-    file = StudyFile(fingerprint(settings, plan.determinants(), LenetTrial), path, **how)
-    plan.check(file.study)
+    file = store.open_study(path, fingerprint(settings, plan.determinants, LenetTrial), **how)
+    next(plan.batches(file.study), None)  # proposes: refused where the study has other trials
     return file
 
 
@@ -71,7 +72,6 @@ def run(settings: Params, path: Path, order: random.Random | None = None, deaths
                 raise KilledError
             file.keep(trial, result(trial))
             until_death = None if until_death is None else until_death - 1
-    file.settle()
     return table(file.study)[: settings.sweep.n_trials]
 
 
@@ -153,8 +153,7 @@ ATTRIBUTE = "trial_user_attributes SET value_json ="
         (f"UPDATE {ATTRIBUTE} '0.99' WHERE trial_id = 2 AND key = 'accuracy'", "trial 1 is not as it was kept"),
         (f"UPDATE {ATTRIBUTE} '[0.5' WHERE trial_id = 2 AND key = 'loss_by_epoch'", "the file is damaged: Expecting"),
         ("DELETE FROM trial_user_attributes WHERE trial_id = 2 AND key = 'digest'", "trial 1 is not as it was kept"),
-        ("UPDATE trials SET state = 'FAIL' WHERE trial_id = 2", "trial 1 has the state FAIL; expected"),
-        ("UPDATE trials SET state = 'no state' WHERE trial_id = 2", "the file is damaged: 'no state'"),
+        ("UPDATE trials SET state = 'FAIL' WHERE trial_id = 2", "trial 1 is not as it was kept"),
         ("UPDATE trials SET number = 4 - number", "trial 0 is not as it was kept"),
         ("UPDATE trial_values SET value = 0.99 WHERE trial_id = 2", "trial 1 is not as it was kept"),
         ("UPDATE trial_params SET param_value = 0.5 WHERE trial_id = 2", "trial 1 is not as it was kept"),
@@ -162,7 +161,7 @@ ATTRIBUTE = "trial_user_attributes SET value_json ="
         ("UPDATE trial_params SET distribution_json = replace(distribution_json, '10.0', '12.0')", ".*high=12.0"),
         ("DELETE FROM trials WHERE trial_id = 2", "the file is damaged: foreign_key_check finds"),
         ("DELETE FROM study_user_attributes", "what determines its trials"),
-        ("UPDATE study_directions SET direction = 'MINIMIZE'", "it minimizes; expected: "),
+        ("UPDATE study_directions SET direction = 'MINIMIZE'", "what determines its trials"),
         ("UPDATE studies SET study_name = 'other'", "the file is damaged: "),
         ("DROP TABLE trials", "the file is damaged: "),
     ],
@@ -265,7 +264,7 @@ def test_settings_that_determine_no_trial_keep_the_study(
 ) -> None:
     settings, path = of(settings, n_trials=4), tmp_path / "study.sqlite3"
     old = run(settings, path)
-    assert table(opened(changed(settings, section, change), path).study) == old
+    assert table(opened(changed(settings, section, change), path).study)[:4] == old
 
 
 def test_no_study_that_was_moved_aside_is_ever_overwritten(settings: Params, tmp_path: Path) -> None:
@@ -316,35 +315,32 @@ def test_full_disk_keeps_the_study_of_before(settings: Params, tmp_path: Path) -
 
 
 def test_given_points_are_evaluated_once_whatever_their_order(settings: Params, tmp_path: Path) -> None:
-    path = tmp_path / "study.sqlite3"
     points: list[Parameters] = [
         {"mean": 0.0, "std": 0.5, "shuffle": False, "optimizer": optimizer, "seed": seed}
         for seed in (1, 2)
         for optimizer in ("sgd", "adam")
     ]
 
-    def file_of(plan: Points) -> StudyFile:
-        return StudyFile(fingerprint(settings, plan.determinants(), LenetTrial), path)
+    def plan_of(*of: Parameters) -> tuple[Points, StudyFile]:
+        plan = Points([Planned("", parameters) for parameters in of])
+        return plan, store.open_study(tmp_path / "study.sqlite3", fingerprint(settings, plan.determinants, LenetTrial))
 
-    first = Points([*points[:3], points[0]])  # two of the same parameters are one trial
-    file = file_of(first)
-    (batch,) = first.batches(file.study)
+    plan, file = plan_of(*points[:3], points[0])  # two of the same parameters are one trial
+    (batch,) = plan.batches(file.study)
     assert len(batch) == 3
     for trial in batch:
         store.start(file.study, trial)
         file.keep(trial, result(trial))
-    assert [trial.number for trial in first.trials(file.study)] == [0, 1, 2, 0]
-    assert not any(first.batches(file.study))
-    backward = Points(points[::-1])
-    study = file_of(backward).study
-    assert [trial.params for (trial,) in backward.batches(study)] == [points[3]]
-    later = backward.trials(study)
+    assert [trial.number for trial in plan.trials(file.study)] == [0, 1, 2, 0]
+    assert not any(plan.batches(file.study))
+    plan, file = plan_of(*points[::-1])
+    assert [trial.params for (trial,) in plan.batches(file.study)] == [points[3]]
+    later = plan.trials(file.study)
     assert [trial.params for trial in later] == points[::-1]
     assert [type(trial.params["seed"]) for trial in later] == [int] * 4
     assert [store.has_result(trial) for trial in later] == [False, True, True, True]
-    assert len(study.trials) == 4
     settings = changed(settings, "train", {"epochs": 3, "seed": 4})  # but each point has all parameters of its trial
-    assert len(first.trials(file_of(first).study)) == 4
+    assert len(plan_of()[1].study.trials) == 3
 
 
 HOLDER = """
