@@ -51,12 +51,13 @@ def main() -> None:
         raise
     except (KeyboardInterrupt, Exception) as error:
         # In the middle of a commit, the database makes an error of its own of an interrupt.
-        if interrupted or isinstance(error, KeyboardInterrupt):
-            raise InputError(f"{name}: interrupted; existing results unchanged") from None
-        if not isinstance(error, OSError):
+        if interrupted:
+            what = "interrupted"
+        elif isinstance(error, OSError):
+            what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        else:
             raise
-        where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        raise InputError(f"{name}: {where}; existing results unchanged") from None
+        raise InputError(f"{name}: {what}; existing results and finished trials are kept") from None
 
 
 def _on_interrupt(handler: Any) -> None:

@@ -3,9 +3,13 @@
 from stages.lenet.trial import LenetTrial
 from stages.settings.params import SWEEP, Params
 from stages.study import design, runner
-from stages.study.proposals import Search
+from stages.study.proposals import Plan, Search
 
 
 def main(settings: Params) -> None:
-    search = Search(settings.sweep, design.fixed(settings, settings.sweep))
-    runner.run_search(SWEEP, settings, search, LenetTrial)
+    runner.run(SWEEP, settings, *planned(settings))
+
+
+def planned(settings: Params) -> tuple[Plan, type]:
+    """Which trials there are, and the class that evaluates them."""
+    return Search(settings.sweep, design.fixed(settings, settings.sweep)), LenetTrial

@@ -8,38 +8,33 @@ from stages.common import tables
 from stages.common.errors import InputError
 from stages.settings.params import PATH, SWEEP, Params, Study, Treatment
 from stages.study import design, runner
-from stages.study.proposals import Search
+from stages.study.proposals import Plan, Points, Search
 
 
 def main(settings: Params, name: str) -> None:
-    study, settings = settings.studies[name], settings.of(name)
-    trial = _class(study)
-    _check_reads(settings, name, study.trial.reads)
-    if study.search:
-        runner.run_search(name, settings, Search(study.search, design.fixed(settings, study)), trial)
-    elif planned := _planned(settings, study):
-        runner.run_points(name, settings, planned, trial)
-    else:
-        raise InputError(f"{PATH}: studies.{name}.sweep_trials: the sweep has no such trial")
+    settings = settings.of(name)
+    runner.run(name, settings, *planned(settings, name))
 
 
-def _check_reads(settings: Params, name: str, reads: str) -> None:
-    """raises: InputError if DVC would not see that a folder of photographs has changed"""
-    data = settings.imagenet.data
-    if settings.studies[name].trial.settings == "imagenet" and data != "samples" and Path(reads) != Path(data):
-        raise InputError(f"{PATH}: studies.{name}.trial.reads = {reads!r}; accepted: {data!r}, as imagenet.data")
-
-
-def _class(study: Study) -> type:
-    """The class of its trials, imported only now: another network's need not be there."""
-    module = f"stages.{study.trial.code}.trial"
+def planned(settings: Params, name: str) -> tuple[Plan, type]:
+    """Which trials there are, and the class that evaluates them, imported only now: another one may be missing."""
+    study, data = settings.studies[name], settings.imagenet.data
+    kind, module = study.trial, f"stages.{study.trial.code}.trial"
     try:
-        return getattr(import_module(module), study.trial.name)
+        trial = getattr(import_module(module), kind.name)
     except (ModuleNotFoundError, AttributeError):
-        raise InputError(f"{PATH}: trial {study.trial.name!r}: no such class in {module}") from None
+        raise InputError(f"{PATH}: trial {kind.name!r}: no such class in {module}") from None
+    if kind.settings == "imagenet" and data != "samples" and Path(kind.reads) != Path(data):
+        # DVC would not see that the folder of photographs has changed.
+        raise InputError(f"{PATH}: studies.{name}.trial.reads = {kind.reads!r}; accepted: {data!r}, as imagenet.data")
+    if study.search:
+        return Search(study.search, design.fixed(settings, study)), trial
+    if not (points := _points(settings, study)):
+        raise InputError(f"{PATH}: studies.{name}.sweep_trials: the sweep has no such trial")
+    return Points(points), trial
 
 
-def _planned(settings: Params, study: Study) -> list[design.Planned]:
+def _points(settings: Params, study: Study) -> list[design.Planned]:
     if study.sweep_trials:
         return design.again(settings, study, tables.last_epochs(tables.read(SWEEP)))
     own, treatments = None, len(get_args(Treatment))

@@ -24,6 +24,8 @@ from stages.common import tables
 from stages.common.errors import InputError
 from stages.settings import params
 from stages.study import runner
+from stages.study.design import Planned
+from stages.study.proposals import Plan, Points
 
 COMMITTED = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 NORMS = ["standard", "zero_one", "none", "half", "far"]
@@ -137,17 +139,15 @@ class MadeUp:
     def __init__(self, ends: dict[str, str]):
         self.ends, self.random = ends, np.random.default_rng(1)
 
-    def points(self, name: str, _: params.Params, planned: Sequence[Any], __: type) -> None:
-        parameters = [each.parameters for each in planned]
-        results = [self.result(name, each) for each in parameters]
-        tables.write(name, [each.point for each in planned], parameters, results)
-
-    def search(self, name: str, _: params.Params, plan: Any, __: type) -> None:
-        proposed = [
-            {name: self.random.uniform(axis.low, axis.high) for name, axis in plan.settings.space.items()} | plan.fixed
-            for _ in range(plan.settings.n_trials)
-        ]
-        tables.write(name, [""] * len(proposed), proposed, [self.result(name, each) for each in proposed])
+    def run(self, name: str, _: params.Params, plan: Plan, __: type) -> None:
+        if isinstance(plan, Points):
+            planned = plan.planned
+        else:
+            axes, count = plan.settings.space.items(), plan.settings.n_trials
+            proposed = [{name: self.random.uniform(axis.low, axis.high) for name, axis in axes} for _ in range(count)]
+            planned = [Planned("", of_trial | plan.fixed) for of_trial in proposed]
+        points, parameters = zip(*planned, strict=True)
+        tables.write(name, points, parameters, [self.result(name, each) for each in parameters])
 
     def result(self, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
         epochs = self.random.uniform(*ENDS[self.ends[name]], parameters.get("epochs", 1)).round(4).tolist()
@@ -179,8 +179,7 @@ def check(sections: dict[str, Any], ends: dict[str, str]) -> None:
 
 def run_stages(loaded: params.Params, made_up: MadeUp) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "run_points", made_up.points)
-        patch.setattr(runner, "run_search", made_up.search)
+        patch.setattr(runner, "run", made_up.run)
         sweep.main(loaded)
         for name in loaded.studies:
             within_one_line(trials.main, loaded, name)

@@ -232,7 +232,7 @@ def test_interrupted_sweep_says_so_and_goes_on(sent: signal.Signals, swept: Clon
     sweep.send_signal(sent)
     rest = sweep.stdout.read()
     assert sweep.wait(60) == 1
-    assert "interrupted; finished trials are in data/studies/sweep.sqlite3" in rest
+    assert "sweep: interrupted; existing results and finished trials are kept" in rest
     assert "Traceback" not in rest
     assert len(trials(swept)) == 6
     assert ran(swept.dvc("repro", "sweep")) == ["sweep"]

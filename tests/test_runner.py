@@ -5,6 +5,7 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -15,7 +16,7 @@ from stages.common import tables
 from stages.evidence import judgement
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
-from stages.study import runner
+from stages.study import runner, store
 from stages.study.design import Planned
 from stages.study.fingerprint import Trial
 from stages.study.proposals import Points
@@ -26,65 +27,49 @@ SETTINGS = params.load(ROOT / "params.yaml")
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of its own, and a machine of 16 cores whose containers are not limited."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runner, "CGROUP", tmp_path)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(16), raising=False)
-    has_memory(64, monkeypatch)
 
 
-def has_memory(gibibytes: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=int(gibibytes * 2**30)))
+CONTAINER = {"memory.max": f"{6 * 2**30}", "memory.stat": f"anon {2**30}\nfile {5 * 2**30}"}  # 1 of 6 GiB is in use
 
 
 @pytest.mark.parametrize(
-    ("files", "count"),
+    ("count", "trial", "machine"),
     [
-        ({"cpu.max": "max 100000", "memory.max": "max"}, 16),
-        ({"cpu.max": "350000 100000", "memory.max": "max"}, 3),
-        ({"cpu.max": "50000 100000"}, 1),
-        ({"memory.max": f"{6 * 2**30}", "memory.stat": f"anon {2**30}\nfile {5 * 2**30}"}, 5),
+        (16, LenetTrial, {}),
+        (4, LenetTrial, {"threads": 4}),
+        (16, LenetTrial, {"container": {"cpu.max": "max 100000", "memory.max": "max"}}),
+        (3, LenetTrial, {"container": {"cpu.max": "350000 100000"}}),
+        (1, LenetTrial, {"container": {"cpu.max": "50000 100000"}}),
+        (5, LenetTrial, {"container": CONTAINER}),
+        (5, LenetTrial, {"memory": 5}),
+        (1, LenetTrial, {"memory": 0.5}),
+        (2, ImagenetTrial, {"memory": 5}),
+        (9, LenetTrial, {"memory": 5, "workers": 9}),  # as asked
+        (4, LenetTrial, {"gpu": 80}),
+        (2, LenetTrial, {"gpu": 80, "cores": 2}),
+        (1, LenetTrial, {"gpu": 1}),
+        (1, ImagenetTrial, {"gpu": 7.8}),
+        (1, LenetTrial, {"device": "mps"}),
     ],
 )
-def test_no_more_workers_start_than_a_container_may_have(files: dict[str, str], count: int) -> None:
-    for name, text in files.items():
+def test_no_more_workers_start_than_have_cores_and_memory(
+    count: int, trial: type[Trial], machine: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    for name, text in machine.get("container", {}).items():
         Path(name).write_text(f"{text}\n", encoding="utf-8")
-    assert runner.worker_count(SETTINGS, LenetTrial, torch.device("cpu")) == count
-
-
-@pytest.mark.parametrize(
-    ("trial", "gibibytes", "count"),
-    [(LenetTrial, 64, 16), (LenetTrial, 5, 5), (LenetTrial, 0.5, 1), (ImagenetTrial, 5, 2)],
-)
-def test_no_more_workers_start_than_fit_into_free_memory(
-    trial: type[Trial],
-    gibibytes: float,
-    count: int,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    has_memory(gibibytes, monkeypatch)
-    assert runner.worker_count(SETTINGS, trial, torch.device("cpu")) == count
-    said = f"run.workers: {count} instead of 16, as {gibibytes:.1f} GiB of memory are free"
-    assert (said in capsys.readouterr().out) == (count < 16)
-    named = SETTINGS.model_copy(update={"run": SETTINGS.run.model_copy(update={"workers": 9})})
-    assert runner.worker_count(named, trial, torch.device("cpu")) == 9  # as asked
-    monkeypatch.setattr(trial, "threads", lambda _: 4)
-    assert runner.worker_count(SETTINGS, trial, torch.device("cpu")) == min(4, count)
-
-
-@pytest.mark.parametrize(
-    ("trial", "gibibytes", "cores", "count"),
-    [(LenetTrial, 80, 16, 4), (LenetTrial, 80, 2, 2), (LenetTrial, 1, 16, 1), (ImagenetTrial, 7.8, 16, 1)],
-)
-def test_few_workers_share_a_gpu(
-    trial: type[Trial], gibibytes: float, cores: int, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
-    gpu = SimpleNamespace(total_memory=int(gibibytes * 2**30))
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
-    assert runner.worker_count(SETTINGS, trial, torch.device("cuda")) == count
-    assert runner.worker_count(SETTINGS, trial, torch.device("mps")) == 1
+    free, gpu = (int(machine.get(of, 64) * 2**30) for of in ("memory", "gpu"))
+    monkeypatch.setattr(runner, "CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(machine.get("cores", 16)), raising=False)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=gpu))
+    monkeypatch.setattr(trial, "threads", lambda _: machine.get("threads", 1))
+    run = SETTINGS.run.model_copy(update={"workers": machine.get("workers", "auto")})
+    device = torch.device(machine.get("device", "cuda" if "gpu" in machine else "cpu"))
+    assert runner.worker_count(SETTINGS.model_copy(update={"run": run}), trial, device) == count
+    said = f"run.workers: {count} instead of 16, as {machine.get('memory', 5):.1f} GiB of memory are free"
+    limited = machine.get("container") == CONTAINER or ("memory" in machine and "workers" not in machine)
+    assert (said in capsys.readouterr().out) == limited
 
 
 def runs_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,9 +79,9 @@ def runs_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_study_that_went_on_elsewhere_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def machine(seeds: int, here: str) -> str:
-        points = Points([{"mean": 0.0, "std": 1.0, "seed": seed} for seed in range(seeds)])
+        points = Points([Planned("", {"mean": 0.0, "std": 1.0, "seed": seed}) for seed in range(seeds)])
         runs_on(here, monkeypatch)
-        assert len(runner.run("one", SETTINGS, points, LenetTrial)) == seeds
+        runner.run("one", SETTINGS, points, LenetTrial)
         return json.loads(Path("data/machine/one.json").read_text())["device"]
 
     assert machine(2, here="cpu B") == "cpu B"
@@ -109,8 +94,8 @@ def test_two_points_of_the_same_parameters_share_their_trials(monkeypatch: pytes
     points = [(point, seed) for seed in (1, 2) for point in ("standard", "same")]
     planned = [Planned(point, {"mean": 0.0, "std": 1.0, "seed": seed}) for point, seed in points]
     for _ in range(2):  # the second time, all of them are done
-        runner.run_points("one", SETTINGS, planned, LenetTrial)
-        assert len(runner.store.load(Path("data/studies/one.sqlite3"), "one").study.trials) == 2
+        runner.run("one", SETTINGS, Points(planned), LenetTrial)
+        assert len(store.load(Path("data/studies/one.sqlite3"), "one").study.trials) == 2
         rows = tables.read("one")
         assert list(zip(rows["point"], rows["seed"], strict=True)) == points
     metrics = judgement.comparison(rows, SETTINGS.rule, images=10_000)["same"]

@@ -18,6 +18,7 @@ from stages.lenet.trial import LenetTrial
 from stages.settings import params
 from stages.settings.params import Parameters, Params
 from stages.study import design, store
+from stages.study.design import Planned
 from stages.study.fingerprint import fingerprint
 from stages.study.proposals import Points, Search
 from stages.study.store import StudyFile
@@ -42,8 +43,8 @@ def plan_of(settings: Params) -> Search:
 
 def opened(settings: Params, path: Path, **how: bool) -> StudyFile:
     plan = plan_of(settings)
-    file = StudyFile(fingerprint(settings, plan.determinants(), LenetTrial), path, **how)
-    plan.check(file.study)
+    file = store.open_study(path, fingerprint(settings, plan.determinants, LenetTrial), **how)
+    next(plan.batches(file.study), None)  # proposes: refused where the study has other trials
     return file
 
 
@@ -71,7 +72,6 @@ def run(settings: Params, path: Path, order: random.Random | None = None, deaths
                 raise KilledError
             file.keep(trial, result(trial))
             until_death = None if until_death is None else until_death - 1
-    file.settle()
     return table(file.study)[: settings.sweep.n_trials]
 
 
@@ -118,15 +118,12 @@ def test_results_are_kept_at_once_and_lost_to_no_kill(settings: Params, tmp_path
     file.keep(third, result(third))
     file.keep(first, result(first))
 
-    again = opened(settings, path)  # after a kill
-    assert [trial.state.name for trial in again.study.trials] == ["COMPLETE", "WAITING", "COMPLETE", "RUNNING"]
-    assert [trial.number for trial in next(plan_of(settings).batches(again.study))] == [second.number, fourth.number]
-    killed = again.study.trials[3].datetime_start
-    store.start(again.study, fourth)
-    assert killed != again.study.trials[3].datetime_start  # the time of the evaluation that counts
-    again.keep(fourth, result(fourth))
-    states = [trial.state.name for trial in opened(settings, path).study.trials]
-    assert states == ["COMPLETE", "WAITING", "COMPLETE", "COMPLETE"]
+    again = opened(settings, path).study  # after a kill
+    assert [trial.state.name for trial in again.trials] == ["COMPLETE", "WAITING", "COMPLETE", "RUNNING"]
+    assert [trial.number for trial in next(plan_of(settings).batches(again))] == [second.number, fourth.number]
+    killed = again.trials[3].datetime_start
+    store.start(again, fourth)
+    assert killed != again.trials[3].datetime_start  # the time of the evaluation that counts
 
 
 def test_users_of_optuna_find_what_they_expect(settings: Params, tmp_path: Path) -> None:
@@ -153,8 +150,7 @@ ATTRIBUTE = "trial_user_attributes SET value_json ="
         (f"UPDATE {ATTRIBUTE} '0.99' WHERE trial_id = 2 AND key = 'accuracy'", "trial 1 is not as it was kept"),
         (f"UPDATE {ATTRIBUTE} '[0.5' WHERE trial_id = 2 AND key = 'loss_by_epoch'", "the file is damaged: Expecting"),
         ("DELETE FROM trial_user_attributes WHERE trial_id = 2 AND key = 'digest'", "trial 1 is not as it was kept"),
-        ("UPDATE trials SET state = 'FAIL' WHERE trial_id = 2", "trial 1 has the state FAIL; expected"),
-        ("UPDATE trials SET state = 'no state' WHERE trial_id = 2", "the file is damaged: 'no state'"),
+        ("UPDATE trials SET state = 'FAIL' WHERE trial_id = 2", "trial 1 is not as it was kept"),
         ("UPDATE trials SET number = 4 - number", "trial 0 is not as it was kept"),
         ("UPDATE trial_values SET value = 0.99 WHERE trial_id = 2", "trial 1 is not as it was kept"),
         ("UPDATE trial_params SET param_value = 0.5 WHERE trial_id = 2", "trial 1 is not as it was kept"),
@@ -162,7 +158,7 @@ ATTRIBUTE = "trial_user_attributes SET value_json ="
         ("UPDATE trial_params SET distribution_json = replace(distribution_json, '10.0', '12.0')", ".*high=12.0"),
         ("DELETE FROM trials WHERE trial_id = 2", "the file is damaged: foreign_key_check finds"),
         ("DELETE FROM study_user_attributes", "what determines its trials"),
-        ("UPDATE study_directions SET direction = 'MINIMIZE'", "it minimizes; expected: "),
+        ("UPDATE study_directions SET direction = 'MINIMIZE'", "what determines its trials"),
         ("UPDATE studies SET study_name = 'other'", "the file is damaged: "),
         ("DROP TABLE trials", "the file is damaged: "),
     ],
@@ -211,11 +207,10 @@ def test_proposals_lie_in_the_space_and_learn_from_the_results(settings: Params,
 
 
 def test_grid_is_regular_and_quasi_random_points_fill_the_space(settings: Params, tmp_path: Path) -> None:
-    def pairs(**how: object) -> list[tuple[float, float]]:
-        trials = run(of(settings, **how), tmp_path / f"{how['sampler']}.sqlite3")
-        return [(pair["mean"], pair["std"]) for _, pair, *_ in trials]
-
-    grid, quasi_random = pairs(sampler="grid", grid=3, n_trials=9), pairs(sampler="qmc", n_trials=16)
+    grid, quasi_random = (
+        [tuple(pair.values()) for _, pair, *_ in run(of(settings, **how), tmp_path / f"{how['sampler']}.sqlite3")]
+        for how in ({"sampler": "grid", "grid": 3, "n_trials": 9}, {"sampler": "qmc", "n_trials": 16})
+    )
     assert grid == [(mean, std) for mean in (-10, 0, 10) for std in (0.1, 1, 10)]
     assert len({(mean > 0, std > 1) for mean, std in quasi_random}) == 4
     assert len({mean for mean, _ in quasi_random}) == 16
@@ -225,11 +220,9 @@ def test_grid_is_regular_and_quasi_random_points_fill_the_space(settings: Params
     ("section", "change"),
     [
         ("data", {"train_images": 50_000}),
-        ("train", {"lr": {"adadelta": 0.5, "sgd": 0.01, "adam": 0.001}}),
         ("train", {"threads": 2}),
         ("train", {"optimizer": "sgd"}),
         ("sweep", {"batch": 2}),
-        ("sweep", {"sampler": "random"}),
         ("sweep", {"train": params.Overrides(epochs=2)}),
         ("sweep", {"space": {name: params.Interval(low=0.1, high=1.0) for name in ("mean", "std")}}),
     ],
@@ -249,23 +242,17 @@ def test_other_settings_start_from_scratch_and_the_old_study_comes_back_with_its
     assert len(list(tmp_path.iterdir())) == 2  # the other one is renamed
 
 
-@pytest.mark.parametrize(
-    ("section", "change"),
-    [
-        ("norm", {"mean": 0.0}),
-        ("rule", {"margin": 0.1}),
-        ("run", {"workers": 7, "device": "cpu"}),
-        ("look", {"dpi": 75}),
-        ("train", {"momentum": 0.5, "lr": {"adadelta": 1.0, "sgd": 0.5, "adam": 0.5}}),  # of other optimizers
-        ("sweep", {"n_trials": 5}),
-    ],
-)
-def test_settings_that_determine_no_trial_keep_the_study(
-    section: str, change: dict, settings: Params, tmp_path: Path
-) -> None:
+def test_settings_that_determine_no_trial_keep_the_study(settings: Params, tmp_path: Path) -> None:
     settings, path = of(settings, n_trials=4), tmp_path / "study.sqlite3"
     old = run(settings, path)
-    assert table(opened(changed(settings, section, change), path).study) == old
+    for section, change in {
+        "norm": {"mean": 0.0},
+        "rule": {"margin": 0.1},
+        "run": {"workers": 7, "device": "cpu"},
+        "train": {"momentum": 0.5, "lr": {"adadelta": 1.0, "sgd": 0.5, "adam": 0.5}},  # of other optimizers
+        "sweep": {"n_trials": 5},
+    }.items():
+        assert table(opened(changed(settings, section, change), path).study)[:4] == old
 
 
 def test_no_study_that_was_moved_aside_is_ever_overwritten(settings: Params, tmp_path: Path) -> None:
@@ -292,59 +279,48 @@ def test_no_study_that_was_moved_aside_is_ever_overwritten(settings: Params, tmp
     assert sorted(sum(map(store.has_result, trials)) for trials in replaced) == [1, 1, 12]
 
 
-def test_study_that_cannot_begin_moves_nothing(settings: Params, tmp_path: Path) -> None:
+def test_study_that_cannot_begin_or_be_written_changes_nothing(settings: Params, tmp_path: Path) -> None:
     path = tmp_path / "study.sqlite3"
     run(of(settings, n_trials=4), path)
     content = path.read_bytes()
     other = of(settings, seed=7)
     next(plan_of(other).batches(opened(other, path).study))  # proposed, and then there is no scheduler
-    opened(settings, path, from_scratch=True)
-    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("study.sqlite3", content)]
-
-
-def test_full_disk_keeps_the_study_of_before(settings: Params, tmp_path: Path) -> None:
-    path = tmp_path / "study.sqlite3"
-    run(of(settings, n_trials=4), path)
-    content = path.read_bytes()
-    file = opened(settings, path)
-    trial, *_ = next(plan_of(settings).batches(file.study))
-    store.start(file.study, trial)
-    with full_disk(8192), pytest.raises(OSError, match=r"study\.sqlite3") as full:
-        file.keep(trial, result(trial))
-    assert full.value.filename == str(path)
-    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("study.sqlite3", content)]
+    for file in (opened(settings, path, from_scratch=True), opened(settings, path)):
+        trial, *_ = next(plan_of(settings).batches(file.study))
+        store.start(file.study, trial)
+        with full_disk(8192), pytest.raises(OSError, match=r"study\.sqlite3") as full:
+            file.keep(trial, result(trial))
+        assert full.value.filename == str(path)
+        assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("study.sqlite3", content)]
 
 
 def test_given_points_are_evaluated_once_whatever_their_order(settings: Params, tmp_path: Path) -> None:
-    path = tmp_path / "study.sqlite3"
     points: list[Parameters] = [
         {"mean": 0.0, "std": 0.5, "shuffle": False, "optimizer": optimizer, "seed": seed}
         for seed in (1, 2)
         for optimizer in ("sgd", "adam")
     ]
 
-    def file_of(plan: Points) -> StudyFile:
-        return StudyFile(fingerprint(settings, plan.determinants(), LenetTrial), path)
+    def plan_of(*of: Parameters) -> tuple[Points, StudyFile]:
+        plan = Points([Planned("", parameters) for parameters in of])
+        return plan, store.open_study(tmp_path / "study.sqlite3", fingerprint(settings, plan.determinants, LenetTrial))
 
-    first = Points([*points[:3], points[0]])  # two of the same parameters are one trial
-    file = file_of(first)
-    (batch,) = first.batches(file.study)
+    plan, file = plan_of(*points[:3], points[0])  # two of the same parameters are one trial
+    (batch,) = plan.batches(file.study)
     assert len(batch) == 3
     for trial in batch:
         store.start(file.study, trial)
         file.keep(trial, result(trial))
-    assert [trial.number for trial in first.trials(file.study)] == [0, 1, 2, 0]
-    assert not any(first.batches(file.study))
-    backward = Points(points[::-1])
-    study = file_of(backward).study
-    assert [trial.params for (trial,) in backward.batches(study)] == [points[3]]
-    later = backward.trials(study)
+    assert [trial.number for trial in plan.trials(file.study)] == [0, 1, 2, 0]
+    assert not any(plan.batches(file.study))
+    plan, file = plan_of(*points[::-1])
+    assert [trial.params for (trial,) in plan.batches(file.study)] == [points[3]]
+    later = plan.trials(file.study)
     assert [trial.params for trial in later] == points[::-1]
     assert [type(trial.params["seed"]) for trial in later] == [int] * 4
     assert [store.has_result(trial) for trial in later] == [False, True, True, True]
-    assert len(study.trials) == 4
     settings = changed(settings, "train", {"epochs": 3, "seed": 4})  # but each point has all parameters of its trial
-    assert len(first.trials(file_of(first).study)) == 4
+    assert len(plan_of()[1].study.trials) == 3
 
 
 HOLDER = """

@@ -16,10 +16,15 @@ from stages.common.errors import InputError
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
 from stages.study import meaning, runner, store
+from stages.study.design import Planned
 from stages.study.proposals import Points
 
-POINTS: list[params.Parameters] = [{"mean": 0.0, "std": 1.0, "seed": seed} for seed in range(3)]
+POINTS = [Planned("", {"mean": 0.0, "std": 1.0, "seed": seed}) for seed in range(3)]
 SETTINGS = params.load(ROOT / "params.yaml")
+
+
+def with_test_images(count: int) -> params.Params:
+    return SETTINGS.model_copy(update={"data": SETTINGS.data.model_copy(update={"test_images": count})})
 
 
 @pytest.fixture
@@ -52,20 +57,18 @@ def test_trial_evaluated_again(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(verify, "planned", lambda *_: ("one", Points(POINTS[:points]), LenetTrial))
     monkeypatch.setattr(verify, "describe", lambda _: here)
     monkeypatch.setattr(runner, "executor", lambda *_: nullcontext(Device(here, accuracy)))
     before = Path("data/studies/one.sqlite3").read_bytes()
-    assert verify.verified("trials", ["one"], SETTINGS, Random(0)) == holds
+    assert verify.verified("one", Points(POINTS[:points]), LenetTrial, SETTINGS, Random(0)) == holds
     assert said in capsys.readouterr().out
     assert Path("data/studies/one.sqlite3").read_bytes() == before
 
 
 @pytest.mark.usefixtures("study")
-def test_study_of_other_settings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(verify, "planned", lambda *_: ("one", Points(POINTS[:2]), LenetTrial))
-    test = SETTINGS.data.model_copy(update={"test_images": 10})
-    assert not verify.verified("trials", ["one"], SETTINGS.model_copy(update={"data": test}), Random(0))
+def test_study_of_other_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    other = with_test_images(10)
+    assert not verify.verified("one", Points(POINTS[:2]), LenetTrial, other, Random(0))
     assert "| one | 0 of 2 | OTHER |" in capsys.readouterr().out
 
 
@@ -77,9 +80,8 @@ def test_trial_whose_data_is_not_there_is_left_out(
     def check(_: params.Params) -> None:
         raise InputError("no photographs")
 
-    monkeypatch.setattr(verify, "planned", lambda *_: ("one", Points(POINTS[:points]), LenetTrial))
     monkeypatch.setattr(LenetTrial, "check", check)
-    assert verify.verified("trials", ["one"], SETTINGS, Random(0)) == holds
+    assert verify.verified("one", Points(POINTS[:points]), LenetTrial, SETTINGS, Random(0)) == holds
     assert "not here: no photographs |" in capsys.readouterr().out
 
 
@@ -88,26 +90,21 @@ def test_every_committed_study_is_gone_through(monkeypatch: pytest.MonkeyPatch) 
     listed = subprocess.run(["git", "ls-files", "data/studies"], capture_output=True, text=True, check=True).stdout
     committed = {Path(file).stem for file in listed.split()}
     assert committed
-    assert committed <= {(entry or [stage])[0] for stage, entry in verify.with_study(SETTINGS)}
+    assert committed <= {name for name, *_ in verify.studies(SETTINGS)}
 
 
 @pytest.mark.usefixtures("study")
 @pytest.mark.parametrize(
     ("differs", "commit", "test_images", "said"),
     [
-        (None, "c0ffee00", 10_000, "one: carried over from c0ffee00: trials 0, 1, 0 are the same"),
-        (1, "c0ffee00", 10_000, "one: trial 1 differs in loss: not carried"),
-        (None, None, 10_000, "one: no commit has the code that it was made with: not carried"),
-        (None, "c0ffee00", 10, " changed: not carried"),
+        (None, "c0ffee00", 10_000, "carried over from c0ffee00: trials 0, 1, 0 are the same"),
+        (1, "c0ffee00", 10_000, "trial 1 differs in loss: not carried"),
+        (None, None, 10_000, "no commit has the code that it was made with: not carried"),
+        (None, "c0ffee00", 10, "code of the trial, data changed: not carried"),
     ],
 )
 def test_study_is_carried_to_other_code_only_if_old_and_new_results_are_the_same(
-    differs: int | None,
-    commit: str | None,
-    test_images: int,
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    differs: int | None, commit: str | None, test_images: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def evaluate(_: type, tasks: Sequence[dict], *__: object) -> list[list[dict]]:
         """By old and new code, on another processor than that of the study."""
@@ -115,21 +112,17 @@ def test_study_is_carried_to_other_code_only_if_old_and_new_results_are_the_same
 
     path = Path("data/studies/one.sqlite3")
     before = store.load(path, "one").study
-    monkeypatch.setattr(carry, "planned", lambda *_: ("one", Points(POINTS[:2]), LenetTrial))
     monkeypatch.setattr(carry, "evaluate", evaluate)
     monkeypatch.setattr(carry, "checked_out", lambda *_: commit)
     monkeypatch.setattr(meaning, "digest", lambda _: "of other code")
-    data = SETTINGS.data.model_copy(update={"test_images": test_images})
-    settings, carries = SETTINGS.model_copy(update={"data": data}), "carried over" in said
-    assert carry.carried("trials", ["one"], settings, few=False) == carries
+    plan, settings, carries = Points(POINTS[:2]), with_test_images(test_images), "carried over" in said
+    assert carry.carried("one", plan, LenetTrial, settings, few=False) == (carries, said)
     after = store.load(path, "one").study
     assert store.results(after.trials) == store.results(before.trials)
     assert (store.fingerprint_of(after) == store.fingerprint_of(before)) != carries
     assert [note["trials"] for note in after.user_attrs.get(store.CARRIED, [])] == [[0, 1, 0]] * carries
-    assert carry.carried("trials", ["one"], settings, few=False) == carries
-    lines = capsys.readouterr().out.splitlines()
-    assert said in lines[-2]
-    assert ("one: fits the code" in lines[-1]) == carries
+    again = (True, "fits the code") if carries else (False, said)
+    assert carry.carried("one", plan, LenetTrial, settings, few=False) == again
 
 
 def test_code_of_a_study_is_found_in_git(bare: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,14 +23,15 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from verify import planned, with_study
+from verify import studies
 
-from stages.common import device, files
+from stages.common import device
 from stages.common.errors import InputError, run_main
 from stages.settings import params
-from stages.settings.params import Params
+from stages.settings.params import Network, Params
 from stages.study import store
 from stages.study.fingerprint import CODE, Trial, fingerprint
+from stages.study.proposals import Plan
 
 ROOT = Path(__file__).parents[1]
 FEW = {"train_images": 1280, "test_images": 500}  # of MNIST, in trials with all of their epochs
@@ -41,11 +42,11 @@ EVALUATE = """
 import json, sys
 from pathlib import Path
 from pkgutil import resolve_name
-name, root, few = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+name, root, updates = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
 from stages.settings import params
 settings = params.load()
-if few:
-    settings = settings.model_copy(update={"data": settings.data.model_copy(update=few)})
+sections = {key: getattr(settings, key).model_copy(update=values) for key, values in updates.items()}
+settings = settings.model_copy(update=sections)
 trial = resolve_name(name)(settings, root)
 for line in sys.stdin:
     print(json.dumps(trial(**json.loads(line))), flush=True)
@@ -57,74 +58,78 @@ def main() -> None:
     parser.add_argument("studies", nargs="*", help="names of studies; all by default")
     parser.add_argument("--few", action="store_true", help="no trial on all images: quick, and not enough for a commit")
     given, settings = parser.parse_args(), params.load()
-    ended = [
-        carried(name, entry, settings, given.few)
-        for name, entry in with_study(settings)
-        if not given.studies or (entry or [name])[0] in given.studies
-    ]
+    chosen = [study for study in studies(settings) if not given.studies or study[0] in given.studies]
+    ended = []
+    for name, plan, trial in chosen:
+        fits, said = carried(name, plan, trial, settings.of(name), given.few)
+        print(f"{name}: {said}", flush=True)
+        ended.append(fits)
     sys.exit(not all(ended))
 
 
-def carried(stage: str, entry: list[str], settings: Params, few: bool) -> bool:
-    """Carries a study over if it needs to be and can be; prints a line, and says whether it now fits the code."""
-    name, plan, trial = planned(stage, entry, settings)
-    path = store.FOLDER / f"{name}.sqlite3"
+def carried(name: str, plan: Plan, trial: type[Trial], settings: Params, few: bool) -> tuple[bool, str]:
+    """Carries a study over if it needs to be and can be; whether it now fits the code, and what was done."""
+    path = store.path_of(name)
     if not path.exists():
-        print(f"{name}: no study is kept")
-        return True
-    with store.hold(path):
-        loaded = store.load(path, name)
-        kept, now = store.fingerprint_of(loaded.study), fingerprint(settings, plan.determinants(), trial)
-        changed = [key for key in now.keys() | kept.keys() if now.get(key) != kept.get(key)]
+        return True, "no study is kept"
+    with store.hold(path), tempfile.TemporaryDirectory() as old:
+        file = store.load(path, name)
+        kept, now = store.fingerprint_of(file.study), fingerprint(settings, plan.determinants, trial)
+        changed = differing(kept, now)
         if changed != [CODE]:
-            print(f"{name}: {', '.join(changed) + ' changed: not carried' if changed else 'fits the code'}", flush=True)
-            return not changed
-        with tempfile.TemporaryDirectory() as old:
-            commit = checked_out(kept[CODE], trial.__module__, Path(old))
-            if commit is None:
-                print(f"{name}: no commit has the code that it was made with: not carried", flush=True)
-                return False
-            trial.check(settings)
-            trials, evaluated = [each for each in loaded.study.trials if store.has_result(each)], []
-            for sample, images in ((sampled(trials), FEW), ([] if few else [quickest(trials)], {})):
-                tasks = [plan.fixed | each.params for each in sample]
-                results = evaluate(trial, tasks, images, [Path(old), ROOT])
-                for each, (before, after) in zip(sample, results, strict=True):
-                    if before != after:
-                        other = min(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
-                        print(f"{name}: trial {each.number} differs in {other}: not carried", flush=True)
-                        return False
-                    evaluated.append(each.number)
+            return not changed, f"{', '.join(changed)} changed: not carried" if changed else "fits the code"
+        commit = checked_out(kept[CODE], trial.__module__, Path(old))
+        if commit is None:
+            return False, "no commit has the code that it was made with: not carried"
+        trial.check(settings)
+        trials, evaluated = [each for each in file.study.trials if store.has_result(each)], []
+        for sample, images in ((sampled(trials), FEW), ([] if few else [quickest(trials)], {})):
+            network = settings.imagenet.model_dump(include=set(Network.model_fields))
+            tasks, updates = [plan.fixed | each.params for each in sample], {"data": images, "imagenet": network}
+            results = evaluate(trial, tasks, updates, [Path(old), ROOT])
+            for each, (before, after) in zip(sample, results, strict=True):
+                if other := differing(before, after):
+                    return False, f"trial {each.number} differs in {other[0]}: not carried"
+                evaluated.append(each.number)
         note = {"from": kept[CODE], "commit": commit, "trials": evaluated, "few": FEW, "epochs": EPOCHS}
         note["device"] = device.describe(device.prepare(settings.run.device))
-        store.carry(loaded.study, now, note)
-        files.write_bytes(path, loaded.database.serialize())
-    print(f"{name}: carried over from {commit[:8]}: trials {', '.join(map(str, evaluated))} are the same", flush=True)
-    return True
+        store.carry(file.study, now, note)
+        file.write()
+    return True, f"carried over from {commit[:8]}: trials {', '.join(map(str, evaluated))} are the same"
+
+
+def differing(before: dict, after: dict) -> list[str]:
+    return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+
+
+def learned(trial: FrozenTrial) -> bool:
+    return (trial.value or 0) > 0.5
 
 
 def sampled(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """One that learned, one that died, and the last one, as far as there are such."""
-    learned = [each for each in trials if (each.value or 0) > 0.5]
-    died = [each for each in trials if (each.value or 0) <= 0.5]
-    return list({each.number: each for each in (*learned[:1], *died[:1], trials[-1])}.values())
+    first = {learned(each): each for each in reversed(trials)}
+    return list({each.number: each for each in (*first.values(), trials[-1])}.values())
 
 
 def quickest(trials: Sequence[FrozenTrial]) -> FrozenTrial:
     """Of those that learned, if any did, the one that took the least time."""
-    learned = [each for each in trials if (each.value or 0) > 0.5] or list(trials)
-    return min(learned, key=lambda each: each.params.get("epochs", 1) * each.params.get("train_images", 1))
+    able = list(filter(learned, trials)) or trials
+    return min(able, key=lambda each: each.params.get("epochs", 1) * each.params.get("train_images", 1))
 
 
 def evaluate(
-    trial: type[Trial], tasks: Sequence[dict[str, Any]], few: dict[str, int], trees: Sequence[Path]
+    trial: type[Trial], tasks: Sequence[dict[str, Any]], updates: dict[str, dict], trees: Sequence[Path]
 ) -> Iterator[list[dict]]:
-    """The results of each task by the code in each of the trees, which are run side by side."""
-    if few:
+    """The results of each task by the code in each of the trees, which are run side by side.
+
+    updates: of the settings, by section
+    """
+    if updates["data"]:
         tasks = [task | {"train_images": FEW["train_images"]} if "train_images" in task else task for task in tasks]
     else:
         tasks = [task | {"epochs": min(EPOCHS, task["epochs"])} if "epochs" in task else task for task in tasks]
-    command = [sys.executable, "-c", EVALUATE, f"{trial.__module__}:{trial.__name__}", str(ROOT), json.dumps(few)]
+    command = [sys.executable, "-c", EVALUATE, f"{trial.__module__}:{trial.__name__}", str(ROOT), json.dumps(updates)]
     running = [subprocess.Popen(command, cwd=tree, stdin=-1, stdout=-1, text=True) for tree in trees]
     for each in running:
         assert each.stdin
@@ -139,11 +144,10 @@ def evaluate(
 def checked_out(digest: str, module: str, folder: Path) -> str | None:
     """The newest commit whose code of a trial has that digest; leaves its stages and params.yaml in `folder`."""
     commits = subprocess.run(["git", "log", "--format=%H", "--", "stages"], capture_output=True, text=True, check=True)
-    for commit in commits.stdout.split():
-        if digest_at(commit, module) == digest:
-            unpack(commit, folder)
-            return commit
-    return None
+    commit = next((commit for commit in commits.stdout.split() if digest_at(commit, module) == digest), None)
+    if commit:
+        unpack(commit, folder)
+    return commit
 
 
 @functools.cache

@@ -9,13 +9,11 @@ out, and said so.
 """
 
 import argparse
-import contextlib
 import random
 import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from unittest import mock
 
 import yaml
 
@@ -27,10 +25,7 @@ from stages.settings import params
 from stages.settings.params import Params
 from stages.study import runner, store
 from stages.study.fingerprint import Trial, fingerprint
-
-
-class Planned(Exception):
-    """Ends a stage where it would run its study."""
+from stages.study.proposals import Plan
 
 
 def main() -> None:
@@ -40,35 +35,38 @@ def main() -> None:
     given, settings = parser.parse_args(), params.load()
     chance = None if given.dry else random.Random(given.seed)
     print("| study | trials | fingerprint | core minutes | evaluated again | result |\n|---|---|---|---|---|---|")
-    held = [verified(stage, entry, settings, chance) for stage, entry in with_study(settings)]
+    held = [verified(name, plan, trial, settings.of(name), chance) for name, plan, trial in studies(settings)]
     sys.exit(not all(held))
 
 
-def with_study(settings: Params) -> Iterator[tuple[str, list[str]]]:
-    """The stages of dvc.yaml that keep a study, each with the entry that it is run for."""
-    for name, stage in yaml.safe_load(Path("dvc.yaml").read_text())["stages"].items():
-        if "data/studies" in str(stage):
-            entries = [[entry] for entry in getattr(settings, SECTIONS[name])] if name in SECTIONS else [[]]
-            yield from ((name, entry) for entry in entries)
+def studies(settings: Params) -> Iterator[tuple[str, Plan, type[Trial]]]:
+    """The study of each stage of dvc.yaml that keeps one, and of each of its entries, with its trials."""
+    for stage, described in yaml.safe_load(Path("dvc.yaml").read_text())["stages"].items():
+        if "data/studies" in str(described):
+            planned = import_module(f"stages.{stage}").planned
+            if stage not in SECTIONS:
+                yield stage, *planned(settings)
+                continue
+            yield from ((name, *planned(settings.of(name), name)) for name in getattr(settings, SECTIONS[stage]))
 
 
-def verified(stage: str, entry: list[str], settings: Params, chance: random.Random | None) -> bool:
+def verified(name: str, plan: Plan, trial: type[Trial], settings: Params, chance: random.Random | None) -> bool:
     """Prints the line of a study, and says whether it holds; chance: draws the trial, None for none."""
-    name, plan, trial = planned(stage, entry, settings)
+    path, kept = store.path_of(name), []
     try:
-        determinants = fingerprint(settings, plan.determinants(), trial)
+        determinants = fingerprint(settings, plan.determinants, trial)
     except FileNotFoundError as error:  # a model that another stage trains
         print(f"| {name} | | | | not here: {error.filename} | |", flush=True)
         return False
-    study = store.StudyFile(determinants, store.FOLDER / f"{name}.sqlite3").study
-    plan.check(study)
-    trials = plan.trials(study)
-    kept = [each for each in trials if store.has_result(each)]
+    if path.exists() and store.fingerprint_of(study := store.load(path, name).study) == determinants:
+        next(plan.batches(study), None)  # refuses other trials
+        kept = [each for each in plan.trials(study) if store.has_result(each)]
     minutes = sum(each.user_attrs.get(store.SECONDS, 0) for each in kept) / 60
     line = f"| {name} | {len(kept)} of {plan.total} | {'same' if kept else 'OTHER'} | {minutes:.0f} |"
+    whole = len(kept) == plan.total
     if not kept or chance is None:
         print(f"{line} | |", flush=True)
-        return len(kept) == plan.total
+        return whole
     here = describe(prepare(settings.run.device))
     again = chance.choice([each for each in kept if each.user_attrs["device"] == here] or kept)
     there = again.user_attrs["device"]
@@ -77,25 +75,17 @@ def verified(stage: str, entry: list[str], settings: Params, chance: random.Rand
         trial.check(settings)
     except InputError as error:
         print(f"not here: {error} |", flush=True)
-        return len(kept) == plan.total
+        return whole
     with runner.executor(settings, 1, trial) as workers:
         ((_, result),) = workers.run({again.number: plan.fixed | again.params}, lambda _: None)
-    result.pop(store.SECONDS, None)
     (before,) = store.results([again])
-    other = [key for key in (before.keys() | result.keys()) - {"device"} if before.get(key) != result.get(key)]
+    compared = (before.keys() | result.keys()) - {"device", store.SECONDS}
+    other = [key for key in compared if before.get(key) != result.get(key)]
     if other and there != here:
         print(f"accuracy {before['accuracy']:.4f} there, {result['accuracy']:.4f} here |", flush=True)
-        return len(kept) == plan.total
+        return whole
     print(f"{f'OTHER: {min(other)}' if other else 'the same'} |", flush=True)
-    return len(kept) == plan.total and not other
-
-
-def planned(stage: str, entry: list[str], settings: Params) -> tuple[str, runner.Plan, type[Trial]]:
-    """What the stage asks `runner.run` for."""
-    with mock.patch.object(runner, "run", side_effect=Planned) as run, contextlib.suppress(Planned):
-        import_module(f"stages.{stage}").main(settings, *entry)
-    name, _, plan, trial = run.call_args.args
-    return name, plan, trial
+    return whole and not other
 
 
 if __name__ == "__main__":

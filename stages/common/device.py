@@ -18,7 +18,12 @@ def prepare(name: str) -> torch.device:
     name:   auto, cpu, cuda, cuda:N or mps
     raises: InputError if this machine has no such device
     """
-    _keep_memory()
+    if GLIBC:
+        # Let it keep the buffers of a step for the next one. By default it returns large buffers to the system at once,
+        # and the page faults of getting them back take up to a fifth of a training step.
+        trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # M_* in glibc's malloc.h
+        for option, size in ((mmap_threshold, 2**30), (trim_threshold, 2**31 - 1), (top_pad, 2**28)):
+            ctypes.CDLL(None).mallopt(option, size)
     counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
     if name == "auto":
         name = next(kind for kind, count in counts.items() if count)
@@ -27,21 +32,6 @@ def prepare(name: str) -> torch.device:
         found = f"this machine has {counts[device.type]} {device.type.upper()} devices"
         raise InputError(f"params.yaml: run.device = {name!r}: {found}; accepted: auto, cpu")
     return device
-
-
-def describe(device: torch.device) -> str:
-    """The kind of device: training runs on the same kind give the same bits."""
-    if device.type == "cuda":
-        return f"cuda {torch.cuda.get_device_name(device)}"
-    if device.type == "mps":
-        return f"mps {_processor()}"
-    return f"cpu {_processor()} {torch.backends.cpu.get_cpu_capability()}"
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    named = re.search(r"^model name.*?:(.*)$", info.read_text(encoding="utf-8") if info.exists() else "", re.MULTILINE)
-    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 def release_memory() -> None:
@@ -54,13 +44,12 @@ def release_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _keep_memory() -> None:
-    """Lets glibc keep the buffers of a step for the next one.
-
-    By default it returns large buffers to the system at once, and the page faults of getting them back take up to a
-    fifth of a training step. No other C library has this call or needs it.
-    """
-    if GLIBC:
-        trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # M_* in glibc's malloc.h
-        for option, size in ((mmap_threshold, 2**30), (trim_threshold, 2**31 - 1), (top_pad, 2**28)):
-            ctypes.CDLL(None).mallopt(option, size)
+def describe(device: torch.device) -> str:
+    """The kind of device: training runs on the same kind give the same bits."""
+    if device.type == "cuda":
+        return f"cuda {torch.cuda.get_device_name(device)}"
+    capability = f" {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else ""
+    info = Path("/proc/cpuinfo")
+    named = re.search(r"^model name.*?:(.*)$", info.read_text(encoding="utf-8") if info.exists() else "", re.MULTILINE)
+    processor = named[1].strip() if named else platform.processor() or platform.machine()
+    return f"{device.type} {processor}{capability}"

@@ -28,5 +28,5 @@ def run_main(main: Callable[[], None]) -> None:
 
 def short(text: str) -> str:
     """One line of printable characters, shortened."""
-    text = "".join(character if character.isprintable() else "?" for character in text)
+    text = "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
     return text if len(text) <= 300 else text[:300] + "…"

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -85,18 +85,16 @@ def write_part(path: Path, content: bytes) -> Path:
 
     raises: OSError, naming `path`; then nothing is left
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    except BaseException as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = str(path)  # a full disk says none
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        error.filename = str(path)  # a full disk says none
         raise
     return part
 
@@ -110,8 +108,8 @@ def write_machine(path: Path, device: str) -> None:
     if path.exists() and known and all(filecmp.cmp(part, result, shallow=False) for part, result in known.items()):
         return
     packages = ("torch", "torchvision", "numpy", "optuna", "scipy", "matplotlib", "dvc")
-    versions = {"packages": {name: version(name) for name in packages}, "python": platform.python_version()}
-    write_json(path, {"device": device, "machine": platform.machine(), "system": platform.system()} | versions)
+    machine = {"machine": platform.machine(), "system": platform.system(), "python": platform.python_version()}
+    write_json(path, machine | {"device": device, "packages": {name: version(name) for name in packages}})
 
 
 def _rounded(value):

@@ -1,13 +1,11 @@
 """Trials on a Dask cluster: the same evaluations, on as many machines as its scheduler has workers."""
 
 import hashlib
-import io
 import logging
 import sys
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,9 @@ import distributed
 from stages.common.errors import InputError, short
 from stages.settings.params import Params
 from stages.study.fingerprint import Trial
-from stages.study.local import WorkerDied
+from stages.study.local import gave_up
 
-PROJECT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SOURCE = Path(__file__).with_name("worker.py").read_text(encoding="utf-8")
 SAY_AFTER = 5  # seconds without a result, before it is said that there is no worker
 
@@ -38,30 +36,29 @@ class Cluster(AbstractContextManager):
 
     def __init__(self, address: str, trial: type[Trial], settings: Params, determinants: dict):
         self._named = f"params.yaml: run.scheduler = {address!r}"
-        data = {str(path): path.read_bytes() for path in trial.files(settings)}
-        what = {
-            "code": _packed(PROJECT),
+        self._unfit: set[str] = set()  # addresses of workers that get no trial
+        code = {str(module.relative_to(ROOT)): module.read_bytes() for module in ROOT.glob("stages/**/*.py")}
+        sent: dict[str, Any] = {
             "trial": f"{trial.__module__}:{trial.__name__}",
             "settings": settings.model_dump_json(),
+            "determinants": determinants,
+            "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         }
-        self._project = f"study-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}"
-        python = f"{sys.version_info.major}.{sys.version_info.minor}"
-        self._unfit: set[str] = set()  # addresses of workers that get no trial
+        self._project = f"study-{hashlib.sha256(repr((code, sent)).encode()).hexdigest()[:16]}"
+        sent["project"] = self._project
+        sent["files"] = code | {str(path): path.read_bytes() for path in trial.files(settings)}
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what goes wrong is said here, in one line
         try:
             self._client = distributed.Client(address, timeout=10)
         except (OSError, TypeError, ValueError) as error:  # a TypeError for tls:// without certificates
-            raise InputError(f"{self._named}: no scheduler answers: {short(' '.join(str(error).split()))}") from None
+            raise InputError(f"{self._named}: no scheduler answers: {short(str(error))}") from None
         workers: dict[str, str | None] = {}
         with suppress(OSError):  # of a worker that dies meanwhile
-            plugin = _Sent(
-                "Project(**arguments)", name=self._project, data=data, determinants=determinants, python=python, **what
-            )
-            self._client.register_plugin(plugin, name=self._project)
+            self._client.register_plugin(_Sent("Project(**arguments)", **sent), name=self._project)
             workers = self._client.run(_Sent("unfit"), self._project, on_error="ignore")
-        for address, unfit in workers.items():
+        for worker, unfit in workers.items():
             if unfit:
-                self._say(address, unfit)
+                self._skip(worker, unfit)
         if workers and all(workers.values()):
             self._client.close()
             raise InputError(f"{self._named}: no worker is ready")
@@ -70,65 +67,48 @@ class Cluster(AbstractContextManager):
         """The number of each task with its result, in the order in which they are ready.
 
         started: called with the number of a task when it is handed to the scheduler
-        raises:  WorkerDied if the scheduler gives a task up, by default after four workers that died of it; InputError
-                 if the scheduler dies
+        raises:  InputError if the scheduler dies, or gives a task up, by default after four workers that died of it
         """
-        futures = {}
-
-        def submit(number: int) -> None:
-            # A worker that gets none is idle, and Dask would ask it first, again and again: the others are named.
-            # Should they die, any worker may have the task.
-            with self._alive():
-                workers = self._client.nthreads() if self._unfit else ()
-                fit = [address for address in workers if address not in self._unfit]
-                prefer = {"workers": fit, "allow_other_workers": True} if fit else {}
-                text = _text("evaluate(**arguments)", project=self._project, task=tasks[number])
-                future = self._client.submit(eval, *text, pure=False, **prefer)
-            futures[future] = number
-
-        for number in tasks:
-            submit(number)
-            started(number)
-        while futures:
-            for future in self._done(futures):
-                number = futures.pop(future)
-                try:
-                    with self._alive():
-                        result = future.result()
-                except distributed.scheduler.KilledWorker:
-                    raise WorkerDied(number, tasks[number]) from None
-                if isinstance(result, tuple):
-                    self._say(*result)
-                    submit(number)
-                else:
-                    yield number, result
-
-    def _done(self, futures: Mapping[distributed.Future, int]) -> list[distributed.Future]:
-        """Those that are ready, as soon as there are any."""
-        said = False
-        while True:
-            with self._alive(), suppress(TimeoutError):
-                return list(distributed.wait(list(futures), SAY_AFTER, "FIRST_COMPLETED").done)
-            with suppress(OSError, KeyError):  # the latter of a scheduler that is gone, of which nothing is known
-                waits = not self._client.scheduler_info()["workers"]
-                if waits and not said:
-                    print(f"{self._named}: no workers yet; waiting", flush=True)
-                said = waits
-
-    @contextmanager
-    def _alive(self) -> Iterator[None]:
-        """raises: InputError if the scheduler dies meanwhile"""
         try:
-            yield
+            futures = {self._submit(task): number for number, task in tasks.items()}
+            for number in tasks:
+                started(number)
+            while futures:
+                for future in self._done(list(futures)):
+                    number = futures.pop(future)
+                    result = future.result()
+                    if isinstance(result, tuple):
+                        self._skip(*result)
+                        futures[self._submit(tasks[number])] = number
+                    else:
+                        yield number, result
+        except distributed.scheduler.KilledWorker:
+            raise gave_up(number, tasks[number]) from None
         except (CancelledError, distributed.comm.CommClosedError, ValueError):  # the last of a client that has given up
-            raise InputError(
-                f"{self._named}: the scheduler is gone; finished trials are kept, the next run continues from them"
-            ) from None
+            gone = "the scheduler is gone; finished trials are kept, the next run continues from them"
+            raise InputError(f"{self._named}: {gone}") from None
 
-    def _say(self, address: str, unfit: str) -> None:
-        if address not in self._unfit:
-            self._unfit.add(address)
-            print(f"{self._named}: {address}: {unfit}; worker skipped", flush=True)
+    def _submit(self, task: dict) -> distributed.Future:
+        # An unfit worker is idle, and Dask would ask it first, again and again: the others are named. Should they die,
+        # any worker may have the task.
+        fit = [worker for worker in self._client.nthreads() if worker not in self._unfit] if self._unfit else []
+        text = _text("evaluate(**arguments)", project=self._project, task=task)
+        return self._client.submit(eval, *text, pure=False, workers=fit or None, allow_other_workers=bool(fit))
+
+    def _done(self, futures: list[distributed.Future]) -> set[distributed.Future]:
+        """Those that are ready, as soon as there are any."""
+        while True:
+            with suppress(TimeoutError):
+                return distributed.wait(futures, SAY_AFTER, "FIRST_COMPLETED").done
+            with suppress(OSError):  # of a scheduler that is gone, as the next wait tells
+                if not self._client.nthreads():
+                    print(f"{self._named}: no workers yet; waiting", flush=True)
+                    self._client.wait_for_workers(1)
+
+    def _skip(self, worker: str, unfit: str) -> None:
+        if worker not in self._unfit:
+            self._unfit.add(worker)
+            print(f"{self._named}: {worker}: {unfit}; worker skipped", flush=True)
 
     def __exit__(self, *_: object) -> None:
         self._client.close(timeout=2)  # results of what still runs are dropped
@@ -151,12 +131,3 @@ class _Sent(distributed.WorkerPlugin):
 
     def __reduce__(self) -> tuple:
         return eval, self._text
-
-
-def _packed(folder: Path) -> bytes:
-    """The modules of the package in `folder`, zipped: the same bytes for the same code."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for module in sorted(folder.rglob("*.py")):
-            archive.writestr(zipfile.ZipInfo(str(module.relative_to(folder.parent))), module.read_bytes())
-    return packed.getvalue()

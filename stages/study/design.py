@@ -47,10 +47,8 @@ def fixed(settings: Params, study: Study | Sweep) -> Parameters:
     """The parameters that all trials of a search share."""
     if isinstance(study, Study) and not study.of_lenet:
         return {"treated": len(study.treatments)} if study.treatments else {}
-    search = study if isinstance(study, Sweep) else study.search
-    assert search
-    parameters = trial_parameters(settings, study.train)
-    return {name: value for name, value in parameters.items() if name not in search.space}
+    space = (study if isinstance(study, Sweep) else study.search).space  # type: ignore[union-attr]
+    return {name: value for name, value in trial_parameters(settings, study.train).items() if name not in space}
 
 
 def points(
@@ -82,7 +80,8 @@ def points(
     for values in itertools.product(*axes.values()) if axes else ():
         cell = dict(zip(axes, values, strict=True))
         if (of_cell := parameters(Point(**cell))) not in named.values():  # else it has a name already
-            named[", ".join(f"{axis} {_exact(value)}" for axis, value in cell.items())] = of_cell
+            # All digits: two values never have one name.
+            named[", ".join(f"{axis} {str(value).removesuffix('.0')}" for axis, value in cell.items())] = of_cell
     return named
 
 
@@ -110,12 +109,12 @@ def again(settings: Params, study: Study, sweep: "pd.DataFrame") -> list[Planned
     after = trial_parameters(settings, settings.sweep.train, study.train)
     # What an override brings along, such as the learning rate of another optimizer, is changed as well.
     changed = {name: value for name, value in after.items() if name in given or before.get(name) != value}
+    seeds = range(int(after["seed"]), int(after["seed"]) + (study.seeds or 1))
     planned = []
     selected = select(sweep, study.sweep_trials, settings.normalizations["standard"].mean[0])
     for row in selected.to_dict("records"):
         proposed = {name: row[name] for name in settings.sweep.space}
         parameters = fixed(settings, settings.sweep) | proposed | changed
-        seeds = range(int(after["seed"]), int(after["seed"]) + (study.seeds or 1))
         planned += [Planned(f"trial {row['trial']}", parameters | {"seed": seed}) for seed in seeds]
     return planned
 
@@ -130,10 +129,3 @@ def select(sweep: "pd.DataFrame", selection: Selection, standard: float) -> "pd.
         "best": sweep.sort_values("accuracy", ascending=False, kind="stable"),
     }
     return chosen[selection.kind].head(selection.first)
-
-
-def _exact(value: float | str) -> str:
-    """A number with as few digits as tell it exactly: two values never have one name."""
-    if isinstance(value, str):
-        return value
-    return short if float(short := f"{value:g}") == value else repr(value)

@@ -16,28 +16,24 @@ class Trial(Protocol):
     """The evaluation of trials in a worker: called with the parameters of one, it gives the result.
 
     A result is a flat mapping that JSON can hold, with `accuracy`, which studies maximize, and `device`, its kind.
+
+    root:         the folder that the project's data lie in
+    check:        raises InputError if what it reads is not there or is damaged
+    files:        those that it reads: a cluster's workers get them
+    threads:      how many CPU threads one trial uses
+    determinants: the settings and the data that determine the result, besides its parameters
     """
 
-    def __init__(self, settings: Params, root: Path = Path()):
-        """root: the folder that the project's data lie in"""
-
-    @staticmethod
-    def check(settings: Params) -> None:
-        """raises: InputError if what it reads is not there or is damaged"""
-
-    @staticmethod
-    def files(settings: Params) -> list[Path]:
-        """The files that it reads: a cluster's workers get them."""
-
-    @staticmethod
-    def threads(settings: Params) -> int:
-        """How many CPU threads one trial uses."""
-
-    @staticmethod
-    def determinants(settings: Params) -> dict[str, dict]:
-        """The settings and the data that determine the result, besides its parameters."""
-
+    def __init__(self, settings: Params, root: Path = Path()): ...
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]: ...
+    @staticmethod
+    def check(settings: Params) -> None: ...
+    @staticmethod
+    def files(settings: Params) -> list[Path]: ...
+    @staticmethod
+    def threads(settings: Params) -> int: ...
+    @staticmethod
+    def determinants(settings: Params) -> dict[str, dict]: ...
 
 
 def fingerprint(settings: Params, proposing: dict[str, dict], trial: type[Trial]) -> dict[str, Any]:

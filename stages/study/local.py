@@ -19,14 +19,15 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
-from types import ModuleType
 from typing import Any
+
+from stages.common.errors import InputError
 
 DEATHS = 3  # a task that has taken this many workers with it is given up
 
 
-class WorkerDied(Exception):
-    """A task took DEATHS workers with it: its number and its arguments."""
+def gave_up(number: int, task: dict) -> InputError:
+    return InputError(f"trial {number} {task}: its worker died, and again when repeated; is there enough memory?")
 
 
 class Workers(AbstractContextManager):
@@ -45,20 +46,12 @@ class Workers(AbstractContextManager):
         self._workers.append(ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin))
         return self._workers[-1]
 
-    def _submit(self, worker: ProcessPoolExecutor, task: dict) -> Future:
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")  # else a new process imports it: a stage, with all of Optuna
-        try:
-            return worker.submit(_evaluate, self._setup, task)
-        finally:
-            sys.modules["__main__"] = main
-
     def run(self, tasks: Mapping[int, dict], started: Callable[[int], object]) -> Iterator[tuple[int, Any]]:
         """The number of each task with its result, in the order in which they are ready.
 
         tasks:   the keyword arguments of each evaluation, by number
         started: called with the number of a task when it starts
-        raises:  WorkerDied if a task has cost DEATHS workers; whatever an evaluation raises
+        raises:  InputError if a task has cost DEATHS workers; whatever an evaluation raises
         """
         waiting, deaths = deque(tasks), Counter[int]()
         running: dict[Future, tuple[int, ProcessPoolExecutor]] = {}
@@ -67,10 +60,10 @@ class Workers(AbstractContextManager):
             while waiting and self._idle:
                 worker, number = self._idle.pop(), waiting.popleft()
                 try:
-                    future = self._submit(worker, tasks[number])
+                    future = worker.submit(_evaluate, self._setup, tasks[number])
                 except BrokenProcessPool:  # it died while it was idle
                     worker = self._new()
-                    future = self._submit(worker, tasks[number])
+                    future = worker.submit(_evaluate, self._setup, tasks[number])
                 running[future] = number, worker
                 started(number)
             yield from ready  # only now: while results are kept, the workers are busy
@@ -82,7 +75,7 @@ class Workers(AbstractContextManager):
                 except BrokenProcessPool:
                     deaths[number] += 1
                     if deaths[number] == DEATHS:
-                        raise WorkerDied(number, tasks[number]) from None
+                        raise gave_up(number, tasks[number]) from None
                     waiting.appendleft(number)
                     worker = self._new()
                 self._idle.append(worker)
@@ -104,9 +97,7 @@ def _begin() -> None:
 
 
 def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent
-    parent.join()
+    multiprocessing.parent_process().join()  # type: ignore[union-attr]
     os._exit(1)
 
 

@@ -14,7 +14,7 @@ often the study is killed. That takes all of the following:
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import get_args
 
 import numpy as np
@@ -27,6 +27,7 @@ from scipy.stats import qmc
 from stages.settings import params
 from stages.settings.params import Parameters
 from stages.study import store
+from stages.study.design import Planned
 
 # Optuna asks that choices are the same in all trials of a study.
 CHOICES = {"optimizer": get_args(params.Optimizer), "init": get_args(params.Init), "shuffle": (False, True)}
@@ -44,6 +45,7 @@ class Search:
         axes = settings.space.items()
         self.space = {name: FloatDistribution(axis.low, axis.high, bool(axis.log)) for name, axis in axes}
 
+    @property
     def determinants(self) -> dict[str, dict]:
         """The settings that determine which trials there are, and their parameters."""
         named = {"sampler", "seed", "batch"} | ({"grid"} if self.settings.sampler == "grid" else set())
@@ -55,31 +57,31 @@ class Search:
         """Those of its trials that the study has, in order."""
         return study.get_trials(deepcopy=False)[: self.total]
 
-    def check(self, study: optuna.Study) -> None:
-        """Proposes the first batch again.
-
-        Not later ones, which cost more and rest on sums that another kind of processor rounds differently: whether a
-        trial of theirs was changed since is seen from its digest (see `store`).
-
-        raises: InputError if the kept trials are not those that the settings propose
-        """
-        self._add(study, slice(0, min(self.settings.batch, len(self.trials(study)))))
+    def rows(self, study: optuna.Study) -> list[Planned]:
+        """All parameters of these trials."""
+        proposed = ({axis: trial.params[axis] for axis in self.space} for trial in self.trials(study))
+        return [Planned("", of_trial | self.fixed) for of_trial in proposed]
 
     def batches(self, study: optuna.Study) -> Iterator[list[FrozenTrial]]:
         """The trials of one batch after the other that have no result yet; all of them must have one before the next.
+
+        The first batch is proposed again and compared also where it is done. Later ones cost more, and rest on sums
+        that another kind of processor rounds differently: if a trial of theirs was changed, its digest tells.
 
         raises: InputError if the kept trials are not those that the settings propose
         """
         for start in range(0, self.total, self.settings.batch):
             batch = slice(start, min(start + self.settings.batch, self.total))
-            if sum(map(store.has_result, self.trials(study)[batch])) < batch.stop - batch.start:
+            done = sum(map(store.has_result, self.trials(study)[batch])) == batch.stop - start
+            if start == 0 or not done:
                 self._add(study, batch)
+            if not done:
                 yield [trial for trial in self.trials(study)[batch] if not store.has_result(trial)]
 
     def _add(self, study: optuna.Study, batch: slice) -> None:
         """Proposes a batch, and adds those of its trials that the study lacks."""
         trials = self.trials(study)
-        proposals = propose(self.settings, self.space, trials[: batch.start])
+        proposals = self._proposals(trials[: batch.start])
         for number, proposal in zip(range(batch.start, batch.stop), proposals, strict=False):
             if number >= len(trials):
                 store.add(study, proposal, self.space)
@@ -87,82 +89,66 @@ class Search:
             kept, proposed = (trials[number].params, trials[number].distributions), (proposal, self.space)
             if kept != proposed:
                 wrong = f"trial {number} is {kept[0]} in {kept[1]}, but the settings propose {proposal} in {self.space}"
-                raise store.refusal(store.FOLDER / f"{study.study_name}.sqlite3", wrong)
+                raise store.refusal(store.path_of(study.study_name), wrong)
+
+    def _proposals(self, before: Sequence[FrozenTrial]) -> list[Parameters]:
+        """The parameters of all trials of a batch, fewer where a grid ends; before: the completed trials, in order."""
+        points = self._regular(len(before)) if self.settings.sampler in ("qmc", "grid") else self._asked(before)
+        return [{name: _rounded(point[name], axis) for name, axis in self.space.items()} for point in points]
+
+    def _asked(self, before: Sequence[FrozenTrial]) -> list[dict[str, float]]:
+        """The proposals of Optuna's sampler, from a random state of its own for every batch."""
+        batch = len(before) // self.settings.batch
+        seed = int(np.random.SeedSequence((self.settings.seed, batch)).generate_state(1)[0])
+        samplers = optuna.samplers
+        kinds = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler, "gp": samplers.GPSampler}
+        torch.set_num_threads(1)  # Optuna's Gaussian process computes with torch, which rounds by its number of threads
+        study = optuna.create_study(direction="maximize", sampler=kinds[self.settings.sampler](seed=seed))
+        study.add_trials(before)
+        return [study.ask(dict(self.space)).params for _ in range(self.settings.batch)]
+
+    def _regular(self, start: int) -> Iterator[dict[str, float]]:
+        """The points from that place on: of one scrambled Sobol sequence, or of a regular grid."""
+        stop = start + self.settings.batch
+        if self.settings.sampler == "qmc":
+            sequence = qmc.Sobol(len(self.space), seed=self.settings.seed)
+            shares: Iterable[Sequence[float]] = sequence.random_base2((stop - 1).bit_length())[start:stop]
+        else:
+            steps = [np.linspace(0, 1, 1 if axis.single() else self.settings.grid) for axis in self.space.values()]
+            shares = itertools.islice(itertools.product(*steps), start, stop)
+        for point in shares:  # how far along each axis
+            yield {name: _at(axis, share) for (name, axis), share in zip(self.space.items(), point, strict=True)}
 
 
 class Points:
-    """Trials at given points.
+    """Trials at given points: each has all of its parameters, and trials of other points lie in the same study."""
 
-    points: the parameters of each
-    """
-
-    def __init__(self, points: Sequence[Parameters]):
-        self.points, self.total = points, len(points)
+    def __init__(self, planned: Sequence[Planned]):
+        self.planned, self.total = planned, len(planned)
         self.fixed: Parameters = {}
-
-    def determinants(self) -> dict[str, dict]:
-        """None: a point has all parameters of its trial, and trials of other points lie in the same study."""
-        return {}
+        self.determinants: dict[str, dict] = {}
 
     def trials(self, study: optuna.Study) -> list[FrozenTrial]:
         """Those of its trials that the study has, in the order of the points."""
         known = {_key(trial.params): trial for trial in study.get_trials(deepcopy=False)}
-        return [known[_key(point)] for point in self.points if _key(point) in known]
+        return [known[key] for _, parameters in self.planned if (key := _key(parameters)) in known]
 
-    def check(self, study: optuna.Study) -> None:
-        """Nothing: trials of other points may be there."""
+    def rows(self, study: optuna.Study) -> Sequence[Planned]:
+        return self.planned
 
     def batches(self, study: optuna.Study) -> Iterator[list[FrozenTrial]]:
         """All trials that have no result yet; those that the study lacks are added to it."""
         known = {_key(trial.params) for trial in study.get_trials(deepcopy=False)}
-        for key, point in {_key(point): point for point in self.points}.items():
-            if key not in known:
-                store.add(study, point, {name: _constant(name, value) for name, value in point.items()})
+        for _, parameters in self.planned:
+            if (key := _key(parameters)) not in known:
+                known.add(key)
+                store.add(study, parameters, {name: _constant(name, value) for name, value in parameters.items()})
         lacking = {trial.number: trial for trial in self.trials(study) if not store.has_result(trial)}
         if lacking:
             yield list(lacking.values())
 
 
-def propose(
-    search: params.Search, space: Mapping[str, FloatDistribution], before: Sequence[FrozenTrial]
-) -> list[Parameters]:
-    """The parameters of all trials of a batch: a pure function of its arguments.
-
-    before:  the completed trials before the batch, in order
-    returns: one mapping of names to values for each trial; fewer than `search.batch` where a grid ends
-    """
-    if search.sampler in ("qmc", "grid"):
-        shares = _shares(search, space, slice(len(before), len(before) + search.batch))
-        points = [[_at(axis, share) for axis, share in zip(space.values(), each, strict=True)] for each in shares]
-    else:
-        points = _asked(search, space, before)
-    return [
-        {name: _rounded(value, axis) for (name, axis), value in zip(space.items(), point, strict=True)}
-        for point in points
-    ]
-
-
-def _asked(
-    search: params.Search, space: Mapping[str, FloatDistribution], before: Sequence[FrozenTrial]
-) -> list[list[float]]:
-    """The proposals of Optuna's sampler, from a random state of its own for every batch."""
-    batch = len(before) // search.batch
-    seed = int(np.random.SeedSequence((search.seed, batch)).generate_state(1)[0])
-    samplers = optuna.samplers
-    kind = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler, "gp": samplers.GPSampler}[search.sampler]
-    torch.set_num_threads(1)  # Optuna's Gaussian process computes with torch, which rounds by its number of threads
-    study = optuna.create_study(direction="maximize", sampler=kind(seed=seed))
-    study.add_trials(before)
-    asked = (study.ask(dict(space)).params for _ in range(search.batch))
-    return [[params[name] for name in space] for params in asked]
-
-
-def _shares(search: params.Search, space: Mapping[str, FloatDistribution], places: slice) -> Iterable[Sequence[float]]:
-    """How far along each axis the points at those places lie: of one scrambled Sobol sequence, or of a regular grid."""
-    if search.sampler == "qmc":
-        return qmc.Sobol(len(space), seed=search.seed).random_base2((places.stop - 1).bit_length())[places]
-    steps = [np.linspace(0, 1, 1 if axis.single() else search.grid) for axis in space.values()]
-    return itertools.islice(itertools.product(*steps), places.start, places.stop)
+Plan = Search | Points
 
 
 def _at(axis: FloatDistribution, share: float) -> float:

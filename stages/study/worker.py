@@ -7,6 +7,7 @@ import pkgutil
 import platform
 import sys
 import time
+from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
@@ -15,54 +16,54 @@ import distributed
 
 
 class Project(distributed.WorkerPlugin):
-    """Brings code, data and settings to a worker and readies it for evaluations.
+    """Readies a worker for evaluations; `sent` are the arguments of `ready`."""
 
-    code:         of this project, zipped
-    data:         the content of each file that a trial reads
-    trial:        the class that evaluates, as module:name
-    settings:     of the study, as JSON
-    determinants: the fingerprint of nothing proposed, which every worker must find to be its own
-    python:       the version that the worker must have, such as 3.11
-    """
-
-    def __init__(self, name: str, code: bytes, data: dict, trial: str, settings: str, determinants: dict, python: str):
-        self.name, self.code, self.data, self.trial = name, code, data, trial
-        self.settings, self.determinants, self.python = settings, determinants, python
+    def __init__(self, **sent: Any):
+        self.sent = sent
         self.unfit: str | None = None  # why this worker gets no trial
 
     def setup(self, worker: Any) -> None:
         """Called by Dask in every worker, before its first task."""
         try:
-            self._ready(worker)
+            self.evaluate = ready(worker, **self.sent)
         except Exception as error:  # whatever it lacks
             self.unfit = str(error)
 
-    def _ready(self, worker: Any) -> None:
-        if not platform.python_version().startswith(f"{self.python}."):
-            raise RuntimeError(f"has Python {platform.python_version()}; accepted: {self.python}, as here")
-        if worker.state.nthreads != 1:  # torch's random numbers and number of threads are those of the process
-            raise RuntimeError(f"has {worker.state.nthreads} threads; start it with --nthreads 1")
-        folder = Path(worker.local_directory, self.name)
-        folder.mkdir(exist_ok=True)
-        (folder / "code.zip").write_bytes(self.code)
-        for name, content in self.data.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
-        for name in [name for name in sys.modules if name.partition(".")[0] == "stages"]:
-            del sys.modules[name]  # another study's
-        sys.path.insert(0, str(folder / "code.zip"))
-        from stages.settings.params import Params
-        from stages.study.fingerprint import changed, fingerprint
-        from stages.study.local import timed
 
-        trial = pkgutil.resolve_name(self.trial)
-        settings = Params.model_validate_json(self.settings)
-        with chdir(folder):  # where the data lies
-            own = fingerprint(settings, {}, trial)
-        if other := changed(own, self.determinants):
-            raise RuntimeError(f"has other {other}: {own['versions']}")
-        evaluation = trial(settings, folder)  # checks the data by its hashes
-        self.evaluate = lambda task: timed(evaluation, task)
+def ready(
+    worker: Any, project: str, files: dict, trial: str, settings: str, determinants: dict, python: str
+) -> Callable[[dict], dict]:
+    """The function that evaluates tasks, with code and data in a folder of their own.
+
+    project:      the name of their folder
+    files:        the content of each module of this project, and of each file that a trial reads, by path
+    trial:        the class that evaluates, as module:name
+    settings:     of the study, as JSON
+    determinants: the fingerprint of nothing proposed, which every worker must find to be its own
+    python:       the version that the worker must have, such as 3.11
+    """
+    if not platform.python_version().startswith(f"{python}."):
+        raise RuntimeError(f"has Python {platform.python_version()}; accepted: {python}, as here")
+    if worker.state.nthreads != 1:  # torch's random numbers and number of threads are those of the process
+        raise RuntimeError(f"has {worker.state.nthreads} threads; start it with --nthreads 1")
+    folder = Path(worker.local_directory, project)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "stages"]:
+        del sys.modules[name]  # another study's
+    sys.path.insert(0, str(folder))
+    from stages.settings.params import Params
+    from stages.study.fingerprint import changed, fingerprint
+    from stages.study.local import timed
+
+    kind, values = pkgutil.resolve_name(trial), Params.model_validate_json(settings)
+    with chdir(folder):  # where the data lies
+        own = fingerprint(values, {}, kind)
+    if other := changed(own, determinants):
+        raise RuntimeError(f"has other {other}: {own['versions']}")
+    evaluation = kind(values, folder)  # checks the data by its hashes
+    return lambda task: timed(evaluation, task)
 
 
 def evaluate(project: str, task: dict) -> dict | tuple[str, str]:
