@@ -65,6 +65,7 @@ def pages(
     loader, undefined = jinja2.FileSystemLoader(TEMPLATES), jinja2.StrictUndefined
     environment = jinja2.Environment(loader=loader, undefined=undefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"exponent": words.exponent, "shared": words.shared, "trained": words.trained}
+    environment.filters["thousands"] = "{:,}".format
     difference = environment.get_template("macros.jinja").module.in_words  # type: ignore[attr-defined]
     values: dict[str, Any] = {
         **metrics,
