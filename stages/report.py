@@ -23,7 +23,7 @@ RESULTS = re.compile(r"(?<=<!-- results -->\n).*(?=<!-- /results -->)", re.DOTAL
 KINDS = ("comparison", "grid", "law", "search", "again", "treatments", "photographs")  # how studies are shown
 FEW = 10  # points of a comparison that a table can show; a grid has more, and is a picture
 SINGLE = ("baseline", "fold", "resnet", "statistics", "zero_one")  # stages whose metrics it reads
-NAMED = re.compile(r"\{(\w+\.\w+)\}")  # a point of a study, in a sentence of the answer
+NAMED = re.compile(r"\{((\w+)\.\w+)\}")  # a point of a study, in a sentence of the answer
 
 
 def main(settings: Params) -> None:
@@ -73,24 +73,19 @@ def pages(
         "settings": settings,
         "labels": words.TREATMENTS,
         "rule_of": settings.rule.of,
-        "network": partial(network, settings),
+        "network": partial(words.network, settings),
         "best_rates": [row for name, of in kinds["grid"].items() for row in best_rates(settings, name, of)],
+        "columns_of": lambda rows: [name for name in settings.report.columns if any(name in row for row in rows)],
         "some_learn": lambda of: sum(0 < each["learned"] < each["n"] for each in of.values()),
         "sentences": [
-            NAMED.sub(lambda found: difference(points[found[1]]).strip(), sentence)
+            NAMED.sub(lambda found: difference(points[found[1]], found[2] in settings.report.table).strip(), sentence)
             for sentence in settings.report.answer
-            if points.keys() >= {*NAMED.findall(sentence)}
+            if points.keys() >= {name for name, _ in NAMED.findall(sentence)}
         ],
     }
     names = "answer.md", *(path.name for path in PAGES)
     texts = {name: environment.get_template(f"{name}.jinja").render(values) for name in names}
     return {name: re.sub(r"\n{3,}", "\n\n", text).strip() + "\n" for name, text in texts.items()}
-
-
-def network(settings: Params, study: str) -> str:
-    """The network of a study, by its name."""
-    section = settings.studies[study].trial.settings if study in settings.studies else "train"
-    return "LeNet" if section == "train" else str(getattr(settings, section).arch)
 
 
 def best_rates(settings: Params, study: str, metrics: Mapping[str, Any]) -> list[tuple]:

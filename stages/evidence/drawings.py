@@ -20,7 +20,7 @@ from stages.common.errors import InputError
 from stages.evidence import figures, judgement, law
 from stages.evidence.figures import LABELS
 from stages.evidence.paired import interval, relative_errors
-from stages.evidence.words import TREATMENTS, exponent, protocol, shared
+from stages.evidence.words import TREATMENTS, exponent, network, protocol, shared
 from stages.settings.params import SWEEP, Params, Rule, Space, free
 from stages.settings.params import Figure as Drawn
 
@@ -102,7 +102,7 @@ def accuracy_maps(studies: Sequence[Shown], settings: Params, pixels: Pixels) ->
         learned = accuracy > threshold
         style: dict[str, Any] = {"clip_on": False, "zorder": 2}  # a trial at the edge is whole
         if not learned.all():
-            label = f"accuracy up to {threshold:g} ({(~learned).sum()})"
+            label = f"failed: accuracy up to {threshold:g} ({(~learned).sum()})"
             ax.scatter(x[~learned], y[~learned], s=20, c="tab:gray", marker="x", label=label, **style)
         if learned.any():
             # A tenth of the trials may lie below the scale: else a few bad ones would take all of its colours.
@@ -111,7 +111,9 @@ def accuracy_maps(studies: Sequence[Shown], settings: Params, pixels: Pixels) ->
             label = f"{'learned' if threshold else 'trials'} ({learned.sum()})"
             points = ax.scatter(x[learned], y[learned], c=accuracy[learned], label=label, **style)
             below = "min" if accuracy[learned].min() < low else "neither"
-            bar = figure.colorbar(points, ax=ax, label="test accuracy", extend=below, format="{x:.4g}")
+            bar = figure.colorbar(
+                points, ax=ax, label="test accuracy, by the logarithm of the error", extend=below, format="{x:.4g}"
+            )
             ticks = [tick for tick in figures.TICKS if low <= tick <= high]
             bar.set_ticks(ticks if len(ticks) > 1 else [low, high])
         of_lenet = "optimizer" in trials
@@ -121,7 +123,9 @@ def accuracy_maps(studies: Sequence[Shown], settings: Params, pixels: Pixels) ->
                 if name in figures.MARKED and np.all((low <= place) & (place <= high)):
                     figures.mark(ax, name, norm, place)
             figures.in_stds(ax, pixels)
-        figures.legend(ax, columns=4)
+        best, style = accuracy.argmax(), {"facecolors": "none", "edgecolors": "red", "zorder": 3}
+        ax.scatter(x[best], y[best], s=110, label=f"best ({x[best]:.4g}, {y[best]:.4g})", **style)
+        figures.legend(ax, columns=5)
         trained = f", {protocol(tables.parameters(trials)[0], settings)}" if of_lenet else ""
         ax.set_title(f"{len(trials)} trials{trained}")
     return figure
@@ -149,7 +153,9 @@ def rates(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
         if len(points.query("0 < learned < n")):
             ax.errorbar([], [], fmt="o", color="black", mfc="none", label="only some of the seeds learn: their mean")
         low, high = points["lr"].min(), points["lr"].max()  # also those at which nothing learns
-        ax.set(xlabel=LABELS["lr"], xscale="log", xlim=(low / 1.2, 1.2 * high), title=_title(study, settings))
+        ax.set(
+            xlabel=LABELS["lr"], xscale="log", xlim=(low / 1.2, 1.2 * high), title=_title(study, settings, len(studies))
+        )
         figures.label(ax.xaxis)
     top = max(pd.concat(tried)["accuracy_max"].dropna(), default=1.0)
     panels[0].set(ylabel="accuracy: mean and range over seeds", ylim=(top - 0.05, top + 0.002))
@@ -167,7 +173,8 @@ def cells(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
     figure, panels = _panels(settings, len(studies), 5.5, shared=same_stds)
     for study, points, ax in zip(studies, tried, panels, strict=True):
         _draw_cells(ax, points, study.rule.reference, settings, pixels)
-        ax.set(xlabel=LABELS["mean"], title=f"{_title(study, settings)}, {_counted(points['n'].max())}")
+        protocol_of, counted = _title(study, settings, len(studies)), _counted(points["n"].max())
+        ax.set(xlabel=LABELS["mean"], title=f"{protocol_of}, {counted}")
     panels[0].set_ylabel(LABELS["std"])
     label = "test accuracy: difference from the reference, points"
     figure.colorbar(ScalarMappable(COSTS), ax=panels, extend="both", label=label)
@@ -238,7 +245,7 @@ def epochs(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure
         below.axhline(0, color=colors.get(reference, "black"), linewidth=1)
         lowest = curves.min(axis=1).groupby("point").min()
         highest = max(1 - lowest[lowest > threshold], default=1)
-        above.set(title=_title(study, settings), yscale="log")
+        above.set(title=_title(study, settings, len(studies)), yscale="log")
         above.set_ylim(top=100 * highest * 2)  # dead seeds lie above: the legend counts them
         below.set_xlabel("epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -300,7 +307,7 @@ def largest(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figur
         xscale="log",
         yscale="log",
         xlabel="1 + d², d: the inputs' mean in standard deviations of the pixels",
-        ylabel="largest learning rate that works:\nbetween where all seeds learn and where none does",
+        ylabel="largest learning rate that works",
     )
     for number, study in enumerate(studies):
         color, tried, offsets = f"C{number}", study.table["lr"], study.metrics["offsets"].values()
@@ -312,10 +319,12 @@ def largest(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figur
             ax.plot(x, ends[1], color=color, marker="_" if fails else "^")
         x = np.array([1, 1 + max(each["offset"] for each in offsets) ** 2])
         rate, fitted = study.metrics.get("rate_at_0", math.nan), study.metrics.get("exponent", {"estimate": math.nan})
-        name = f"{study.name}: {exponent(study.metrics)}"
+        runs = {number: {"parameters": each} for number, each in enumerate(tables.parameters(study.table))}
+        name = f"{protocol(shared(runs), settings)}: {exponent(study.metrics)}"
         ax.plot(x, rate * x ** -fitted["estimate"], color=color, linewidth=0.8, label=name)
         ax.plot(x, rate * x**-law.EXPONENT, color=color, linestyle="dotted")
     ax.plot([], [], color="black", linestyle="dotted", label=f"theory: exponent {-law.EXPONENT:g}")
+    ax.errorbar([], [], [], fmt="o", color="black", lolims=True, label="all seeds learn; the bar ends where none does")
     figures.label(ax.xaxis, ax.yaxis)
     figures.legend(ax, columns=1)
     return figure
@@ -340,15 +349,15 @@ def networks(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figu
             bars = ax.bar(x, accuracy, width, label=label, yerr=reach, error_kw={"linewidth": 0.8})
             ax.bar_label(bars, fmt="%.1f", fontsize=6, padding=2)
         ax.set_xticks(range(len(norms)), study.table["point"], rotation=45, ha="right")
-        ax.set_title(f"{study.name}, {study.metrics['images']:,} images")
-    panels[0].set_ylabel("accuracy, %; interval of its change")
+        ax.set_title(f"{network(settings, study.name)}, {study.metrics['images']:,} images")
+    panels[0].set_ylabel("accuracy, %, and the interval of its change")
     _common_legend(figure, panels)
     return figure
 
 
-def _title(study: Shown, settings: Params) -> str:
-    """How the study was trained."""
-    return textwrap.fill(protocol(shared(study.metrics), settings), 56)
+def _title(study: Shown, settings: Params, panels: int) -> str:
+    """How the study was trained, in lines that fit above one of so many panels."""
+    return textwrap.fill(protocol(shared(study.metrics), settings), 110 // panels)
 
 
 def _colors(settings: Params, points: Sequence[str]) -> dict[str, str]:
@@ -366,7 +375,7 @@ def _panels(settings: Params, count: int, height: float, shared: bool = True) ->
 def _common_legend(figure: Figure, panels: Iterable[Axes]) -> None:
     """One below all panels, with each label once."""
     marks = {label: mark for ax in panels for mark, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=4)
+    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=5)
 
 
 def _counted(seeds: int) -> str:

@@ -24,6 +24,18 @@ NAMES = {"adadelta": "Adadelta", "sgd": "SGD", "adam": "Adam"}
 ALWAYS = "optimizer", "lr", "epochs"
 
 
+def network(settings: Params, name: str) -> str:
+    """The network of a study."""
+    study, of = settings.studies.get(name), settings.of(name)
+    if study is None or study.of_lenet:
+        return "LeNet"
+    if study.trial.settings == "resnet":
+        images, epochs = (of.resnet.scratch if study.seeds else of.resnet).train_images, of.resnet.train.epochs
+        return f"{of.resnet.arch} trained on {images:,} digits, {epochs} epochs"
+    batches = f", batches of {size}" if (size := of.imagenet.batch_size) != settings.imagenet.batch_size else ""
+    return f"{of.imagenet.arch}, published{batches}"
+
+
 def shared(points: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that all points of a comparison have, by name."""
     of_points = [set(point["parameters"].items()) for point in points.values()]
