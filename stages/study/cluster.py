@@ -13,7 +13,7 @@ import distributed
 
 from stages.common.errors import InputError, short
 from stages.settings.params import Params
-from stages.study.fingerprint import Trial
+from stages.study.fingerprint import Trial, fingerprint
 from stages.study.local import gave_up
 
 ROOT = Path(__file__).parents[2]
@@ -28,20 +28,18 @@ class Cluster(AbstractContextManager):
     to one that comes later. A worker that cannot compute the same is named and gets no trial; as long as there is no
     worker, trials wait for one.
 
-    trial:        the class that evaluates
-    settings:     of the study
-    determinants: the fingerprint of nothing proposed, which every worker must find to be its own
-    raises:       InputError if there is no scheduler, or if none of its workers can compute the same
+    trial:  the class that evaluates
+    raises: InputError if there is no scheduler, or if none of its workers can compute the same
     """
 
-    def __init__(self, address: str, trial: type[Trial], settings: Params, determinants: dict):
+    def __init__(self, address: str, trial: type[Trial], settings: Params):
         self._named = f"params.yaml: run.scheduler = {address!r}"
         self._unfit: set[str] = set()  # addresses of workers that get no trial
         code = {str(module.relative_to(ROOT)): module.read_bytes() for module in ROOT.glob("stages/**/*.py")}
         sent: dict[str, Any] = {
             "trial": f"{trial.__module__}:{trial.__name__}",
             "settings": settings.model_dump_json(),
-            "determinants": determinants,
+            "determinants": fingerprint(settings, {}, trial),
             "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         }
         self._project = f"study-{hashlib.sha256(repr((code, sent)).encode()).hexdigest()[:16]}"

@@ -3,8 +3,9 @@
 import itertools
 import os
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import psutil
 import torch
@@ -19,9 +20,6 @@ from stages.study import store
 from stages.study.fingerprint import Trial, fingerprint
 from stages.study.local import Workers
 from stages.study.proposals import Plan
-
-if TYPE_CHECKING:
-    from stages.study.cluster import Cluster
 
 FROM_SCRATCH = "FROM_SCRATCH"  # the environment variable that asks for all trials to be evaluated again
 # Bytes that a worker needs, and some: it peaks at 0.8 GiB on LeNet (metrics/speed.md), at 1.5 GiB on photographs.
@@ -68,9 +66,7 @@ def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> None:
     print(f"{name}: {count} trial{'s' * (count != 1)} in {tables.path(name)}, best accuracy {best:.4f}", flush=True)
 
 
-def _evaluate(
-    file: store.StudyFile, plan: Plan, batches: Iterable[list[FrozenTrial]], workers: "Workers | Cluster", bar: tqdm
-) -> None:
+def _evaluate(file: store.StudyFile, plan: Plan, batches: Iterable[list[FrozenTrial]], workers: Any, bar: tqdm) -> None:
     for batch in batches:
         trials = {trial.number: trial for trial in batch}
         tasks = {number: plan.fixed | trial.params for number, trial in trials.items()}
@@ -80,7 +76,7 @@ def _evaluate(
             bar.update()
 
 
-def executor(settings: Params, count: int, trial: type[Trial]) -> "Workers | Cluster":
+def executor(settings: Params, count: int, trial: type[Trial]) -> AbstractContextManager[Any]:
     """Who evaluates: the cluster that `run.scheduler` names, or processes on this machine."""
     if not settings.run.scheduler:
         return Workers(count, trial, (settings,))
@@ -90,7 +86,7 @@ def executor(settings: Params, count: int, trial: type[Trial]) -> "Workers | Clu
         raise InputError(
             "run.scheduler needs Dask, which is not installed: pip install -c .constraints.txt '.[cluster]'"
         ) from None
-    return Cluster(settings.run.scheduler, trial, settings, fingerprint(settings, {}, trial))
+    return Cluster(settings.run.scheduler, trial, settings)
 
 
 def worker_count(settings: Params, trial: type[Trial], runs_on: torch.device) -> int:
