@@ -69,7 +69,7 @@ def stages(*names: str) -> None:
     from stages import __main__
     from stages.study import runner
 
-    runner.executor = lambda settings, _, trial: nullcontext(InProcess(trial(settings)))  # type: ignore[assignment,return-value]
+    runner.executor = lambda settings, _, trial: nullcontext(InProcess(trial(settings)))  # type: ignore[assignment]
     pipeline, settings = (yaml.safe_load(Path(f"{name}.yaml").read_text()) for name in ("dvc", "params"))
     for name in names:
         stage = pipeline["stages"][name]

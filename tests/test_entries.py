@@ -144,8 +144,8 @@ class MadeUp:
             planned = plan.planned
         else:
             axes, count = plan.settings.space.items(), plan.settings.n_trials
-            proposed = [{name: self.random.uniform(axis.low, axis.high) for name, axis in axes} for _ in range(count)]
-            planned = [Planned("", of_trial | plan.fixed) for of_trial in proposed]
+            drawn = [{name: self.random.uniform(axis.low, axis.high) for name, axis in axes} for _ in range(count)]
+            planned = [Planned("", {**of_trial, **plan.fixed}) for of_trial in drawn]
         points, parameters = zip(*planned, strict=True)
         tables.write(name, points, parameters, [self.result(name, each) for each in parameters])
 

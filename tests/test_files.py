@@ -1,16 +1,13 @@
 """Results appear together or not at all, and what stops a stage is one line."""
 
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import ENV, Clone, full_disk
-from test_workers import wait_for
 
 from stages.common import files
 
@@ -42,21 +39,17 @@ def test_same_results_on_another_machine_change_no_file(tmp_path: Path) -> None:
     assert files.read_json(machine)["device"] == "cpu C"
 
 
-@pytest.mark.parametrize("stopped_by", ["full disk", "no folder", "interrupt"])
-def test_results_of_before_stay_where_one_cannot_be_written(stopped_by: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("full", [True, False])
+def test_results_of_before_stay_where_one_cannot_be_written(full: bool, tmp_path: Path) -> None:
     files.write_json(tmp_path / "metrics.json", {"accuracy": 0.1})
-    (tmp_path / "plots").touch()
     before = all_of(tmp_path)
     with pytest.raises((OSError, KeyboardInterrupt)) as stopped, files.together(), full_disk(1000):  # noqa: PT012
         files.write_json(tmp_path / "metrics.json", {"accuracy": 0.9})
-        if stopped_by == "full disk":
+        if full:
             files.write_bytes(tmp_path / "model.pt", bytes(2000))
-        if stopped_by == "no folder":
-            files.write_bytes(tmp_path / "plots/curve.csv", b"1,2")
         raise KeyboardInterrupt
     assert all_of(tmp_path) == before
-    if isinstance(stopped.value, OSError):
-        assert str(stopped.value.filename) in {str(tmp_path / "model.pt"), str(tmp_path / "plots")}
+    assert getattr(stopped.value, "filename", None) == (str(tmp_path / "model.pt") if full else None)
 
 
 @pytest.mark.parametrize(("stage", "name"), [("trials resnet_treatments", "resnet"), ("fold", "baseline")])
@@ -111,25 +104,6 @@ def test_interrupt_that_becomes_another_error_is_one_line(unfinished: Clone) -> 
     ended = unfinished.run(sys.executable, "-m", "stages", "statistics", check=False)
     assert ended.returncode == 1
     assert ended.stdout == "statistics: interrupted; existing results and finished trials are kept\n"
-
-
-def test_stopped_worker_does_not_delay_the_end(unfinished: Clone) -> None:
-    unfinished.set(run__workers=2, train__epochs=100)
-    log = unfinished.folder / "log"
-    with log.open("w") as file:
-        sweep = subprocess.Popen(
-            [sys.executable, "-m", "stages", "sweep"], cwd=unfinished.folder, env=ENV, stdout=file, stderr=file
-        )
-    children = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children")
-    wait_for(lambda: children.read_text().split(), 2)
-    time.sleep(3)  # until they are at their trials
-    for child in children.read_text().split():
-        os.kill(int(child), signal.SIGSTOP)
-    start = time.monotonic()
-    sweep.send_signal(signal.SIGINT)
-    assert sweep.wait(60) == 1
-    assert time.monotonic() - start < 20
-    assert "sweep: interrupted; existing results and finished trials are kept" in log.read_text().splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
@@ -77,8 +76,7 @@ class Attack:
     def kept(self, name: str = "sweep") -> set[tuple]:
         """The finished trials in a study's files, renamed ones too, and their results, as SQLite alone reads them."""
         trials: set[tuple] = set()
-        folder = self.clone.folder / "data/studies"
-        for path in (*folder.glob(f"{name}.sqlite3"), *folder.glob(f"{name}-*.sqlite3")):
+        for path in (self.clone.folder / "data/studies").glob(f"{name}[-.]*sqlite3"):
             with sqlite3.connect(f"file:{path}?immutable=1", uri=True) as database:
                 trials |= set(database.execute("SELECT number, value FROM trials JOIN trial_values USING (trial_id)"))
         return trials
@@ -90,6 +88,13 @@ class Attack:
             return subprocess.Popen(
                 command, cwd=self.clone.folder, env=ENV | env, stdout=file, stderr=file, start_new_session=True
             ), log
+
+    def ended(self, process: subprocess.Popen, log: Path, kill: bool = False) -> tuple[int, str]:
+        """Status and output of what `start` has started."""
+        with suppress(ProcessLookupError):
+            if kill:
+                os.killpg(process.pid, signal.SIGKILL)
+        return process.wait(), log.read_text()
 
     def forked(self, stage: str, timeout: float) -> tuple[int, str]:
         return forks.run(self.clone.folder, [*STAGE, stage], ENV, timeout)
@@ -136,21 +141,21 @@ class Attack:
         if words == ("download",):
             (self.clone.folder / mnist.FOLDER / self.random.choice(list(mnist.FILES))).unlink()
         # From scratch: a study that has all its trials would evaluate none.
-        process, log = self.start(self.random.choice(([*STAGE, *words], again)), FROM_SCRATCH="1")
+        started, what = (
+            self.start(self.random.choice(([*STAGE, *words], again)), FROM_SCRATCH="1"),
+            f"stages, {words[0]}",
+        )
         time.sleep(self.random.uniform(0, LONGEST))
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        what = f"stages, {words[0]}"
-        self.note(what, process.wait(), log.read_text(), *(["lost"] if kept - self.kept(words[-1]) else []))
+        self.note(what, *self.ended(*started, kill=True), *(["lost"] if kept - self.kept(words[-1]) else []))
         for _ in range(2):
-            process, log = self.start(again)
-            self.note(f"{what}, afterwards", process.wait(), log.read_text())
-            if process.returncode == 0:
+            status, output = self.ended(*self.start(again))
+            self.note(f"{what}, afterwards", status, output)
+            if status == 0:
                 break
             locked.write_bytes(lock)  # DVC does not write it at once: `git restore dvc.lock`, as README says
         other = sorted(path for path, content in self.results().items() if before.pop(path, None) != content)
-        if process.returncode or other or before or kept - self.kept(words[-1]):
-            self.faults.append(f"{what}, {words[-1]}: not as before: {[*other, *before]}: {log.read_text()[-1500:]}")
+        if status or other or before or kept - self.kept(words[-1]):
+            self.faults.append(f"{what}, {words[-1]}: not as before: {[*other, *before]}: {output[-1500:]}")
 
     def results(self) -> dict[str, bytes]:
         """Without what is hidden: parts of files that a kill has left."""
@@ -158,6 +163,8 @@ class Attack:
 
     def entries(self, count: int) -> None:
         """The generator of tests/test_entries.py, with another seed and more examples."""
+        if not count:
+            return
         many = hypothesis.settings(
             test_entries.made_the_same_in_every_run, max_examples=count, derandomize=False, database=None
         )
@@ -175,58 +182,39 @@ class Attack:
         if len(before) == 6:
             self.forget()
             before = set()
-        command = self.random.choice((SWEEP, REPRO))
-        process, log = self.start(command)
+        process, log = self.start(self.random.choice((SWEEP, REPRO)))
         time.sleep(self.random.uniform(0, self.seconds * 1.2))
         if self.random.random() < 0.5:
             process.kill()
             time.sleep(self.random.uniform(0, 1))
-            again, other = self.start(SWEEP)
+            again = self.start(SWEEP)
             time.sleep(self.random.uniform(0, self.seconds))
-            os.killpg(again.pid, signal.SIGKILL)
-            self.judge("kills", again.wait(), other.read_text(), before)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        self.judge("kills", process.wait(), log.read_text(), before)
+            self.judge("kills", *self.ended(*again, kill=True), before)
+        self.judge("kills", *self.ended(process, log, kill=True), before)
 
     def pairs(self) -> None:
         """Two runs at once: one of them ends well, the other too or in a line that says which one is at it."""
         if self.random.random() < 0.5:
             self.forget()
         before = self.kept()
-        first, second = self.start(SWEEP), self.start(self.random.choice((SWEEP, REPRO)))
-        ended = [process.wait() for process, _ in (first, second)]
-        for status, (_, log) in zip(ended, (first, second), strict=True):
-            self.judge("pairs", status, log.read_text(), before)
-        if 0 not in ended:
-            self.faults.append(f"pairs: none ended well: {first[1].read_text()} {second[1].read_text()}")
+        started = self.start(SWEEP), self.start(self.random.choice((SWEEP, REPRO)))
+        ended = [self.ended(*each) for each in started]
+        for status, output in ended:
+            self.judge("pairs", status, output, before)
+        if all(status for status, _ in ended):
+            self.faults.append(f"pairs: none ended well: {ended}")
 
     def studies(self) -> None:
-        """A study that was truncated, flipped in some bits, or edited: the same table, or one line."""
-        path, kind = self.clone.folder / STUDY, self.random.choice(("truncated", "flipped", "edited"))
+        """A study that was truncated, or flipped in some bits: the same table, or one line."""
+        path, kind = self.clone.folder / STUDY, self.random.choice(("truncated", "flipped"))
         content = bytearray(self.study)
         if kind == "truncated":
             del content[self.random.randrange(len(content)) :]
-        elif kind == "flipped":
-            for _ in range(self.random.choice((1, 10, 100))):
-                content[self.random.randrange(len(content))] ^= 1 << self.random.randrange(8)
+        for _ in range(self.random.choice((1, 10, 100)) if kind == "flipped" else 0):
+            content[self.random.randrange(len(content))] ^= 1 << self.random.randrange(8)
         path.write_bytes(content)
-        if kind == "edited":
-            number, value = self.random.randint(1, 6), self.random.random()
-            edit = self.random.choice(
-                (
-                    f"UPDATE trial_user_attributes SET value_json = '{value}' WHERE trial_id = {number}",
-                    f"UPDATE trial_values SET value = {value} WHERE trial_id = {number}",
-                    f"UPDATE trial_params SET param_value = {value} WHERE trial_id = {number}",
-                    f"UPDATE trials SET state = 'FAIL' WHERE trial_id = {number}",
-                    f"DELETE FROM trials WHERE trial_id = {number}",
-                )
-            )
-            with sqlite3.connect(path) as database:
-                database.execute(edit)
-        damaged = path.read_bytes()
         self.judge(f"studies, {kind}", *self.forked("sweep", 300), set())
-        if path.read_bytes() != damaged:
+        if path.read_bytes() != content:
             self.faults.append(f"studies: {kind}: a file was changed that may hold results")
         path.write_bytes(self.study)
 
@@ -253,10 +241,10 @@ class Attack:
         self.note("settings", *ended, *(["lost"] if kept - self.kept() else []))
         path.write_bytes(self.params)
 
-    def deaths(self, what: str, kill: Callable[[Dask], None]) -> None:
-        """Something of a cluster dies in the middle of a sweep; here, it then goes on to the same table."""
+    def deaths(self) -> None:
+        """A worker or the scheduler of a cluster dies in a sweep; here, it then goes on to the same table."""
         self.forget()
-        cluster = Dask(self.clone.folder / f"cluster-{self.number}")
+        cluster, what = Dask(self.clone.folder / f"cluster-{self.number}"), self.random.choice(("worker", "scheduler"))
         try:
             cluster.worker(count=2)
             self.clone.set(run__scheduler=cluster.address)
@@ -264,29 +252,22 @@ class Attack:
             while process.poll() is None and " trials done" not in log.read_text():
                 time.sleep(0.1)
             time.sleep(self.random.uniform(0, self.seconds))
-            kill(cluster)
-            self.judge(what, process.wait(), log.read_text(), set())
+            if what == "scheduler":
+                cluster.scheduler.kill()
+            else:
+                with distributed.Client(cluster.address) as client:
+                    os.kill(self.random.choice(list(client.run(os.getpid).values())), signal.SIGKILL)
+            self.judge(f"deaths, {what}", *self.ended(process, log), set())
         finally:
             (self.clone.folder / "params.yaml").write_bytes(self.params)
             cluster.end()
         before = self.kept()
-        process, log = self.start(SWEEP)
-        self.judge(f"{what}, afterwards", process.wait(), log.read_text(), before)
-
-    def workers(self) -> None:
-        def kill(cluster: Dask) -> None:
-            with distributed.Client(cluster.address) as client:
-                os.kill(self.random.choice(list(client.run(os.getpid).values())), signal.SIGKILL)
-
-        self.deaths("workers", kill)
-
-    def schedulers(self) -> None:
-        self.deaths("schedulers", lambda cluster: cluster.scheduler.kill())
+        self.judge(f"deaths, {what}, afterwards", *self.ended(*self.start(SWEEP)), before)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parts = {"stages": 3, "kills": 60, "pairs": 20, "studies": 100, "settings": 300, "entries": 500, "deaths": 10}
+    parts = {"stages": 3, "kills": 60, "pairs": 20, "studies": 60, "settings": 300, "deaths": 13, "entries": 500}
     for name, count in parts.items():
         parser.add_argument(f"--{name}", type=int, default=count, help=f"default: {count}")
     parser.add_argument("--seed", type=int, default=1998)
@@ -294,12 +275,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         attack = Attack(Path(folder), given["seed"])
         print(f"a sweep takes {attack.seconds:.0f} s", flush=True)
-        times = {name: given[name] for name in ("stages", "kills", "pairs", "studies", "settings")}
-        times |= {"workers": given["deaths"], "schedulers": -(-given["deaths"] * 3 // 10)}
-        times["entries"] = min(given["entries"], 1)  # once, with so many examples
-        for name, count in times.items():
-            for _ in range(count):
-                getattr(attack, name)(*([given[name]] if name == "entries" else []))
+        for name in parts:
+            if name == "entries":
+                attack.entries(given[name])
+            else:
+                for _ in range(given[name]):
+                    getattr(attack, name)()
             attack.tidy()
             (attack.clone.folder / STUDY).write_bytes(attack.study)
             (attack.clone.folder / TABLE).write_text(attack.table)

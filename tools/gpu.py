@@ -13,7 +13,6 @@ from typing import Any
 
 import notebook
 import torch
-import torch.nn.functional as F
 from bench import MEAN, NORM, SEED, STD, benched, told
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -66,14 +65,9 @@ def print_agreement(run: Training, data: mnist.Data, there: mnist.Data) -> None:
     count = COMPARED * run.batch_size
     cpu, gpu = (train_and_test(NORM, run, each.part(count, 0)).losses for each in (data, there))
     apart = ((cpu - gpu).abs() / cpu).tolist()
-    print(
-        f"\nThe loss on the GPU differs from that on the processor by {max(apart[:5]):.0e} of it in the first five",
-        end="",
-    )
-    print(
-        f" steps, by up to {max(apart):.0e} in the first {len(apart)}: rounding, which training lets grow.\n",
-        flush=True,
-    )
+    first, most = max(apart[:5]), max(apart)
+    print(f"\nThe loss on the GPU differs from that on the processor by {first:.0e} of it in the first five steps,")
+    print(f"by up to {most:.0e} in the first {len(apart)}: rounding, which training lets grow.\n", flush=True)
 
 
 def print_epochs(run: Training, data: mnist.Data) -> None:
@@ -100,22 +94,9 @@ def print_epochs(run: Training, data: mnist.Data) -> None:
 
 
 def plain(files: list, seed: int, data: mnist.Data) -> float:
-    on = data.train_images.device
-    torch.manual_seed(seed)
-    model = notebook.Net().to(on)
-    optimizer = notebook.adadelta(model.parameters())
-    part = torch.utils.data.Subset(files[0], range(len(data.train_images)))
-    for images, labels in torch.utils.data.DataLoader(part, batch_size=64):
-        optimizer.zero_grad()
-        loss = F.nll_loss(model(images.to(on)), labels.to(on))
-        loss.backward()
-        optimizer.step()
-        loss.item()
-    model.eval()
-    with torch.no_grad():
-        loader = torch.utils.data.DataLoader(files[1], batch_size=1000)
-        correct = sum((model(images.to(on)).argmax(1).cpu() == labels).sum().item() for images, labels in loader)
-    return correct / len(files[1])
+    on, part = data.train_images.device, torch.utils.data.Subset(files[0], range(len(data.train_images)))
+    model, _ = notebook.train(part, seed=seed, device=on)
+    return notebook.test(model, files[1])
 
 
 def accuracy(run: Training, data: mnist.Data) -> float:
@@ -156,16 +137,11 @@ def of_workers(workers: Workers, seeds: dict[int, int], settings: Params, images
 
 
 def timed(function: Callable[..., Any], *arguments: object) -> tuple[float, Any]:
-    synchronize()
+    torch.accelerator.synchronize()
     start = time.perf_counter()
     result = function(*arguments)
-    synchronize()
+    torch.accelerator.synchronize()
     return time.perf_counter() - start, result
-
-
-def synchronize() -> None:
-    if torch.accelerator.is_available():
-        torch.accelerator.synchronize()
 
 
 if __name__ == "__main__":

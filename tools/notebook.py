@@ -1,13 +1,16 @@
 """The notebook's own network and loop, after its protocol: what the project's are compared with."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torchvision import datasets, transforms
+
+ADADELTA = partial(torch.optim.Adadelta, lr=1.0)
 
 
 class Net(nn.Module):
@@ -47,28 +50,25 @@ def load(folder: Path, mean: float, std: float, train: bool) -> datasets.MNIST:
         return datasets.MNIST(root, train=train, transform=transform)
 
 
-def adadelta(parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
-    return torch.optim.Adadelta(parameters, lr=1.0)
-
-
 def train(
     dataset: torch.utils.data.Dataset,
     epochs: int = 1,
     shuffle: bool = False,
     seed: int = 1998,
-    optimizer_of: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer] = adadelta,
+    optimizer_of: Callable[..., torch.optim.Optimizer] = ADADELTA,
+    device: torch.device | str = "cpu",
 ) -> tuple[Net, list[float]]:
     """A trained network and the loss of every step; optimizer_of: the notebook's, or another one."""
     torch.manual_seed(seed)
     loader = torch.utils.data.DataLoader(dataset, batch_size=64, shuffle=shuffle)
-    model, losses = Net(), []
+    model, losses = Net().to(device), []
     optimizer = optimizer_of(model.parameters())
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.7)
     for _ in range(epochs):
         model.train()
         for data, target in loader:
             optimizer.zero_grad()
-            loss = F.nll_loss(model(data), target)
+            loss = F.nll_loss(model(data.to(device)), target.to(device))
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
@@ -79,9 +79,9 @@ def train(
 def test(model: Net, dataset: datasets.MNIST) -> float:
     """Accuracy, a fraction in [0, 1]."""
     model.eval()
-    correct = 0
+    device, correct = model.fc2.weight.device, 0
     with torch.no_grad():
         for data, target in torch.utils.data.DataLoader(dataset, batch_size=1000):
-            pred = model(data).argmax(dim=1, keepdim=True)
+            pred = model(data.to(device)).argmax(dim=1, keepdim=True).cpu()
             correct += pred.eq(target.view_as(pred)).sum().item()
     return correct / len(dataset)

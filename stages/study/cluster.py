@@ -1,4 +1,4 @@
-"""Trials on a Dask cluster: the same evaluations, on as many machines as its scheduler has workers."""
+"""Trials on a Dask cluster: the same evaluations, on many machines."""
 
 import hashlib
 import logging
@@ -13,7 +13,7 @@ import distributed
 
 from stages.common.errors import InputError, short
 from stages.settings.params import Params
-from stages.study.fingerprint import Trial
+from stages.study.fingerprint import Trial, fingerprint
 from stages.study.local import gave_up
 
 ROOT = Path(__file__).parents[2]
@@ -24,30 +24,27 @@ SAY_AFTER = 5  # seconds without a result, before it is said that there is no wo
 class Cluster(AbstractContextManager):
     """The workers of a Dask scheduler; a context manager, used as `local.Workers` is.
 
-    They need this project's dependencies, but neither its code nor its data: both are sent, once to each worker, also
-    to one that comes later. A worker that cannot compute the same is named and gets no trial; as long as there is no
-    worker, trials wait for one.
+    Code and data are sent to each worker, also to one that comes later; it needs the dependencies only. One that cannot
+    compute the same is named and gets no trial. Without any worker, trials wait.
 
-    trial:        the class that evaluates
-    settings:     of the study
-    determinants: the fingerprint of nothing proposed, which every worker must find to be its own
-    raises:       InputError if there is no scheduler, or if none of its workers can compute the same
+    trial:  the class that evaluates
+    raises: InputError if there is no scheduler, or if none of its workers can compute the same
     """
 
-    def __init__(self, address: str, trial: type[Trial], settings: Params, determinants: dict):
+    def __init__(self, address: str, trial: type[Trial], settings: Params):
         self._named = f"params.yaml: run.scheduler = {address!r}"
         self._unfit: set[str] = set()  # addresses of workers that get no trial
         code = {str(module.relative_to(ROOT)): module.read_bytes() for module in ROOT.glob("stages/**/*.py")}
         sent: dict[str, Any] = {
             "trial": f"{trial.__module__}:{trial.__name__}",
             "settings": settings.model_dump_json(),
-            "determinants": determinants,
+            "determinants": fingerprint(settings, {}, trial),
             "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         }
         self._project = f"study-{hashlib.sha256(repr((code, sent)).encode()).hexdigest()[:16]}"
         sent["project"] = self._project
         sent["files"] = code | {str(path): path.read_bytes() for path in trial.files(settings)}
-        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what goes wrong is said here, in one line
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # errors are one line here
         try:
             self._client = distributed.Client(address, timeout=10)
         except (OSError, TypeError, ValueError) as error:  # a TypeError for tls:// without certificates
@@ -67,7 +64,7 @@ class Cluster(AbstractContextManager):
         """The number of each task with its result, in the order in which they are ready.
 
         started: called with the number of a task when it is handed to the scheduler
-        raises:  InputError if the scheduler dies, or gives a task up, by default after four workers that died of it
+        raises:  InputError if the scheduler dies, or gives up a task of which workers die
         """
         try:
             futures = {self._submit(task): number for number, task in tasks.items()}
@@ -84,13 +81,12 @@ class Cluster(AbstractContextManager):
                         yield number, result
         except distributed.scheduler.KilledWorker:
             raise gave_up(number, tasks[number]) from None
-        except (CancelledError, distributed.comm.CommClosedError, ValueError):  # the last of a client that has given up
+        except (CancelledError, distributed.comm.CommClosedError, ValueError):  # the last of its client
             gone = "the scheduler is gone; finished trials are kept, the next run continues from them"
             raise InputError(f"{self._named}: {gone}") from None
 
     def _submit(self, task: dict) -> distributed.Future:
-        # An unfit worker is idle, and Dask would ask it first, again and again: the others are named. Should they die,
-        # any worker may have the task.
+        # An unfit worker is idle, and Dask would ask it first, again and again.
         fit = [worker for worker in self._client.nthreads() if worker not in self._unfit] if self._unfit else []
         text = _text("evaluate(**arguments)", project=self._project, task=task)
         return self._client.submit(eval, *text, pure=False, workers=fit or None, allow_other_workers=bool(fit))
@@ -115,9 +111,9 @@ class Cluster(AbstractContextManager):
 
 
 def _text(expression: str, **arguments: Any) -> tuple[str, dict]:
-    """What `eval` gets, to compute an expression in the names of worker.py: text, which each worker's Python compiles.
+    """What `eval` gets, to compute an expression in the names of worker.py.
 
-    A pickled function would be code of this Python, by which another one dies; and workers lack this project's modules.
+    A pickled function would be code of this Python, by which another one dies.
     """
     names = {"arguments": arguments}
     return "exec(source, names) or eval(called, names)", {"source": SOURCE, "names": names, "called": expression}

@@ -1,7 +1,6 @@
 """Which trials a study has: points over seeds, a search, or trials of the sweep again.
 
-All that is decided about them is decided here, from what params.yaml says: what a key means that is not given, which
-override counts, how a grid is expanded. So a change of it is a change of the stages that run trials.
+What params.yaml means for trials is decided here, where DVC sees a change, not in `settings`.
 """
 
 import itertools
@@ -54,7 +53,7 @@ def fixed(settings: Params, study: Study | Sweep) -> Parameters:
 def points(
     settings: Params, study: Study, own: Normalization | None = None, treatments: int = 0
 ) -> dict[str, Parameters]:
-    """The parameters of the trials at each point, by its name; `seed`, where there are any, is the first one.
+    """The parameters of the trials at each point, by its name, with the first seed.
 
     own:        the normalization of the network that is treated
     treatments: how many are tried where the study does not say
@@ -99,15 +98,12 @@ def over_seeds(settings: Params, study: Study, of: Mapping[str, Parameters]) -> 
 
 
 def again(settings: Params, study: Study, sweep: "pd.DataFrame") -> list[Planned]:
-    """Trials of the sweep, evaluated again with the overrides of the study: one after the other, each over its seeds.
-
-    sweep: the last epochs of its table
-    """
+    """Trials of the sweep, whose last epochs are given, with the overrides of the study: each over its seeds."""
     assert study.sweep_trials
     given = study.train.model_dump(exclude_none=True)
     before = trial_parameters(settings, settings.sweep.train)
     after = trial_parameters(settings, settings.sweep.train, study.train)
-    # What an override brings along, such as the learning rate of another optimizer, is changed as well.
+    # With an override comes what rests on it, such as another optimizer's learning rate.
     changed = {name: value for name, value in after.items() if name in given or before.get(name) != value}
     seeds = range(int(after["seed"]), int(after["seed"]) + (study.seeds or 1))
     planned = []
@@ -120,7 +116,7 @@ def again(settings: Params, study: Study, sweep: "pd.DataFrame") -> list[Planned
 
 
 def select(sweep: "pd.DataFrame", selection: Selection, standard: float) -> "pd.DataFrame":
-    """The first trials that died or learned, those that died the nearest to the standard mean, or the best ones."""
+    """The first trials that died or learned, those that died nearest to the standard mean, or the best."""
     learned = sweep["accuracy"] > selection.threshold
     chosen = {
         "died": sweep[~learned],

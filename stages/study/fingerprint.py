@@ -37,10 +37,7 @@ class Trial(Protocol):
 
 
 def fingerprint(settings: Params, proposing: dict[str, dict], trial: type[Trial]) -> dict[str, Any]:
-    """Everything that determines the trials of a study: trials are used again only where all of it is the same.
-
-    proposing: what determines which trials there are (see `proposals`)
-    """
+    """What determines the trials of a study; `proposing` determines which ones there are (see `proposals`)."""
     determinants = trial.determinants(settings)
     for section, values in proposing.items():
         determinants[section] = determinants.get(section, {}) | values

@@ -1,8 +1,7 @@
 """Processes of this machine that evaluate trials side by side.
 
-Not a local Dask cluster, which could be the same code as `cluster`: its scheduler costs seconds at every start, and its
-workers outlive a parent that is killed. Here a worker dies with its parent, and one that dies costs its own trial only:
-so each is a pool of its own, as a pool is broken by the death of any of its processes.
+Not a local Dask cluster: it starts slowly, and its workers outlive a parent that is killed. A worker that dies costs
+its own trial only: so each is a pool of its own, as a pool is broken by the death of any of its processes.
 """
 
 import ctypes
@@ -31,13 +30,13 @@ def gave_up(number: int, task: dict) -> InputError:
 
 
 class Workers(AbstractContextManager):
-    """`count` processes, each with one task at a time; a context manager that leaves none of them behind.
+    """`count` processes, each with one task at a time; a context manager that leaves none behind.
 
-    evaluation: called with `arguments` in every worker, once, gives the function that evaluates its tasks
+    evaluation: called with `arguments` once in every worker, gives the function for its tasks
     """
 
     def __init__(self, count: int, evaluation: Callable[..., Callable], arguments: tuple):
-        # Pickled here, so that a worker watches its parent before it imports what the evaluation needs, for seconds.
+        # Pickled, so that a worker watches its parent before it imports, for seconds, what that needs.
         self._setup = pickle.dumps((evaluation, arguments))
         self._workers: list[ProcessPoolExecutor] = []
         self._idle = [self._new() for _ in range(count)]
@@ -49,7 +48,7 @@ class Workers(AbstractContextManager):
     def run(self, tasks: Mapping[int, dict], started: Callable[[int], object]) -> Iterator[tuple[int, Any]]:
         """The number of each task with its result, in the order in which they are ready.
 
-        tasks:   the keyword arguments of each evaluation, by number
+        tasks:   arguments of each evaluation, by number
         started: called with the number of a task when it starts
         raises:  InputError if a task has cost DEATHS workers; whatever an evaluation raises
         """
@@ -82,7 +81,7 @@ class Workers(AbstractContextManager):
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
-            for process in list(worker._processes.values()):  # one that was stopped would be waited for without end
+            for process in list(worker._processes.values()):  # which may be stopped
                 process.kill()
                 process.join()
 

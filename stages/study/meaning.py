@@ -1,4 +1,4 @@
-"""The meaning of code, as a digest: whether a trial's code has changed in a way that can change its result."""
+"""The meaning of code, as a digest: can a change of a trial's code change its result?"""
 
 import ast
 import hashlib
@@ -6,15 +6,14 @@ import importlib.util
 from collections.abc import Iterator
 from typing import TypeGuard
 
-# What changes no result: of settings the values count, which a fingerprint holds itself; nor does it matter here which
-# device runs a trial and how it keeps its memory, or what an error says.
+# What changes no result: of settings the values count, which a fingerprint holds itself.
 IGNORED = ("stages.settings", "stages.common.device", "stages.common.errors")
 
 
 def digest(module: str) -> str:
     """The digest of a module and of all modules of the project that it imports, directly or not.
 
-    It is the same under every Python. Comments, docstrings, and where a module lies, change no trial and do not count.
+    It is the same under every Python. Comments, docstrings, and where a module lies, do not count.
     """
     meanings: dict[str, str] = {}
     names = [module]
@@ -32,8 +31,7 @@ def digest(module: str) -> str:
 def meaning(node: ast.AST) -> str:
     """A syntax tree in words that no version of Python changes, without imports from the project.
 
-    `ast.dump` and `ast.unparse` differ between versions, as nodes get fields that most code leaves empty: so what is
-    empty is left out.
+    Unlike `ast.dump`, without empty fields, which differ between versions.
     """
     words = [type(node).__name__]
     for name, value in ast.iter_fields(node):

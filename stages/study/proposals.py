@@ -1,16 +1,13 @@
 """The two plans of a study: a search, whose trials a sampler proposes, and points, which are given.
 
-The list of trials depends on the settings alone, not on how many workers there are, which of them is faster or how
-often the study is killed. That takes all of the following:
+The list of trials depends on the settings alone, not on the number of workers, their speed, or kills:
 
-- trials are proposed in batches of fixed size: a proposal made whenever a worker falls idle would depend on which
-  results happen to be in;
-- a batch is proposed by a fresh sampler from the seed, the batch's number and the completed trials before the batch, in
-  the order of their numbers: a sampler that lives on carries a random state that no restart can bring back;
-- a result is kept as soon as it is done, so that a kill costs only what is running;
-- proposals are rounded before they are evaluated, so that the pair in the table is the pair that was evaluated;
+- trials are proposed in batches of fixed size, not when a worker falls idle;
+- a batch is proposed by a fresh sampler, from the seed, the batch's number and the completed trials before it, in the
+  order of their numbers: a sampler that lives on has a random state that no restart can bring back;
+- proposals are rounded before they are evaluated: the table has what was evaluated;
 - a trial depends on its parameters, the settings and the data alone (see `lenet.training`);
-- trials of other settings, data or code have another fingerprint, and are another study (see `fingerprint`).
+- trials of other settings, data or code are another study (see `fingerprint`).
 """
 
 import itertools
@@ -63,10 +60,10 @@ class Search:
         return [Planned("", of_trial | self.fixed) for of_trial in proposed]
 
     def batches(self, study: optuna.Study) -> Iterator[list[FrozenTrial]]:
-        """The trials of one batch after the other that have no result yet; all of them must have one before the next.
+        """Of one batch after the other the trials without a result; the next batch needs theirs.
 
-        The first batch is proposed again and compared also where it is done. Later ones cost more, and rest on sums
-        that another kind of processor rounds differently: if a trial of theirs was changed, its digest tells.
+        The first batch is always proposed again and compared. Later ones rest on sums that another kind of processor
+        rounds differently; whether a trial was changed, its digest tells.
 
         raises: InputError if the kept trials are not those that the settings propose
         """
@@ -92,7 +89,7 @@ class Search:
                 raise store.refusal(store.path_of(study.study_name), wrong)
 
     def _proposals(self, before: Sequence[FrozenTrial]) -> list[Parameters]:
-        """The parameters of all trials of a batch, fewer where a grid ends; before: the completed trials, in order."""
+        """The parameters of a batch's trials, fewer where a grid ends; before: the completed trials."""
         points = self._regular(len(before)) if self.settings.sampler in ("qmc", "grid") else self._asked(before)
         return [{name: _rounded(point[name], axis) for name, axis in self.space.items()} for point in points]
 
@@ -102,7 +99,7 @@ class Search:
         seed = int(np.random.SeedSequence((self.settings.seed, batch)).generate_state(1)[0])
         samplers = optuna.samplers
         kinds = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler, "gp": samplers.GPSampler}
-        torch.set_num_threads(1)  # Optuna's Gaussian process computes with torch, which rounds by its number of threads
+        torch.set_num_threads(1)  # Optuna's Gaussian process rounds by it
         study = optuna.create_study(direction="maximize", sampler=kinds[self.settings.sampler](seed=seed))
         study.add_trials(before)
         return [study.ask(dict(self.space)).params for _ in range(self.settings.batch)]
@@ -121,7 +118,7 @@ class Search:
 
 
 class Points:
-    """Trials at given points: each has all of its parameters, and trials of other points lie in the same study."""
+    """Trials at given points: each has all parameters; those of other points lie in the same study."""
 
     def __init__(self, planned: Sequence[Planned]):
         self.planned, self.total = planned, len(planned)

@@ -1,10 +1,11 @@
-"""The run of a study: its trials are evaluated side by side, kept as soon as they are done, and none twice."""
+"""The run of a study: trials are evaluated side by side, kept as soon as they are done, and none twice."""
 
 import itertools
 import os
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import psutil
 import torch
@@ -20,10 +21,7 @@ from stages.study.fingerprint import Trial, fingerprint
 from stages.study.local import Workers
 from stages.study.proposals import Plan
 
-if TYPE_CHECKING:
-    from stages.study.cluster import Cluster
-
-FROM_SCRATCH = "FROM_SCRATCH"  # the environment variable that asks for all trials to be evaluated again
+FROM_SCRATCH = "FROM_SCRATCH"  # the environment variable that asks for all trials again
 # Bytes that a worker needs, and some: it peaks at 0.8 GiB on LeNet (metrics/speed.md), at 1.5 GiB on photographs.
 WORKER_MEMORY = {"stages.lenet.trial": 2**30, "stages.vision.trial": 2**31}
 # That share a GPU: a step leaves it idle most of the time, and each takes a core to feed it (metrics/gpu.md). One takes
@@ -49,7 +47,7 @@ def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> None:
         batches = plan.batches(file.study)
         lacking = next(batches, None)
         done, rest = len(store.results(plan.trials(file.study))), ""
-        if lacking:  # only then does it matter whether the data is there; nothing has been touched yet
+        if lacking:  # else it does not matter whether the data is there
             trial.check(settings)
             count = min(worker_count(settings, trial, runs_on), plan.total - done)
             where = settings.run.scheduler or f"{count} at a time, on {device.describe(runs_on)}"
@@ -61,16 +59,14 @@ def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> None:
     points, parameters = zip(*plan.rows(file.study), strict=True)
     results = store.results(plan.trials(file.study))
     machine = Path(f"data/machine/{name}.json")
-    if lacking or not machine.exists():  # a study may have gone on elsewhere, and a cluster has its own devices
+    if lacking or not machine.exists():  # some trials may be from elsewhere
         files.write_machine(machine, ", ".join(sorted({result["device"] for result in results})))
     tables.write(name, points, parameters, results)
     count, best = len(results), max(result["accuracy"] for result in results)
     print(f"{name}: {count} trial{'s' * (count != 1)} in {tables.path(name)}, best accuracy {best:.4f}", flush=True)
 
 
-def _evaluate(
-    file: store.StudyFile, plan: Plan, batches: Iterable[list[FrozenTrial]], workers: "Workers | Cluster", bar: tqdm
-) -> None:
+def _evaluate(file: store.StudyFile, plan: Plan, batches: Iterable[list[FrozenTrial]], workers: Any, bar: tqdm) -> None:
     for batch in batches:
         trials = {trial.number: trial for trial in batch}
         tasks = {number: plan.fixed | trial.params for number, trial in trials.items()}
@@ -80,7 +76,7 @@ def _evaluate(
             bar.update()
 
 
-def executor(settings: Params, count: int, trial: type[Trial]) -> "Workers | Cluster":
+def executor(settings: Params, count: int, trial: type[Trial]) -> AbstractContextManager[Any]:
     """Who evaluates: the cluster that `run.scheduler` names, or processes on this machine."""
     if not settings.run.scheduler:
         return Workers(count, trial, (settings,))
@@ -90,11 +86,11 @@ def executor(settings: Params, count: int, trial: type[Trial]) -> "Workers | Clu
         raise InputError(
             "run.scheduler needs Dask, which is not installed: pip install -c .constraints.txt '.[cluster]'"
         ) from None
-    return Cluster(settings.run.scheduler, trial, settings, fingerprint(settings, {}, trial))
+    return Cluster(settings.run.scheduler, trial, settings)
 
 
 def worker_count(settings: Params, trial: type[Trial], runs_on: torch.device) -> int:
-    """How many trials run at a time: as many as there are cores and memory for, on a GPU no more than GPU_WORKERS."""
+    """How many trials run at a time: as cores and memory allow, on a GPU at most GPU_WORKERS."""
     if settings.run.workers != "auto":
         return int(settings.run.workers)
     if runs_on.type == "mps":
@@ -106,7 +102,7 @@ def worker_count(settings: Params, trial: type[Trial], runs_on: torch.device) ->
     if "max" not in quota:
         cores = min(cores, int(quota[0]) // int(quota[1]))
     if "max" not in limit:
-        free = min(free, int(limit[0]) - int(stat[stat.index("anon") + 1]))  # without what is only cached
+        free = min(free, int(limit[0]) - int(stat[stat.index("anon") + 1]))  # without caches
     needed = WORKER_MEMORY.get(trial.__module__, 2**30)
     count, fit = max(1, cores // trial.threads(settings)), max(1, free // needed)
     if runs_on.type == "cuda":

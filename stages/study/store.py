@@ -1,11 +1,9 @@
 """An Optuna study on disk: trials and their results, kept as soon as they are done, and never lost.
 
-Its SQLite file is never changed in place, but replaced, whole, with every result: the study is worked on in memory. So
-there is no journal that could outlive a kill and be rolled into a file that `git restore` has brought back since, and a
-study that cannot begin changes nothing.
+The study is in memory; its SQLite file is replaced, whole, with every result. So a kill leaves no journal that could
+be rolled into a file from `git restore`, and a study that cannot begin changes nothing.
 
-A study whose trials were determined by something else (see `fingerprint`) is another study: with the first result of
-the new one it is renamed, and comes back with its settings.
+A study of another `fingerprint` is renamed with the first result of the new one, and comes back with its settings.
 """
 
 import gc
@@ -45,7 +43,7 @@ class StudyFile:
     """A study in memory, and its file.
 
     database: what the study lives in
-    label:    becomes part of the name of a study of something else at `path`, when this one is written
+    label:    for the name of another study at `path`, when this one is written
     """
 
     path: Path
@@ -91,7 +89,7 @@ def hold(path: Path) -> Iterator[None]:
 
 
 def open_study(path: Path, fingerprint: dict, from_scratch: bool = False) -> StudyFile:
-    """The study of that fingerprint, with the trials that it has so far: that at `path`, a renamed one, or a new one.
+    """The study of that fingerprint: the one at `path`, a renamed one, or a new one.
 
     from_scratch: a new one all the same
     raises:       InputError if a file is damaged, or a kept result is not what was kept
@@ -124,7 +122,7 @@ def load(path: Path, name: str) -> StudyFile:
     raises: InputError if the file is damaged, or a kept result is not what was kept
     """
     content = path.read_bytes()
-    gc.disable()  # it would go through the parts of all trials again and again: two thirds of the time
+    gc.disable()  # else it takes two thirds of the time
     try:
         database, storage = _database(content)
         for check in ("integrity_check(1)", "foreign_key_check"):
@@ -154,7 +152,7 @@ def start(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def carry(study: optuna.Study, fingerprint: dict, note: dict[str, Any]) -> None:
-    """Gives a study the fingerprint of other code that has been shown to give the same results; `note` says how."""
+    """Gives a study the fingerprint of other code; `note` says how its results were shown to be the same."""
     study.set_user_attr(CARRIED, [*study.user_attrs.get(CARRIED, []), note])
     _set_fingerprint(study, fingerprint)
 
@@ -173,7 +171,7 @@ def fingerprint_of(study: optuna.Study) -> dict:
 
 
 def refusal(path: Path, wrong: str) -> InputError:
-    """The line in which a run ends that finds a study which is not as it was kept, with a way on that loses nothing."""
+    """What is wrong with a study's file, and a way on that loses nothing."""
     way = f"after `mv {path} {path}.old`, `git restore {path}` brings back the committed study, the next run a new one"
     return InputError(f"{path}: {short(wrong)}; {way}")
 

@@ -1,7 +1,4 @@
-"""What a Dask worker runs. It is sent as text (see `cluster`), as a worker has Dask, but not this project.
-
-So it imports of the project only after `Project` has brought it.
-"""
+"""What a Dask worker runs, sent as text (see `cluster`): of the project it has what `ready` has brought."""
 
 import pkgutil
 import platform
@@ -33,18 +30,17 @@ class Project(distributed.WorkerPlugin):
 def ready(
     worker: Any, project: str, files: dict, trial: str, settings: str, determinants: dict, python: str
 ) -> Callable[[dict], dict]:
-    """The function that evaluates tasks, with code and data in a folder of their own.
+    """The function that evaluates tasks, with code and data in the folder `project`.
 
-    project:      the name of their folder
-    files:        the content of each module of this project, and of each file that a trial reads, by path
+    files:        the content of each module and of each file that a trial reads, by path
     trial:        the class that evaluates, as module:name
     settings:     of the study, as JSON
-    determinants: the fingerprint of nothing proposed, which every worker must find to be its own
+    determinants: the fingerprint of nothing proposed, which the worker must find as well
     python:       the version that the worker must have, such as 3.11
     """
     if not platform.python_version().startswith(f"{python}."):
         raise RuntimeError(f"has Python {platform.python_version()}; accepted: {python}, as here")
-    if worker.state.nthreads != 1:  # torch's random numbers and number of threads are those of the process
+    if worker.state.nthreads != 1:  # random numbers and threads are the process's
         raise RuntimeError(f"has {worker.state.nthreads} threads; start it with --nthreads 1")
     folder = Path(worker.local_directory, project)
     for name, content in files.items():
@@ -67,7 +63,7 @@ def ready(
 
 
 def evaluate(project: str, task: dict) -> dict | tuple[str, str]:
-    """The result, or this worker's address and why it has none to give: then the task is for another one."""
+    """The result, or this worker's address and why another one must do it."""
     worker: Any = distributed.get_worker()
     if reason := unfit(project, worker):
         time.sleep(1)  # a moment for another worker to take it
