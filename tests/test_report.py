@@ -72,7 +72,7 @@ def test_table_says_what_the_rule_says(results: Path, differs: str, exceeds: str
     change_zero_one(results, difference=ZERO_ONE["difference"] | answer)
     report.main(params.load())
     rows = [line for line in Path("appendix.md").read_text().splitlines() if line.startswith("| zero_one (mean 0")]
-    assert f"| {ZERO_ONE['accuracy']['mean']:.4f} ± " in rows[0]
+    assert f"| {100 * ZERO_ONE['accuracy']['mean']:.2f} ± " in rows[0]
     assert "| -1.23 (-3.00 to +1.00) |" in rows[0]
     assert rows[0].endswith(f"| {said} |")
 
@@ -95,7 +95,7 @@ def test_seeds_that_do_not_all_learn_have_no_difference(results: Path) -> None:
     change_zero_one(results, learned=3, n=5, difference=None, loss_difference=None)
     report.main(change(report__answer=["pixels: {one_epoch.zero_one}."], report__table=["one_epoch"]))
     assert "- pixels: 3 of 5 training runs learn." in Path("README.md").read_text()
-    assert "| 3 of 5 seeds learn |" in Path("README.md").read_text()
+    assert "| 3 of 5 learn |" in Path("README.md").read_text()
 
 
 def test_missing_number_is_an_error(results: Path) -> None:

@@ -125,7 +125,7 @@ def accuracy_maps(studies: Sequence[Shown], settings: Params, pixels: Pixels) ->
             figures.in_stds(ax, pixels)
         best, style = accuracy.argmax(), {"facecolors": "none", "edgecolors": "red", "zorder": 3}
         ax.scatter(x[best], y[best], s=110, label=f"best ({x[best]:.4g}, {y[best]:.4g})", **style)
-        figures.legend(ax, columns=5)
+        figures.legend(ax, columns=3)
         trained = f", {protocol(tables.parameters(trials)[0], settings)}" if of_lenet else ""
         ax.set_title(f"{len(trials)} trials{trained}")
     return figure
@@ -319,7 +319,7 @@ def largest(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figur
             ax.plot(x, ends[1], color=color, marker="_" if fails else "^")
         x = np.array([1, 1 + max(each["offset"] for each in offsets) ** 2])
         rate, fitted = study.metrics.get("rate_at_0", math.nan), study.metrics.get("exponent", {"estimate": math.nan})
-        runs = {number: {"parameters": each} for number, each in enumerate(tables.parameters(study.table))}
+        runs = {str(number): {"parameters": each} for number, each in enumerate(tables.parameters(study.table))}
         name = f"{protocol(shared(runs), settings)}: {exponent(study.metrics)}"
         ax.plot(x, rate * x ** -fitted["estimate"], color=color, linewidth=0.8, label=name)
         ax.plot(x, rate * x**-law.EXPONENT, color=color, linestyle="dotted")

@@ -17,7 +17,7 @@ WORDS = {
     "start_mean": "from the network of mean {:g}",
     "start_std": "and std {:g}",
     "shuffle": "a new order every epoch",
-    "held_out": "tested on the last {:,} training images",
+    "held_out": "tested on {:,} held out",
 }
 TREATMENTS = {"as_is": "as is", "recalibrated": "recalibrated", "folded": "folded", "fine_tuned": "fine-tuned"}
 NAMES = {"adadelta": "Adadelta", "sgd": "SGD", "adam": "Adam"}
