@@ -55,7 +55,7 @@ def photographs(
     """The photographs of `chosen`, decoded into data/images: once they are there, nothing is fetched.
 
     source:  where samples come from, as `samples.fetch` knows it
-    returns: images, uint8 (N, 3, H, W), mapped from disk, with labels (to train on perhaps none); names of the classes
+    returns: images, uint8 (N, 3, H, W), mapped from disk (to train on perhaps none); names of the classes
     raises:  InputError as `chosen`, or if an image is broken or cannot be fetched
     """
     parts, files = {}, chosen(settings, root)
@@ -71,17 +71,18 @@ def photographs(
 
 
 def chosen(settings: Imagenet, root: Path = Path()) -> dict[str, Files]:
-    """The photographs of each part, train (where there is one) and val: a fixed choice, balanced over the classes.
+    """The photographs of each part, val and perhaps train: a fixed choice, balanced over the classes.
 
     root:   the folder that the project's data lie in
     raises: InputError if they are missing or too few, or lie otherwise
     """
     if settings.data == samples.NAME:
         hashes = samples.read(root)
-        labelled = [(name, number) for number, name in enumerate(hashes)]  # one of each class, by WordNet's name
+        found = [(name, number) for number, name in enumerate(hashes)]  # one of each class, by WordNet's name
+        labelled = _choose(found, settings, "val", samples.MANIFEST)
         classes = [name.partition("_")[0] for name in hashes]
         contents = "".join(f"{sha256}  {name}\n" for name, sha256 in hashes.items())
-        return {"val": Files(samples.NAME, _choose(labelled, settings, "val", samples.MANIFEST), classes, contents)}
+        return {"val": Files(samples.NAME, labelled, classes, contents)}
     parts = {part: _files(settings, part) for part in (["train", "val"] if trains(settings) else ["val"])}
     if odd := {*parts["val"].classes} ^ {*parts.get("train", parts["val"]).classes}:
         raise InputError(f"{settings.data}: {min(odd)} is in train/ or val/ alone; accepted: the same classes in both")
@@ -141,7 +142,7 @@ def _files(settings: Imagenet, part: str) -> Files:
 
 
 def _choose(found: list[tuple[str, int]], settings: Imagenet, part: str, source: Path) -> list[tuple[str, int]]:
-    """Images with their labels in a fixed random order that takes one of each class in turn, in changing order."""
+    """Some of the images, in a fixed random order that takes one of each class in turn."""
     key, available = {"train": "train_images", "val": "test_images"}[part], len(found)
     if (count := getattr(settings, key)) > available:
         raise InputError(f"params.yaml: imagenet.{key} = {count}: {source} has {available}; accepted: 1 to {available}")
