@@ -27,8 +27,13 @@ def main(settings: Params) -> None:
     weights = io.BytesIO()
     torch.save({name: part.cpu().contiguous() for name, part in network.state_dict().items()}, weights)
     files.write_bytes(MODEL, weights.getvalue())
-    images_used = {"train": count, "test": len(data.test_labels)}
-    values = {"network": resnet.arch, "images": images_used, "normalization": resnet.norm.parameters()}
-    files.write_json(Path("metrics/resnet.json"), values | {name: result[name] for name in ("accuracy", "loss")})
+    values = {
+        "network": resnet.arch,
+        "accuracy": result["accuracy"],
+        "loss": result["loss"],
+        "images": {"train": count, "test": len(data.test_labels)},
+        "normalization": resnet.norm.parameters(),
+    }
+    files.write_json(Path("metrics/resnet.json"), values)
     files.write_machine(Path("data/machine/resnet.json"), describe(device))
     print(f"resnet: accuracy {result['accuracy']:.4f} on {len(data.test_labels):,} images under its own normalization")

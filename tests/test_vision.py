@@ -205,7 +205,7 @@ def test_training_depends_on_its_arguments_alone(data: mnist.Data) -> None:
 # Trials
 
 
-@pytest.mark.parametrize("norm", [OWN, IMAGENET, Normalization.of(0.0, IMAGENET.mean), Normalization.of((0.5,) * 3, 1)])
+@pytest.mark.parametrize("norm", [OWN, IMAGENET, Normalization.of(0, IMAGENET.mean), Normalization.of((0.5,) * 3, 1)])
 def test_parameters_of_a_trial_are_the_normalization_of_the_settings(norm: Normalization, data: mnist.Data) -> None:
     again = Normalization.from_parameters(norm.parameters())  # type: ignore[arg-type]
     assert torch.equal(again(data.test_images[:4]), norm(data.test_images[:4]))

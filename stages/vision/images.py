@@ -34,7 +34,7 @@ class Files(NamedTuple):
     name: str
     labelled: list[tuple[str, int]]  # paths (of samples: names) and labels
     classes: list[str]
-    contents: str  # those of no other photographs
+    contents: str  # their hashes and classes: other photographs have others
 
     def decoded(self, transform: Transform) -> Path:
         """Where they lie decoded, wherever they came from."""
@@ -52,10 +52,10 @@ def digits(settings: Resnet, folder: Path = mnist.FOLDER) -> mnist.Data:
 def photographs(
     settings: Imagenet, transform: Transform, source: str | None, root: Path = Path()
 ) -> tuple[mnist.Data, list[str]]:
-    """The photographs of `chosen`, decoded into data/images: where they are there, samples need not be.
+    """The photographs of `chosen`, decoded into data/images: once they are there, nothing is fetched.
 
     source:  where samples come from, as `samples.fetch` knows it
-    returns: images, uint8 (N, 3, H, W), mapped from disk, with labels (to train on perhaps none); names of the classes
+    returns: images, uint8 (N, 3, H, W), mapped from disk (to train on perhaps none); names of the classes
     raises:  InputError as `chosen`, or if an image is broken or cannot be fetched
     """
     parts, files = {}, chosen(settings, root)
@@ -64,24 +64,25 @@ def photographs(
         if not path.exists():
             folder = samples.fetch(source, root) if settings.data == samples.NAME else Path()
             _decode([folder / name for name, _ in listed.labelled], transform, path)
-        labels = torch.tensor([label for _, label in listed.labelled])
-        parts[part] = torch.from_numpy(np.load(path, mmap_mode="c")), labels  # copy on write: tensors are not read-only
+        pixels = torch.from_numpy(np.load(path, mmap_mode="c"))  # copy on write: a tensor cannot be read-only
+        parts[part] = pixels, torch.tensor([label for _, label in listed.labelled])
     pixels, labels = parts["val"]
     return mnist.Data(*parts.get("train", (pixels[:0], labels[:0])), pixels, labels), files["val"].classes
 
 
 def chosen(settings: Imagenet, root: Path = Path()) -> dict[str, Files]:
-    """The photographs of each part, train (where there is one) and val: a fixed choice, balanced over the classes.
+    """The photographs of each part, val and perhaps train: a fixed choice, balanced over the classes.
 
     root:   the folder that the project's data lie in
     raises: InputError if they are missing or too few, or lie otherwise
     """
     if settings.data == samples.NAME:
         hashes = samples.read(root)
-        labelled = [(name, number) for number, name in enumerate(hashes)]  # one of each class, by WordNet's name
+        found = [(name, number) for number, name in enumerate(hashes)]  # one of each class, by WordNet's name
+        labelled = _choose(found, settings, "val", samples.MANIFEST)
         classes = [name.partition("_")[0] for name in hashes]
         contents = "".join(f"{sha256}  {name}\n" for name, sha256 in hashes.items())
-        return {"val": Files(samples.NAME, _choose(labelled, settings, "val", samples.MANIFEST), classes, contents)}
+        return {"val": Files(samples.NAME, labelled, classes, contents)}
     parts = {part: _files(settings, part) for part in (["train", "val"] if trains(settings) else ["val"])}
     if odd := {*parts["val"].classes} ^ {*parts.get("train", parts["val"]).classes}:
         raise InputError(f"{settings.data}: {min(odd)} is in train/ or val/ alone; accepted: the same classes in both")
@@ -141,12 +142,11 @@ def _files(settings: Imagenet, part: str) -> Files:
 
 
 def _choose(found: list[tuple[str, int]], settings: Imagenet, part: str, source: Path) -> list[tuple[str, int]]:
-    """Images with their labels in a fixed random order that takes one of each class in turn, in changing order."""
-    key = {"train": "train_images", "val": "test_images"}[part]
-    if (count := getattr(settings, key)) > len(found):
-        accepted = f"{source} has {len(found)}; accepted: 1 to {len(found)}"
-        raise InputError(f"params.yaml: imagenet.{key} = {count}: {accepted}")
-    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0)).tolist()
+    """Some of the images, in a fixed random order that takes one of each class in turn."""
+    key, available = {"train": "train_images", "val": "test_images"}[part], len(found)
+    if (count := getattr(settings, key)) > available:
+        raise InputError(f"params.yaml: imagenet.{key} = {count}: {source} has {available}; accepted: 1 to {available}")
+    order = torch.randperm(available, generator=torch.Generator().manual_seed(0)).tolist()
     of_class: dict[int, Iterator[int]] = defaultdict(itertools.count)
     turns = {index: next(of_class[found[index][1]]) for index in order}
     return [found[index] for index in sorted(order, key=turns.__getitem__)[:count]]

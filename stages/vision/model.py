@@ -70,7 +70,8 @@ def published(arch: str, weights: str | None) -> Published:
         where = f"the state dict of timm's {full}"
         described = timm.get_pretrained_cfg(full)
         config = resolve_data_config(pretrained_cfg=described.to_dict() if described else None)
-        norm, transform = Normalization.of(config["mean"], config["std"]), create_transform(**config, normalize=False)
+        norm = Normalization.of(config["mean"], config["std"])
+        transform = create_transform(**config, normalize=False)
     if key in entries or key in tags:
         try:
             network = create(**pretrained)
@@ -126,7 +127,7 @@ def with_outputs(network: nn.Module, classes: Sequence[str]) -> nn.Module:
 
 
 def build(arch: str, seed: int) -> nn.Module:
-    """A network of torchvision for digits with random weights, ready to be used; raises: InputError if it is unknown"""
+    """A network of torchvision for digits with random weights; raises: InputError if it is unknown"""
     if arch not in TORCHVISION:
         raise InputError(f"params.yaml: resnet.arch = {arch!r}: unknown; accepted: {', '.join(sorted(TORCHVISION))}")
     torch.manual_seed(seed)
@@ -134,7 +135,7 @@ def build(arch: str, seed: int) -> nn.Module:
 
 
 def read(path: Path, said: str) -> State:
-    """The state dict in a file; raises: InputError, which begins with `said`, if it holds anything else"""
+    """The state dict in a file; raises: InputError that begins with `said` if there is none"""
     try:
         state = load_state_dict(str(path), use_ema=False)
     except Exception:  # whatever a damaged file can raise
@@ -146,7 +147,7 @@ def read(path: Path, said: str) -> State:
 
 
 def load(network: nn.Module, state: State, said: str) -> None:
-    """Gives the network these weights; raises: InputError, which begins with `said`, if they are another network's"""
+    """Gives the network these weights; raises: InputError that begins with `said` if they do not fit"""
     try:
         network.load_state_dict(state)
     except RuntimeError as error:  # the first lines say which class it is, and then name the tensors

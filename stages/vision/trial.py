@@ -184,7 +184,7 @@ class ImagesTrial(ImagenetTrial):
 
 
 def measured(outputs: torch.Tensor, labels: torch.Tensor, runs_on: torch.device) -> Result:
-    """Accuracy on the images, those of even and of odd index; mean cross-entropy; kind of device. outputs: logits"""
+    """Accuracies, also on images of even and odd index, mean cross-entropy, device; outputs: logits"""
     right = outputs.argmax(1) == labels
     return {
         "accuracy": _share(right),
