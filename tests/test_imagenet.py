@@ -30,6 +30,7 @@ from stages.settings.params import Params
 from stages.vision import images, model, samples, treatments
 from stages.vision.trial import ImagenetTrial, ImagesTrial
 
+LITE0 = next(iter(model.BUNDLED))
 PARAMS = params.load(ROOT / "params.yaml")
 TORCHVISION = PARAMS.normalizations["torchvision"]
 
@@ -161,7 +162,7 @@ def test_decoded_samples_are_enough_whatever_ends_the_lines_of_the_manifest(
 
 @pytest.fixture(scope="module")
 def bundled() -> model.Published:
-    return model.published(model.BUNDLED, None)
+    return model.published(LITE0, None)
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def image() -> Image.Image:
 
 
 def test_bundled_network_is_timms_with_what_timm_says_of_it(bundled: model.Published, image: Image.Image) -> None:
-    described = timm.get_pretrained_cfg(model.BUNDLED)
+    described = timm.get_pretrained_cfg(LITE0)
     assert described is not None
     # By timm's own way, which ends in its normalization.
     transform = timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=described.to_dict()))
@@ -310,11 +311,11 @@ def test_unreachable_weights_are_one_line_with_a_way_by_hand(tmp_path: Path, mon
     assert "/resnet18-f37072fd.pth" in line
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    full = f"{model.BUNDLED}.in1k"
-    for arch, weights in ((model.BUNDLED, "in1k"), (model.BUNDLED, "DEFAULT"), (model.BUNDLED, full), (full, None)):
+    full = f"{LITE0}.in1k"
+    for arch, weights in ((LITE0, "in1k"), (LITE0, "DEFAULT"), (LITE0, full), (full, None)):
         line = refused(model.published, arch, weights)
         assert f"imagenet.weights = {weights!r}: cannot be fetched (" in line
-        assert f"save the state dict of timm's {model.BUNDLED}" in line
+        assert f"save the state dict of timm's {LITE0}" in line
 
 
 # Trials
@@ -384,7 +385,7 @@ def test_trial_is_checked_and_then_needs_its_files_alone(photographs: Path, proj
     assert "imagenet.test_images = 7: data/imagenet.sha256 has 6; accepted: 1 to 6" in line
     line = refused(ImagenetTrial.check, settings_of(str(photographs), test_images=4))
     assert "imagenet.weights are for 1000 classes, imagenet.data has 6" in line
-    weights = saved(timm.create_model(model.BUNDLED, num_classes=6), tmp_path / "six.pt")
+    weights = saved(timm.create_model(LITE0, num_classes=6), tmp_path / "six.pt")
     settings = settings_of(str(photographs), test_images=4, weights=weights)
     ImagenetTrial.check(settings)
     files = [str(path) for path in ImagenetTrial.files(settings)]

@@ -158,7 +158,7 @@ def test_trial_without_its_class_is_refused(trial: dict, tmp_path: Path, monkeyp
 
 def test_follow_up_of_no_trial_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "plots/trials").mkdir(parents=True)
-    row = "trial,point,mean,std,epoch,accuracy,loss\n0,,0.5,1.0,1,0.9,0.1\n"  # it did not die
+    row = "trial,point,mean,std,epoch,accuracy,loss,device\n0,,0.5,1.0,1,0.9,0.1,cpu\n"  # it did not die
     (tmp_path / "plots/trials/sweep.csv").write_text(row)
     line = refusal("trials revival", tmp_path, monkeypatch)
     assert line == "params.yaml: studies.revival.sweep_trials: the sweep has no such trial"

@@ -29,6 +29,7 @@ CPU = torch.device("cpu")
 IMAGENET = Normalization.of((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 ODD = Normalization.of((0.1, 0.5, -0.4), (1.3, 0.25, 0.6))
 EXTREME = Normalization.of(-0.5, 0.2)
+LITE0 = next(iter(model.BUNDLED))
 PARAMS = params.load(ROOT / "params.yaml")
 SETTINGS = PARAMS.resnet.model_copy(update={"train_images": 800, "test_images": 400, "batch_size": 32})
 BATCH = SETTINGS.batch_size
@@ -87,7 +88,7 @@ def test_folded_network_is_the_same_function_border_included(arch: str, size: tu
     torch.set_num_threads(1)
     torch.manual_seed(size[0])
     if arch == PUBLISHED:
-        network, own = model.published(model.BUNDLED, None)[:2]
+        network, own = model.published(LITE0, None)[:2]
         write_photographs(tmp_path, of_class=2)
         photographs = [Image.open(path).resize(size[::-1]) for path in sorted(tmp_path.glob("*/*"))]
         pixels = torch.stack([transforms.functional.pil_to_tensor(each) for each in photographs])
@@ -366,7 +367,7 @@ def test_16_bits_are_read_as_8(tmp_path: Path) -> None:
     assert "32 bits a pixel, mode F, whose white is unknown; accepted: 8 or 16 bits" in line
 
 
-def test_what_is_hidden_or_no_image_is_skipped(folder: Path) -> None:
+def test_what_is_hidden_or_no_image_is_skipped_and_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class_folder = folder / "val" / CLASSES[0]
     before = loaded(folder)
     for hidden in (folder / "val" / ".hidden", class_folder / ".hidden"):
@@ -376,6 +377,7 @@ def test_what_is_hidden_or_no_image_is_skipped(folder: Path) -> None:
     assert torch.equal(loaded(folder).test_images, before.test_images)
     Image.new("RGB", (99, 99)).save(class_folder / "a.png")
     assert len(loaded(folder, test_images=10).test_labels) == 10
+    assert "val: 7 files skipped; accepted: .jpg " in capsys.readouterr().out
 
 
 def test_folder_of_another_layout_is_one_line(folder: Path) -> None:

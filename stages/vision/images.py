@@ -35,6 +35,7 @@ class Files(NamedTuple):
     labelled: list[tuple[str, int]]  # paths (of samples: names) and labels
     classes: list[str]
     contents: str  # their hashes and classes: other photographs have others
+    skipped: int = 0  # files that are hidden, or no images
 
     def decoded(self, transform: Transform) -> Path:
         """Where they lie decoded, wherever they came from."""
@@ -62,6 +63,8 @@ def photographs(
     for part, listed in files.items():
         path = root / listed.decoded(transform)
         if not path.exists():
+            if listed.skipped:
+                print(f"{settings.data}: {part}: {listed.skipped} files skipped; accepted: {' '.join(IMG_EXTENSIONS)}")
             folder = samples.fetch(source, root) if settings.data == samples.NAME else Path()
             _decode([folder / name for name, _ in listed.labelled], transform, path)
         pixels = torch.from_numpy(np.load(path, mmap_mode="c"))  # copy on write: a tensor cannot be read-only
@@ -138,7 +141,8 @@ def _files(settings: Imagenet, part: str) -> Files:
     labelled = _choose(shown, settings, part, folder)
     lines = [f"{label} {hashlib.sha256(Path(path).read_bytes()).hexdigest()}" for path, label in labelled]
     name = f"{folder.parent.name}-{part}-pillow-{PIL.__version__}"
-    return Files(name, labelled, classes, _sha256("\n".join(classes + lines)))
+    skipped = sum(len(names) for _, _, names in os.walk(folder)) - len(shown)
+    return Files(name, labelled, classes, _sha256("\n".join(classes + lines)), skipped)
 
 
 def _choose(found: list[tuple[str, int]], settings: Imagenet, part: str, source: Path) -> list[tuple[str, int]]:

