@@ -141,8 +141,13 @@ def test_results_are_where_they_belong(finished: Clone) -> None:
         weights = torch.load(finished.folder / f"data/models/{name}.pt", weights_only=True)
         assert weights["fc1.weight"].shape == (128, 9216)
     tracked = finished.run("git", "ls-files", "data", "metrics", "plots").stdout.split()
-    expected = {"data/studies/sweep.sqlite3", "data/machine/sweep.json", "plots/trials/sweep.csv", "plots/contour.png"}
-    assert expected | {"metrics/studies/sweep.json"} <= set(tracked)
+    of_sweep = {
+        "data/studies/sweep.sqlite3",
+        "plots/trials/sweep.csv",
+        "plots/contour.png",
+        "metrics/studies/sweep.json",
+    }
+    assert of_sweep | {"data/machine/baseline.json", "plots/contour.png"} <= set(tracked)
     assert not [path for path in tracked if path.startswith(("data/mnist/", "data/models/")) and "ignore" not in path]
 
 

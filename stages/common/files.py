@@ -105,7 +105,7 @@ def write_machine(path: Path, device: str) -> None:
     Written after them: the same results on another machine leave the file as it is, so that `git status` shows none.
     """
     known = {part: result for part, result in (_waiting or {}).items() if result.exists()}  # models are not in git
-    if path.exists() and known and all(filecmp.cmp(part, result, shallow=False) for part, result in known.items()):
+    if path.exists() and all(filecmp.cmp(part, result, shallow=False) for part, result in known.items()):
         return
     packages = ("torch", "torchvision", "numpy", "optuna", "scipy", "matplotlib", "dvc")
     machine = {"machine": platform.machine(), "system": platform.system(), "python": platform.python_version()}

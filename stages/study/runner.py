@@ -33,7 +33,7 @@ CGROUP = Path("/sys/fs/cgroup")
 def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> None:
     """Evaluates the trials of a plan that the study lacks, and writes the table of all.
 
-    The trials are kept in data/studies/{name}.sqlite3; data/machine/{name}.json says what they ran on.
+    The trials are kept in data/studies/{name}.sqlite3.
 
     trial:  evaluates one; the names of the parameters are its keyword arguments
     raises: InputError, in one line, for whatever stops it
@@ -58,9 +58,6 @@ def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> None:
                 _evaluate(file, plan, itertools.chain([lacking], batches), workers, bar)
     points, parameters = zip(*plan.rows(file.study), strict=True)
     results = store.results(plan.trials(file.study))
-    machine = Path(f"data/machine/{name}.json")
-    if lacking or not machine.exists():  # some trials may be from elsewhere
-        files.write_machine(machine, ", ".join(sorted({result["device"] for result in results})))
     tables.write(name, points, parameters, results)
     count, best = len(results), max(result["accuracy"] for result in results)
     print(f"{name}: {count} trial{'s' * (count != 1)} in {tables.path(name)}, best accuracy {best:.4f}", flush=True)
