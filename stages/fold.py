@@ -5,7 +5,6 @@ normalization of a trained LeNet into it, so that it takes raw pixels.
 """
 
 import argparse
-import io
 import math
 from pathlib import Path
 
@@ -79,9 +78,7 @@ def tool() -> None:
     out = given.out or given.model.with_stem(f"{given.model.stem}-folded")
     if out.resolve() in (given.model.resolve(), MODEL.resolve()):
         raise InputError(f"--out {out}: would replace the model; accepted: another file")
-    weights = io.BytesIO()
-    torch.save(folded(model, Normalization.of(given.mean, given.std), RAW).state_dict(), weights)
-    files.write_bytes(out, weights.getvalue())
+    files.write_model(out, folded(model, Normalization.of(given.mean, given.std), RAW))
     print(f"{out}: takes pixels / 255, in [0, 1], and needs no normalization")
 
 

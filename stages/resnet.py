@@ -1,9 +1,6 @@
 """Stage `resnet`: a ResNet trained on digits under the standard normalization, which `resnet_treatments` is about."""
 
-import io
 from pathlib import Path
-
-import torch
 
 from stages.common import files
 from stages.common.device import describe, prepare
@@ -24,9 +21,7 @@ def main(settings: Params) -> None:
         network = treatments.scratch(data, resnet, resnet.norm, resnet.seed, device, progress=bar.update)
     logits = treatments.logits(network, data.test_images, resnet.norm, resnet.batch_size)
     result = measured(logits, data.test_labels, device)
-    weights = io.BytesIO()
-    torch.save({name: part.cpu().contiguous() for name, part in network.state_dict().items()}, weights)
-    files.write_bytes(MODEL, weights.getvalue())
+    files.write_model(MODEL, network)
     values = {
         "network": resnet.arch,
         "accuracy": result["accuracy"],

@@ -57,6 +57,15 @@ def check_model(path: Path) -> None:
         raise InputError(f"{path}: {wrong}; `dvc repro -f -s {path.stem}` makes it") from None
 
 
+def write_model(path: Path, model: Any) -> None:
+    """The weights of a torch module, on the CPU, as a state dict."""
+    import torch
+
+    weights = io.BytesIO()
+    torch.save({name: part.cpu().contiguous() for name, part in model.state_dict().items()}, weights)
+    write_bytes(path, weights.getvalue())
+
+
 def write_json(path: Path, values: Mapping) -> None:
     """Nested mappings of numbers and text, with sorted keys and floats rounded to DIGITS, except `Exact` ones."""
     write_bytes(path, (json.dumps(_rounded(values), indent=2, sort_keys=True) + "\n").encode())

@@ -1,6 +1,5 @@
 """One training run that is reported in full, for the stages `baseline` and `zero_one`."""
 
-import io
 import math
 from pathlib import Path
 
@@ -38,9 +37,7 @@ def train_once(name: str, norm: Normalization, settings: Params) -> None:
         threads, update = settings.train.threads, lambda seen: bar.update(seen - bar.n)
         outcome = train_and_test(norm, training, data, threads, update)
     test, plots = outcome.tests[-1], Path("plots", name)
-    weights = io.BytesIO()
-    torch.save({key: value.cpu().contiguous() for key, value in outcome.model.state_dict().items()}, weights)
-    files.write_bytes(Path(f"data/models/{name}.pt"), weights.getvalue())
+    files.write_model(Path(f"data/models/{name}.pt"), outcome.model)
     files.write_csv(plots / "learning_curve.csv", ("images", "loss"), _curve(outcome.losses, settings))
     predictions = zip(data.test_labels.tolist(), test.predicted.tolist(), strict=True)
     files.write_csv(plots / "predictions.csv", ("actual", "predicted"), predictions)
