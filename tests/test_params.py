@@ -243,6 +243,12 @@ def test_network_that_is_treated_has_its_own_normalization() -> None:
     assert one["low"] == {"mean": -0.5, "std": 0.2, "treated": 1}
 
 
+def test_study_may_name_a_network_of_its_own() -> None:
+    lite2 = SETTINGS.of("imagenet_lite2").imagenet
+    assert lite2 == SETTINGS.imagenet.model_copy(update={"arch": "tf_efficientnet_lite2"})
+    assert SETTINGS.of("sweep") == SETTINGS.of("imagenet_sweep") == SETTINGS
+
+
 def test_trials_of_a_search_share_what_its_space_does_not_name() -> None:
     space = {"mean": {"low": 0, "high": 1}, "std": 1, "lr": {"low": 0.001, "high": 1, "log": True}}
     search = Sweep.model_validate(SETTINGS.sweep.model_dump() | {"space": space, "train": {"epochs": 2}})
