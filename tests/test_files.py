@@ -1,15 +1,18 @@
 """Results appear together or not at all, and what stops a stage is one line."""
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from conftest import ENV, Clone, full_disk
 
 from stages.common import files
+from stages.settings import params
 
 
 def all_of(folder: Path) -> dict[str, bytes]:
@@ -37,17 +40,28 @@ def test_same_results_on_another_machine_change_no_file(tmp_path: Path) -> None:
         assert files.read_json(machine)["device"] == named
 
 
-@pytest.mark.parametrize("full", [True, False])
-def test_results_of_before_stay_where_one_cannot_be_written(full: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stopped_by", ["full disk", "interrupt", "interrupt while writing"])
+def test_results_of_before_stay_where_one_cannot_be_written(
+    stopped_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files.write_json(tmp_path / "metrics.json", {"accuracy": 0.1})
     before = all_of(tmp_path)
     with pytest.raises((OSError, KeyboardInterrupt)) as stopped, files.together(), full_disk(1000):  # noqa: PT012
         files.write_json(tmp_path / "metrics.json", {"accuracy": 0.9})
-        if full:
-            files.write_bytes(tmp_path / "model.pt", bytes(2000))
+        if stopped_by == "interrupt while writing":
+            monkeypatch.setattr(os, "fsync", Mock(side_effect=KeyboardInterrupt))
+        if stopped_by != "interrupt":
+            files.write_bytes(tmp_path / "model.pt", bytes(2000 if stopped_by == "full disk" else 2))
         raise KeyboardInterrupt
     assert all_of(tmp_path) == before
-    assert getattr(stopped.value, "filename", None) == (str(tmp_path / "model.pt") if full else None)
+    named = str(tmp_path / "model.pt") if stopped_by == "full disk" else None
+    assert getattr(stopped.value, "filename", None) == named
+
+
+def test_error_of_input_ends_no_notebook() -> None:
+    """Which a SystemExit does, as IPython passes over it."""
+    with pytest.raises(Exception, match="no_such_file: cannot be read"):
+        params.load(Path("no_such_file"))
 
 
 @pytest.mark.parametrize(("stage", "name"), [("trials resnet_treatments", "resnet"), ("fold", "baseline")])

@@ -98,6 +98,20 @@ def test_seeds_that_do_not_all_learn_have_no_difference(results: Path) -> None:
     assert "| 3 of 5 learn |" in Path("README.md").read_text()
 
 
+def test_no_row_of_the_appendix_averages_seeds_that_learned_with_others() -> None:
+    sections = re.findall(r"^### (\w+): (.*?)(?=^##)", committed("appendix.md"), re.M | re.S)
+    partly = 0
+    for name, section in sections:
+        metrics = json.loads(committed(f"metrics/studies/{name}.json"))
+        for row in re.findall(r"^\| (\w+ .*)", section, re.M):
+            of = metrics.get(row.split()[0], {})
+            if of.get("learned", 0) < of.get("n", 0):
+                partly += 1
+                assert f"({of['learned']} of {of['n']} learn)" in row if of["learned"] else "none learns" in row
+                assert row.endswith("| | | | |")
+    assert partly > 1
+
+
 def test_missing_number_is_an_error(results: Path) -> None:
     (results / "metrics/statistics.json").write_text("{}")
     with pytest.raises(Exception, match="metrics: is damaged"):

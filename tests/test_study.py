@@ -1,9 +1,10 @@
 """The list of trials: the same however the study came about, and never mixed with another."""
 
-import os
 import random
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -323,10 +324,25 @@ def test_given_points_are_evaluated_once_whatever_their_order(settings: Params, 
     assert len(plan_of()[1].study.trials) == 3
 
 
-def test_study_is_held_by_one_run_and_free_after_one_that_failed(tmp_path: Path) -> None:
+HOLDER = """
+import sys, time
+from pathlib import Path
+from stages.study import store
+
+with store.hold(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_study_is_held_by_one_run_and_free_as_soon_as_that_is_dead_or_failed(tmp_path: Path) -> None:
     path = tmp_path / "study.sqlite3"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, path], cwd=ROOT, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(InputError, match=f"study.sqlite3: locked by process {holder.pid};"), store.hold(path):
+            pass
+        holder.kill()
     for _ in range(2):
-        with pytest.raises(KilledError), store.hold(path):  # noqa: PT012
-            with pytest.raises(InputError, match=f"study.sqlite3: locked by process {os.getpid()};"), store.hold(path):
-                pass
+        with pytest.raises(KilledError), store.hold(path):
             raise KilledError

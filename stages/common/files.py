@@ -101,9 +101,10 @@ def write_part(path: Path, content: bytes) -> Path:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:
+    except BaseException as error:
         part.unlink(missing_ok=True)
-        error.filename = str(path)  # a full disk says none
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk says none
         raise
     return part
 

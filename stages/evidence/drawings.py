@@ -121,10 +121,9 @@ def accuracy_maps(studies: Sequence[Shown], settings: Params, pixels: Pixels) ->
             for name, norm in settings.normalizations.items():
                 place, (low, high) = (norm.mean[0], norm.std[0]), np.transpose([ax.get_xlim(), ax.get_ylim()])
                 if name in figures.MARKED and np.all((low <= place) & (place <= high)):
-                    figures.mark(ax, name, norm, place)
+                    figures.mark(ax, name, place)
             figures.in_stds(ax, pixels)
-        best, style = accuracy.argmax(), {"facecolors": "none", "edgecolors": "red", "zorder": 3}
-        ax.scatter(x[best], y[best], s=110, label=f"best ({x[best]:.4g}, {y[best]:.4g})", **style)
+        figures.mark(ax, "best", (x[accuracy.argmax()], y[accuracy.argmax()]))
         figures.legend(ax, columns=3)
         trained = f", {protocol(tables.parameters(trials)[0], settings)}" if of_lenet else ""
         ax.set_title(f"{len(trials)} trials{trained}")
@@ -198,7 +197,8 @@ def _draw_cells(ax: Axes, points: pd.DataFrame, reference: str, settings: Params
         color = "white" if COSTS(cell.cost) < 0.6 else "black"  # not of nan, whose comparison is false
         ax.annotate(text, place, (0, -13 if name in figures.MARKED else 0), color=color, **style)
         if name in figures.MARKED:
-            figures.mark(ax, name, settings.normalizations[name], place)
+            norm = settings.normalizations[name]
+            figures.mark(ax, name, (norm.mean[0], norm.std[0]), place)
     edges = np.arange(len(means) + 1) - 0.5, np.arange(len(stds) + 1) - 0.5
     borders: dict[str, Any] = {"edgecolors": "white", "linewidth": 0.5, "zorder": 0}
     ax.pcolormesh(*edges, costs, norm=COSTS, **borders)

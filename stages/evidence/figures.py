@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from stages.common import files
-from stages.common.normalization import Normalization
 
 GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 TICKS = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
@@ -54,11 +53,11 @@ def legend(ax: Axes, columns: int) -> None:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=columns)
 
 
-def mark(ax: Axes, name: str, norm: Normalization, place: tuple[float, float]) -> None:
-    """A normalization that everything is compared with, hollow, so that it hides no trial."""
+def mark(ax: Axes, name: str, numbers: tuple[float, float], place: tuple[float, float] | None = None) -> None:
+    """A normalization by name, mean and std, hollow, so that it hides no trial; place: if it is not at its numbers."""
     style: dict[str, Any] = {"facecolors": "none", "edgecolors": "red", "linewidths": 1.2, "zorder": 3}
-    label = f"{name} ({norm.mean[0]:.4g}, {norm.std[0]:.4g})"
-    ax.scatter(*place, s=110, marker=MARKED[name], label=label, **style)
+    label = f"{name} ({numbers[0]:.4g}, {numbers[1]:.4g})"
+    ax.scatter(*(place or numbers), s=110, marker=MARKED.get(name, "o"), label=label, **style)
 
 
 def in_stds(ax: Axes, pixels: Mapping[str, float]) -> None:

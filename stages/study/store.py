@@ -84,7 +84,7 @@ def hold(path: Path) -> Iterator[None]:
             lock.write_text(str(os.getpid()), encoding="utf-8")
             yield
     except Timeout:
-        holder = lock.read_text(encoding="utf-8")
+        holder = lock.read_text(encoding="utf-8") or "(number not known yet)"
         raise InputError(f"{path}: locked by process {holder}; wait for it, or stop it") from None
 
 
