@@ -12,7 +12,7 @@ from pathlib import Path
 from torchvision import datasets
 
 from stages.common import mnist
-from stages.common.errors import InputError, short
+from stages.common.errors import InputError, reason
 from stages.settings.params import Params
 
 TIMEOUT = 60  # seconds without an answer
@@ -39,7 +39,7 @@ def main(settings: Params) -> None:
                 for name in lacking.keys() - failures.keys():
                     os.replace(folder / name, mnist.FOLDER / name)
             except Exception as error:  # whatever a source dies of is its reason; the next one is tried
-                failures = {source: short(" ".join(str(error).split()) or type(error).__name__)}
+                failures = {source: reason(error)}
         for failure in failures.values():
             reasons.append(f"{source}: {failure}")
             print(f"MNIST: {reasons[-1]}", flush=True)

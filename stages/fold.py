@@ -1,17 +1,11 @@
-"""Stage `fold`: the baseline under other normalizations, the same function of the pixels.
+"""Stage `fold`: the baseline under other normalizations, the same function of the pixels."""
 
-With options it is a tool: `python -m stages.fold --model data/models/baseline.pt --mean 0.1307 --std 0.3081` folds the
-normalization of a trained LeNet into it, so that it takes raw pixels.
-"""
-
-import argparse
-import math
 from pathlib import Path
 
 import torch
 
 from stages.common import files, mnist
-from stages.common.errors import InputError, run_main
+from stages.common.errors import InputError
 from stages.common.folding import folded
 from stages.common.normalization import Normalization
 from stages.lenet.model import LeNet
@@ -63,24 +57,3 @@ def log_probabilities(model: LeNet, images: torch.Tensor, norm: Normalization) -
     """float32 (N, 10), of uint8 images (N, 1, 28, 28)"""
     torch.set_num_threads(1)
     return torch.cat([model(norm(part)) for part in images.split(TEST_BATCH)])
-
-
-def tool() -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.fold", description=(__doc__ or "").partition("\n\n")[2])
-    parser.add_argument("--model", type=Path, required=True, help="its weights, a state dict: data/models/baseline.pt")
-    parser.add_argument("--mean", type=float, required=True, help="of the normalization that it was trained under")
-    parser.add_argument("--std", type=float, required=True, help="of the same, above 0")
-    parser.add_argument("--out", type=Path, help="where to write; default: alongside the model, as NAME-folded.pt")
-    given = parser.parse_args()
-    if not (math.isfinite(given.mean) and math.isfinite(given.std) and given.std > 0):
-        raise InputError(f"--mean {given.mean:g} --std {given.std:g}: must be finite, and std above 0")
-    model = load(given.model)
-    out = given.out or given.model.with_stem(f"{given.model.stem}-folded")
-    if out.resolve() in (given.model.resolve(), MODEL.resolve()):
-        raise InputError(f"--out {out}: would replace the model; accepted: another file")
-    files.write_model(out, folded(model, Normalization.of(given.mean, given.std), RAW))
-    print(f"{out}: takes pixels / 255, in [0, 1], and needs no normalization")
-
-
-if __name__ == "__main__":
-    run_main(tool)

@@ -148,7 +148,7 @@ def test_silent_units_are_those_that_no_image_wakes(trained: LeNet, data: mnist.
 
 def test_fold_as_a_tool_makes_a_model_for_raw_pixels(finished: Clone, tmp_path: Path, data: mnist.Data) -> None:
     model, out = finished.folder / "data/models/baseline.pt", tmp_path / "raw.pt"
-    tool = (sys.executable, "-m", "stages.fold", "--mean", "0.1307", "--std", "0.3081")
+    tool = (sys.executable, "tools/fold.py", "--mean", "0.1307", "--std", "0.3081")
     finished.run(*tool, "--model", str(model), "--out", str(out))
     expected = log_probabilities(load(model), data.test_images, STANDARD)
     assert (log_probabilities(load(out), data.test_images, RAW) - expected).abs().max() < 1e-4

@@ -48,7 +48,6 @@ BAD = [  # of each kind of fault one
     ("sweep.space.men", 1, "mean|std|mean_r"),
     ("sweep.space.mean", "0", "must hold keys of its own"),
     ("sweep.space.mean_r", 1, "must have mean, or mean_r, mean_g, mean_b; has mean, mean_r"),
-    ("sweep", SWEEP | {"sampler": "grid", "grid": 4}, "n_trials (200) must be at most 16, the points of the grid"),
     ("sweep.train", {"start": "nothing"}, UNKNOWN),
     ("normalizations.a|b", {"mean": 0, "std": 1}, "pattern"),
     ("normalizations.own", {"mean": 0, "std": 1}, "must have another name: it is a trained network's own"),
@@ -306,10 +305,8 @@ def test_what_is_no_params_file_is_one_line(content: str | bytes, tmp_path: Path
         assert len(line) < 600
 
 
-def test_words_and_numbers_are_those_of_yaml_1_2(tmp_path: Path) -> None:
-    """As DVC reads and writes them."""
-    assert "train.shuffle = 'no': must be a valid boolean" in refused(edited(tmp_path, "shuffle: false", "shuffle: no"))
-    for written, number in (("1e-05", 1e-05), ("1E2", 100), (".5", 0.5), ("010", 10)):
+def test_numbers_are_read_as_dvc_writes_them(tmp_path: Path) -> None:
+    for written, number in (("1e-05", 1e-05), ("1.5e-05", 1.5e-05), ("1E2", 100), (".5", 0.5)):
         settings = params.load(edited(tmp_path, "  mean: 0.1307 #", f"  mean: {written} #"))
         assert settings.norm.mean == (number,)
 

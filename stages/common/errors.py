@@ -26,6 +26,11 @@ def run_main(main: Callable[[], None]) -> None:
         sys.exit(str(error))
 
 
+def reason(error: Exception) -> str:
+    """The message of an error, in one line."""
+    return short(str(error)) or type(error).__name__
+
+
 def short(text: str) -> str:
     """One line of printable characters, shortened."""
     text = "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.common import files
-from stages.common.errors import InputError, short
+from stages.common.errors import InputError, reason
 from stages.common.files import Exact
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def read(study: str) -> "pd.DataFrame":
         if not TYPES.keys() <= {*table} or ends.empty or ends.isna().any(axis=None):
             raise ValueError("no whole table of trials")
     except (LookupError, OSError, TypeError, ValueError) as error:
-        cause, way = short(str(error).strip()), f"`git restore {file}` or `dvc repro` brings it back"
+        cause, way = reason(error), f"`git restore {file}` or `dvc repro` brings it back"
         raise InputError(f"{file}: cannot be read ({cause}); {way}") from None
     return table
 

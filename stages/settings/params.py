@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from stages.common.errors import InputError, short
+from stages.common.errors import InputError, reason, short
 from stages.common.normalization import Normalization
 
 reprlib.aRepr.maxstring = reprlib.aRepr.maxother = 100  # characters of a value in an error: a path must fit
@@ -229,18 +229,10 @@ def free(space: Mapping[str, Interval]) -> list[str]:
 
 class Search(_Section):
     n_trials: Count
-    sampler: Literal["tpe", "random", "qmc", "grid", "gp"]
+    sampler: Literal["tpe", "random", "qmc", "gp"]
     seed: Seed
     batch: Few
-    grid: Annotated[int, Field(ge=2, le=1_000)]
     space: Space
-
-    @model_validator(mode="after")
-    def _within_grid(self) -> "Search":
-        points = self.grid ** len(free(self.space))
-        if self.sampler == "grid" and self.n_trials > points:
-            raise ValueError(f"n_trials ({self.n_trials}) must be at most {points}, the points of the grid")
-        return self
 
 
 class Sweep(Search):
@@ -480,7 +472,7 @@ def load(path: Path = PATH) -> Params:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except Exception as error:  # whatever a damaged file can raise
-        raise InputError(f"{path}: cannot be read: {short(' '.join(str(error).split()))}") from None
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
     try:
         return Params.model_validate(content)
     except ValidationError as error:
@@ -490,28 +482,12 @@ def load(path: Path = PATH) -> Params:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads YAML 1.2, as DVC writes it: 1e-05 is a number, `on` and `no` are text; no key may occur twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [key.value for key, _ in node.value]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} occurs twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-    def construct_integer(self, node: yaml.ScalarNode) -> int:
-        return int(self.construct_scalar(node))  # 010 is 10
+    """Also reads floats as DVC writes them, in YAML 1.2: 1e-05 is a number."""
 
 
-FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
-    ("float", FLOAT, list("-+.0123456789")),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 def _line(path: Path, problem: Mapping[str, Any]) -> str:

@@ -10,8 +10,7 @@ The list of trials depends on the settings alone, not on the number of workers, 
 - trials of other settings, data or code are another study (see `fingerprint`).
 """
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import get_args
 
 import numpy as np
@@ -45,9 +44,8 @@ class Search:
     @property
     def determinants(self) -> dict[str, dict]:
         """The settings that determine which trials there are, and their parameters."""
-        named = {"sampler", "seed", "batch"} | ({"grid"} if self.settings.sampler == "grid" else set())
         space = {name: {"low": axis.low, "high": axis.high, "log": axis.log} for name, axis in self.space.items()}
-        search = self.settings.model_dump(include=named) | {"space": space}
+        search = self.settings.model_dump(include={"sampler", "seed", "batch"}) | {"space": space}
         return {"search": search} | ({"train": self.fixed} if self.fixed else {})
 
     def trials(self, study: optuna.Study) -> list[FrozenTrial]:
@@ -89,8 +87,8 @@ class Search:
                 raise store.refusal(store.path_of(study.study_name), wrong)
 
     def _proposals(self, before: Sequence[FrozenTrial]) -> list[Parameters]:
-        """The parameters of a batch's trials, fewer where a grid ends; before: the completed trials."""
-        points = self._regular(len(before)) if self.settings.sampler in ("qmc", "grid") else self._asked(before)
+        """The parameters of a batch's trials; before: the completed trials."""
+        points = self._sobol(len(before)) if self.settings.sampler == "qmc" else self._asked(before)
         return [{name: _rounded(point[name], axis) for name, axis in self.space.items()} for point in points]
 
     def _asked(self, before: Sequence[FrozenTrial]) -> list[dict[str, float]]:
@@ -104,16 +102,10 @@ class Search:
         study.add_trials(before)
         return [study.ask(dict(self.space)).params for _ in range(self.settings.batch)]
 
-    def _regular(self, start: int) -> Iterator[dict[str, float]]:
-        """The points from that place on: of one scrambled Sobol sequence, or of a regular grid."""
-        stop = start + self.settings.batch
-        if self.settings.sampler == "qmc":
-            sequence = qmc.Sobol(len(self.space), seed=self.settings.seed)
-            shares: Iterable[Sequence[float]] = sequence.random_base2((stop - 1).bit_length())[start:stop]
-        else:
-            steps = [np.linspace(0, 1, 1 if axis.single() else self.settings.grid) for axis in self.space.values()]
-            shares = itertools.islice(itertools.product(*steps), start, stop)
-        for point in shares:  # how far along each axis
+    def _sobol(self, start: int) -> Iterator[dict[str, float]]:
+        """The points of one scrambled Sobol sequence from that place on."""
+        stop, sequence = start + self.settings.batch, qmc.Sobol(len(self.space), seed=self.settings.seed)
+        for point in sequence.random_base2((stop - 1).bit_length())[start:stop]:  # how far along each axis
             yield {name: _at(axis, share) for (name, axis), share in zip(self.space.items(), point, strict=True)}
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
 
 from stages.common import mnist
-from stages.common.errors import InputError
+from stages.common.errors import InputError, reason
 from stages.settings import progress
 from stages.settings.params import Imagenet, Resnet
 from stages.vision import samples
@@ -134,7 +134,7 @@ def _files(settings: Imagenet, part: str) -> Files:
         classes = [name for name in find_classes(folder)[0] if not name.startswith(".")]
         found = make_dataset(folder, {name: number for number, name in enumerate(classes)}, IMG_EXTENSIONS)
     except (OSError, ValueError) as error:  # no folder, no class, or a class without images
-        said = f"params.yaml: imagenet.data = {settings.data!r}: {samples.reason(error)}"
+        said = f"params.yaml: imagenet.data = {settings.data!r}: {reason(error)}"
         accepted = f"{samples.NAME}, or a folder with val/<class>/<image> and, if need be, train/<class>/<image>"
         raise InputError(f"{said}; accepted: {accepted}") from None
     shown = [item for item in found if f"{os.sep}." not in item[0].removeprefix(str(folder))]
@@ -192,4 +192,4 @@ def _read(path: Path, transform: Transform) -> np.ndarray:
             array = np.asarray(transform(image.convert("RGB")))
             return array if array.dtype == np.uint8 else (array * 255).round().astype(np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
-        raise InputError(f"{path}: no readable image ({samples.reason(error)}); replace or remove it") from None
+        raise InputError(f"{path}: no readable image ({reason(error)}); replace or remove it") from None

