@@ -6,7 +6,7 @@ from stages.common import tables
 from stages.evidence import drawings
 from stages.settings.params import SWEEP, Figure, Params
 
-TITLE = "LeNet on MNIST: test accuracy by the normalization of the input"
+TITLE = "LeNet on MNIST: a search for the best normalization"
 
 
 def main(settings: Params) -> None:

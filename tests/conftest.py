@@ -121,7 +121,7 @@ def set_params(folder: Path, values: Mapping[str, object]) -> None:
 
 
 def write_photographs(folder: Path, of_class: int, names: Sequence[str] = CLASSES) -> None:
-    """Made-up photographs, in colour and in several sizes, as files folder/<class>/<number>.JPEG."""
+    """Made-up photographs, in color and in several sizes, as files folder/<class>/<number>.JPEG."""
     random = np.random.default_rng(1998)
     for name in names:
         (folder / name).mkdir(parents=True)

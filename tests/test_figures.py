@@ -140,7 +140,12 @@ def test_map_shows_the_last_epoch_of_every_trial() -> None:
     np.testing.assert_allclose(shown["learned"], xy[X < 0])
     np.testing.assert_allclose(shown["failed:"], xy[X >= 0])
     np.testing.assert_allclose(shown["best"], xy[[accuracy.argmax()]])
-    assert (ax.get_title(), ax.get_xlim(), ax.get_ylim(), ax.get_yscale()) == ("60 trials", (-4, 4), (0.1, 10), "log")
+    assert (ax.get_title(), ax.get_xlim(), ax.get_ylim(), ax.get_yscale()) == (
+        "60 trials, LeNet",
+        (-4, 4),
+        (0.1, 10),
+        "log",
+    )
     (learned,) = (each for each in ax.collections if each.get_array() is not None)
     np.testing.assert_allclose(learned.get_array(), accuracy[X < 0])
     assert bar.get_ylim() == pytest.approx((np.quantile(accuracy[X < 0], 0.1), accuracy.max()))
@@ -182,7 +187,7 @@ def test_curves_of_rates_have_the_mean_and_the_range_of_seeds() -> None:
     tried = {f"lr {lr}": ({**STANDARD, "lr": lr}, over) for lr, over in reversed(values.items())}
     unnamed = {"unnamed": ({"mean": 7, "std": 2.5, "lr": 0.1}, [0.5001, 0.6, 0.7])}
     figure, (ax,) = drawn("rates", over_seeds(tried | unnamed))
-    assert (ax.get_title(), ax.get_xscale()) == ("SGD, 1 epoch", "log")
+    assert (ax.get_title(), ax.get_xscale()) == ("SGD, 1 epoch, 3 seeds", "log")
     assert ax.get_ylim() == pytest.approx((0.98 - 0.05, 0.98 + 0.002))  # the best seed is near the upper end
     (curve, _, (bars,)), (other, _, _), _ = ax.containers
     assert np.transpose(curve.get_data()) == pytest.approx(np.array([[0.01, 0.97], [0.1, 0.95]]))
@@ -206,7 +211,7 @@ def grid(costs: Mapping[tuple[float, float], Sequence[float]]) -> Shown:
 
 
 def cells(ax: Any) -> tuple[list[list[str]], np.ndarray, np.ndarray]:
-    """What is written in cells, and the numbers of their colours and greys, row by row, by std and mean."""
+    """What is written in cells, and the numbers of their colors and greys, row by row, by std and mean."""
     meshes = [each.get_array() for each in ax.collections if isinstance(each, QuadMesh)]
     costs, greys = (np.ma.filled(np.ma.asarray(mesh).astype(float), np.nan) for mesh in meshes)
     written = [text for *_, text in sorted((text.xy[1], text.xy[0], text.get_text()) for text in ax.texts)]

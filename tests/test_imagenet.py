@@ -334,7 +334,7 @@ def test_trial_of_the_images_tells_their_statistics(trial: ImagenetTrial, monkey
     assert result["accuracy_own"] == told["accuracy"]
 
 
-def test_photographs_of_one_colour_have_no_spread(tmp_path: Path) -> None:
+def test_photographs_of_one_color_have_no_spread(tmp_path: Path) -> None:
     for name in CLASSES[:2]:
         (tmp_path / "black/val" / name).mkdir(parents=True)
         for number in range(2):

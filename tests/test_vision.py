@@ -1,4 +1,4 @@
-"""Networks for colour images under other normalizations, on digits and on made-up photographs: functions and trials."""
+"""Networks for color images under other normalizations, on digits and on made-up photographs: functions and trials."""
 
 import copy
 import os

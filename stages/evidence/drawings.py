@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from stages.common import files, tables
 from stages.common.errors import InputError
@@ -80,7 +80,7 @@ def draw(figure: Drawn, studies: Sequence[Shown], settings: Params, pixels: Pixe
 
 
 def accuracy_maps(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
-    """Trials of searches over pairs of their axes: learned ones in the colour of their accuracy, others as crosses.
+    """Trials of searches over pairs of their axes: learned ones in the color of their accuracy, others as crosses.
 
     The first half of the axes with the second: mean and std, of each channel. One that has no other is both.
     """
@@ -102,17 +102,21 @@ def accuracy_maps(studies: Sequence[Shown], settings: Params, pixels: Pixels) ->
         learned = accuracy > threshold
         style: dict[str, Any] = {"clip_on": False, "zorder": 2}  # a trial at the edge is whole
         if not learned.all():
-            label = f"failed: accuracy up to {threshold:g} ({(~learned).sum()})"
+            label = f"failed: accuracy up to {threshold:.0%} ({(~learned).sum()})"
             ax.scatter(x[~learned], y[~learned], s=20, c="tab:gray", marker="x", label=label, **style)
         if learned.any():
-            # A tenth of the trials may lie below the scale: else a few bad ones would take all of its colours.
+            # A tenth of the trials may lie below the scale: else a few bad ones would take all of its colors.
             low, high = float(np.quantile(accuracy[learned], 0.1)), float(accuracy[learned].max())
             style |= {"s": 30, "edgecolors": "black", "linewidths": 0.4, "norm": figures.error_scale(low, high)}
             label = f"{'learned' if threshold else 'trials'} ({learned.sum()})"
             points = ax.scatter(x[learned], y[learned], c=accuracy[learned], label=label, **style)
             below = "min" if accuracy[learned].min() < low else "neither"
             bar = figure.colorbar(
-                points, ax=ax, label="test accuracy, by the logarithm of the error", extend=below, format="{x:.4g}"
+                points,
+                ax=ax,
+                label="test accuracy, on the scale of log(error)",
+                extend=below,
+                format=PercentFormatter(1),
             )
             ticks = [tick for tick in figures.TICKS if low <= tick <= high]
             bar.set_ticks(ticks if len(ticks) > 1 else [low, high])
@@ -125,8 +129,8 @@ def accuracy_maps(studies: Sequence[Shown], settings: Params, pixels: Pixels) ->
             figures.in_stds(ax, pixels)
         figures.mark(ax, "best", (x[accuracy.argmax()], y[accuracy.argmax()]))
         figures.legend(ax, columns=3)
-        trained = f", {protocol(tables.parameters(trials)[0], settings)}" if of_lenet else ""
-        ax.set_title(f"{len(trials)} trials{trained}")
+        trained = protocol(tables.parameters(trials)[0], settings) if of_lenet else network(settings, study.name)
+        ax.set_title(textwrap.fill(f"{len(trials)} trials, {trained}", 110 // len(maps)))
     return figure
 
 
@@ -147,17 +151,17 @@ def rates(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
             all_learn, some_learn = of_name.query("learned == n"), of_name.query("0 < learned < n")
             lr, mean = all_learn["lr"], all_learn["accuracy_mean"]
             reach = mean - all_learn["accuracy_min"], all_learn["accuracy_max"] - mean
-            ax.errorbar(lr, mean, reach, color=color, marker=".", elinewidth=0.8, label=name)
+            ax.errorbar(lr, mean, reach, color=color, marker=".", elinewidth=0.8, label=_described(name, settings))
             ax.plot(some_learn["lr"], some_learn["accuracy_mean"], "o", color=color, markerfacecolor="none")
         if len(points.query("0 < learned < n")):
             ax.errorbar([], [], fmt="o", color="black", mfc="none", label="only some of the seeds learn: their mean")
         low, high = points["lr"].min(), points["lr"].max()  # also those at which nothing learns
-        ax.set(
-            xlabel=LABELS["lr"], xscale="log", xlim=(low / 1.2, 1.2 * high), title=_title(study, settings, len(studies))
-        )
+        title = f"{_title(study, settings, len(studies))}, {_counted(points['n'].max())}"
+        ax.set(xlabel=LABELS["lr"], xscale="log", xlim=(low / 1.2, 1.2 * high), title=title)
         figures.label(ax.xaxis)
     top = max(pd.concat(tried)["accuracy_max"].dropna(), default=1.0)
     panels[0].set(ylabel="accuracy: mean and range over seeds", ylim=(top - 0.05, top + 0.002))
+    panels[0].yaxis.set_major_formatter(PercentFormatter(1))
     _common_legend(figure, panels)
     return figure
 
@@ -175,7 +179,8 @@ def cells(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
         protocol_of, counted = _title(study, settings, len(studies)), _counted(points["n"].max())
         ax.set(xlabel=LABELS["mean"], title=f"{protocol_of}, {counted}")
     panels[0].set_ylabel(LABELS["std"])
-    label = "test accuracy: difference from the reference, points"
+    references = ", ".join(dict.fromkeys(study.rule.reference for study in studies))
+    label = f"test accuracy: difference from {references}, points"
     figure.colorbar(ScalarMappable(COSTS), ax=panels, extend="both", label=label)
     _common_legend(figure, panels)
     return figure
@@ -251,8 +256,8 @@ def epochs(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
         figures.label(above.yaxis)
         above.legend()
-    panels[0, 0].set_ylabel("test error, %:\nmean and range over seeds")
-    panels[1, 0].set_ylabel("errors above those of the reference,\n%: mean and interval")
+    panels[0, 0].set_ylabel("test error, % (log scale):\nmean and range over seeds")
+    panels[1, 0].set_ylabel("relative increase in errors, %:\nmean and interval")
     return figure
 
 
@@ -278,7 +283,7 @@ def seeds(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
             ax.errorbar(place, (low + high) / 2, (high - low) / 2, color="black", fmt="_", capsize=6)
     ax.set_xticks(range(len(labels)), labels, fontsize=8 if len(labels) < 7 else 6)
     ax.axhline(0, color="black", linewidth=0.8)
-    ax.set_ylabel("difference in accuracy, points:\nevery seed; mean and its interval")
+    ax.set_ylabel(f"difference in accuracy, points:\nevery seed; mean and its {settings.rule.confidence:.0%} interval")
     return figure
 
 
@@ -306,7 +311,7 @@ def largest(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figur
     ax.set(
         xscale="log",
         yscale="log",
-        xlabel="1 + d², d: the inputs' mean in standard deviations of the pixels",
+        xlabel="1 + d², d: distance of the inputs' mean from 0, in standard deviations of the pixels",
         ylabel="largest learning rate that works",
     )
     for number, study in enumerate(studies):
@@ -350,7 +355,7 @@ def networks(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figu
             ax.bar_label(bars, fmt="%.1f", fontsize=6, padding=2)
         ax.set_xticks(range(len(norms)), study.table["point"], rotation=45, ha="right")
         ax.set_title(f"{network(settings, study.name)}, {study.metrics['images']:,} images")
-    panels[0].set_ylabel("accuracy, %, and the interval of its change")
+    panels[0].set_ylabel("accuracy, %; interval: of its difference\nfrom `own`, as is")
     _common_legend(figure, panels)
     return figure
 
@@ -361,9 +366,15 @@ def _title(study: Shown, settings: Params, panels: int) -> str:
 
 
 def _colors(settings: Params, points: Sequence[str]) -> dict[str, str]:
-    """A colour for each name of a point: normalizations come first, and have the same one in all pictures."""
+    """A color for each name of a point: normalizations come first, and have the same one in all pictures."""
     numbered = enumerate(dict.fromkeys([*settings.normalizations, *points]))
     return {name: f"C{number % 10}" for number, name in numbered if name in points}
+
+
+def _described(name: str, settings: Params) -> str:
+    """A normalization's name and numbers; of points by another name, the name."""
+    norm = settings.normalizations.get(name)
+    return f"{name} ({norm.mean[0]:.4g}, {norm.std[0]:.4g})" if norm else name
 
 
 def _panels(settings: Params, count: int, height: float, shared: bool = True) -> tuple[Figure, list[Axes]]:

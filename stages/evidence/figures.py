@@ -1,4 +1,4 @@
-"""What all pictures share: scales, colours, marks and how they are saved."""
+"""What all pictures share: scales, colors, marks and how they are saved."""
 
 import io
 import math
@@ -24,7 +24,7 @@ LABELS = {  # of axes, by the name of the parameter
     **{f"{kind}_{color[0]}": f"{kind}, {color}" for kind in ("mean", "std") for color in ("red", "green", "blue")},
 }
 LEAST = 5e-5  # error that is drawn: that of a perfect trial of 10,000 images counts as half a wrong one
-OFFSET = "offset from the mean of the pixels, in their standard deviations"
+OFFSET = "distance from the mean of the pixels, in their standard deviations"
 FACTOR = "std, in standard deviations of the pixels"
 MARKED = {"standard": "*", "zero_one": "d", "none": "s"}  # normalizations that maps show, and their markers
 

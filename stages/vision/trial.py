@@ -1,4 +1,4 @@
-"""Trials of networks for colour images, as a worker runs them: each class is a `study.fingerprint.Trial`."""
+"""Trials of networks for color images, as a worker runs them: each class is a `study.fingerprint.Trial`."""
 
 import hashlib
 from collections.abc import Callable
