@@ -198,7 +198,7 @@ def test_curves_of_rates_have_the_mean_and_the_range_of_seeds() -> None:
     assert np.transpose(hollow.get_data()) == pytest.approx(np.array([[1, 0.96]]))  # of the two that learned
     assert (hollow.get_markerfacecolor(), len(none.get_xdata())) == ("none", 0)
     names = texts(figure.legends[0].get_texts())
-    assert names == ["standard", "mean 7, std 2.5", "only some of the seeds learn: their mean"]
+    assert names == ["standard (0.1307, 0.3081)", "mean 7, std 2.5", "only some of the seeds learn: their mean"]
 
 
 def grid(costs: Mapping[tuple[float, float], Sequence[float]]) -> Shown:
