@@ -199,7 +199,7 @@ def test_own_rates_are_the_best_on_held_out_images() -> None:
         rates = name.replace("own_rate", "rates")
         tried = report.best_rates(settings, rates, json.loads(committed(f"metrics/studies/{rates}.json")))
         found = {best["normalization"]: best["lr"] for _, best, _ in tried}
-        assert {point.normalization: point.lr for point in study.points.values()} == found
+        assert {name: point.lr for name, point in study.points.items()} == found
 
 
 def test_best_trial_is_the_sweeps_best() -> None:

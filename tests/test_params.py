@@ -69,6 +69,7 @@ BAD = [  # of each kind of fault one
     ("studies.one_epoch.normalizations", ["torchvision"], "digits are grey"),
     ("studies.one_epoch.points", {"zero_one": {"mean": 0, "std": 1}}, "must have another name"),
     ("studies.one_epoch.points", {"bad": {"mean": 0}}, "a normalization by name, or mean and std"),
+    ("studies.one_epoch.points", {"bad": {"lr": 0.1}}, "one_epoch.points.bad: 'bad' is none of normalizations: "),
     ("studies.one_epoch.points", {"bad": {"normalization": "none", "epoch": 2}}, "accepted here: train_images"),
     ("studies.one_epoch.points", {"bad": {"normalization": "none", "start": "nothing"}}, UNKNOWN),
     ("studies.one_epoch.points", {"more": {"normalization": "none", "seeds": 65}}, "must be at most seeds, 64"),
@@ -207,12 +208,17 @@ def points(**keys: object) -> dict[str, Parameters]:
 def test_points_have_all_parameters_of_their_trials() -> None:
     of = points(
         normalizations=["standard"],
-        points={"sgd": {"normalization": "none", "lr": 0.1}, "numbers": {"mean": 5, "std": 0.5, "seed": 7}},
+        points={
+            "none": {"lr": 0.2},
+            "sgd": {"normalization": "none", "lr": 0.1},
+            "numbers": {"mean": 5, "std": 0.5, "seed": 7},
+        },
         train={"optimizer": "sgd"},
     )
     sgd = design.trial_parameters(SETTINGS, Overrides(optimizer="sgd"))
     assert of["standard"] == {"mean": 0.1307, "std": 0.3081} | sgd
-    assert of["sgd"] == {"mean": 0.0, "std": 1 / 255} | sgd | {"lr": 0.1}
+    assert of["none"] == {"mean": 0.0, "std": 1 / 255} | sgd | {"lr": 0.2}
+    assert of["sgd"] == of["none"] | {"lr": 0.1}
     assert of["numbers"] == {"mean": 5.0, "std": 0.5} | sgd | {"seed": 7}
 
 

@@ -127,7 +127,8 @@ def accuracy_maps(studies: Sequence[Shown], settings: Params, pixels: Pixels) ->
                 if name in figures.MARKED and np.all((low <= place) & (place <= high)):
                     figures.mark(ax, name, place)
             figures.in_stds(ax, pixels)
-        figures.mark(ax, "best", (x[accuracy.argmax()], y[accuracy.argmax()]))
+        best = accuracy.argmax()
+        figures.mark(ax, f"best: {accuracy[best]:.2%}", (x[best], y[best]))
         figures.legend(ax, columns=3)
         trained = protocol(tables.parameters(trials)[0], settings) if of_lenet else network(settings, study.name)
         ax.set_title(textwrap.fill(f"{len(trials)} trials, {trained}", 110 // len(maps)))
@@ -212,7 +213,7 @@ def _draw_cells(ax: Axes, points: pd.DataFrame, reference: str, settings: Params
         if (best["grey"] == (grey == NONE)).any():
             ax.scatter([], [], s=110, marker="s", color=grey, label=label)
     ax.set_xticks(range(len(means)), [f"{mean:g}" for mean in means], rotation=45)
-    ax.set_yticks(range(len(stds)), ["1/255" if np.isclose(std, 1 / 255, rtol=1e-3) else f"{std:g}" for std in stds])
+    ax.set_yticks(range(len(stds)), map(figures.written, stds))
     offsets = [f"{(mean - pixels['mean']) / pixels['std']:+.1f}" for mean in means]
     factors = [f"{std / pixels['std']:.2g}" for std in stds]
     ax.secondary_xaxis("top", xlabel=figures.OFFSET).set_xticks(range(len(means)), offsets, fontsize=8)
@@ -355,7 +356,7 @@ def networks(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figu
             ax.bar_label(bars, fmt="%.1f", fontsize=6, padding=2)
         ax.set_xticks(range(len(norms)), study.table["point"], rotation=45, ha="right")
         ax.set_title(f"{network(settings, study.name)}, {study.metrics['images']:,} images")
-    panels[0].set_ylabel("accuracy, %; interval: of its difference\nfrom `own`, as is")
+    panels[0].set_ylabel("accuracy, %; whiskers: interval of the\ndifference from the unchanged network")
     _common_legend(figure, panels)
     return figure
 
@@ -374,7 +375,7 @@ def _colors(settings: Params, points: Sequence[str]) -> dict[str, str]:
 def _described(name: str, settings: Params) -> str:
     """A normalization's name and numbers; of points by another name, the name."""
     norm = settings.normalizations.get(name)
-    return f"{name} ({norm.mean[0]:.4g}, {norm.std[0]:.4g})" if norm else name
+    return f"{name} {figures.pair(norm.mean[0], norm.std[0])}" if norm else name
 
 
 def _panels(settings: Params, count: int, height: float, shared: bool = True) -> tuple[Figure, list[Axes]]:

@@ -53,10 +53,18 @@ def legend(ax: Axes, columns: int) -> None:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=columns)
 
 
+def written(number: float) -> str:
+    return "1/255" if math.isclose(number, 1 / 255, rel_tol=1e-3) else f"{number:.4g}"
+
+
+def pair(mean: float, std: float) -> str:
+    return f"({written(mean)}, {written(std)})"
+
+
 def mark(ax: Axes, name: str, numbers: tuple[float, float], place: tuple[float, float] | None = None) -> None:
     """A normalization by name, mean and std, hollow, so that it hides no trial; place: if it is not at its numbers."""
     style: dict[str, Any] = {"facecolors": "none", "edgecolors": "red", "linewidths": 1.2, "zorder": 3}
-    label = f"{name} ({numbers[0]:.4g}, {numbers[1]:.4g})"
+    label = f"{name} {pair(*numbers)}"
     ax.scatter(*(place or numbers), s=110, marker=MARKED.get(name, "o"), label=label, **style)
 
 

@@ -242,13 +242,15 @@ class Sweep(Search):
 
 
 def _one_normalization(point: "Point | Grid") -> "Point | Grid":
-    named, numbers = point.normalization is not None, [point.mean, point.std]
-    if named == any(number is not None for number in numbers) or (not named and None in numbers):
+    given = [name for name in ("normalization", "mean", "std") if getattr(point, name) is not None]
+    if given not in (["normalization"], ["mean", "std"]) and (given or isinstance(point, Grid)):
         raise ValueError("must have a normalization by name, or mean and std")
     return point
 
 
 class Point(Overrides):
+    """Without normalization, mean and std, it has the normalization of its name."""
+
     normalization: str | None = None
     mean: Number | None = None
     std: Positive | None = None
@@ -459,6 +461,8 @@ def _named(key: str, section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The keys of a section where a normalization is named, each with the name."""
     for name, value in section.items():
         if isinstance(value, dict):
+            if key.endswith(".points") and value["normalization"] is None and value["mean"] is None:
+                yield f"{key}.{name}", name
             yield from _named(f"{key}.{name}", value)
         elif value and name in ("normalization", "normalizations", "start"):
             yield from ((f"{key}.{name}", each) for each in ([value] if isinstance(value, str) else value))

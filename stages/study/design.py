@@ -61,11 +61,12 @@ def points(
     if not (study.normalizations or study.points or study.grid):
         return {OWN: {OWN: 1}}  # a network under its own normalization, which the trial knows
 
-    def parameters(point: Point) -> Parameters:
-        if point.normalization:
-            norm = own if point.normalization == OWN and own else settings.normalizations[point.normalization]
-        else:
+    def parameters(name: str, point: Point) -> Parameters:
+        if point.mean is not None:
             norm = Normalization.of(point.mean, point.std)  # type: ignore[arg-type]
+        else:
+            named = point.normalization or name
+            norm = own if named == OWN and own else settings.normalizations[named]
         if study.of_lenet:
             return norm.parameters() | trial_parameters(settings, study.train, point)
         if study.seeds is None:
@@ -73,12 +74,12 @@ def points(
         extra = point.model_dump(exclude_none=True, include={"border", "recalibrated"})
         return norm.parameters() | extra | {"seed": settings.resnet.seed}
 
-    given = {name: Point(normalization=name) for name in study.normalizations} | study.points
-    named = {name: parameters(point) for name, point in given.items()}
+    given = dict.fromkeys(study.normalizations, Point()) | study.points
+    named = {name: parameters(name, point) for name, point in given.items()}
     axes = study.grid.model_dump(exclude_none=True) if study.grid else {}
     for values in itertools.product(*axes.values()) if axes else ():
         cell = dict(zip(axes, values, strict=True))
-        if (of_cell := parameters(Point(**cell))) not in named.values():  # else it has a name already
+        if (of_cell := parameters("", Point(**cell))) not in named.values():  # else it has a name already
             # All digits: two values never have one name.
             named[", ".join(f"{axis} {str(value).removesuffix('.0')}" for axis, value in cell.items())] = of_cell
     return named
