@@ -136,10 +136,10 @@ def test_map_shows_the_last_epoch_of_every_trial() -> None:
     accuracy = np.where(X < 0, 0.95 + X / 100, 0.1)
     _, (ax, bar) = drawn("map", search(np.stack([accuracy / 2, accuracy], axis=1), PLANE, {"mean": X, "std": Y}))
     shown, xy = points(ax), np.stack([X, Y], axis=1)
-    assert shown.keys() == {"learned", "failed:", "best"}
+    assert shown.keys() == {"learned", "failed:", "best:"}
     np.testing.assert_allclose(shown["learned"], xy[X < 0])
     np.testing.assert_allclose(shown["failed:"], xy[X >= 0])
-    np.testing.assert_allclose(shown["best"], xy[[accuracy.argmax()]])
+    np.testing.assert_allclose(shown["best:"], xy[[accuracy.argmax()]])
     assert (ax.get_title(), ax.get_xlim(), ax.get_ylim(), ax.get_yscale()) == (
         "60 trials, LeNet",
         (-4, 4),
