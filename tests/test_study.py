@@ -206,9 +206,10 @@ def test_proposals_lie_in_the_space_and_learn_from_the_results(settings: Params,
     assert sum(alive[30:]) > sum(alive[:30])
 
 
-def test_quasi_random_points_fill_the_space(settings: Params, tmp_path: Path) -> None:
-    trials = run(of(settings, sampler="qmc", n_trials=16), tmp_path / "qmc.sqlite3")
-    points = [tuple(pair.values()) for _, pair, *_ in trials]
+@pytest.mark.parametrize("sampler", ["random", "qmc"])
+def test_points_fill_the_space_and_none_comes_twice(sampler: str, settings: Params, tmp_path: Path) -> None:
+    trials = run(of(settings, sampler=sampler, n_trials=16), tmp_path / "study.sqlite3")
+    points = [tuple(pair.values()) for _, pair, *_ in trials]  # of four batches
     assert len({(mean > 0, std > 1) for mean, std in points}) == 4
     assert len({mean for mean, _ in points}) == 16
 

@@ -356,7 +356,7 @@ def networks(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figu
             ax.bar_label(bars, fmt="%.1f", fontsize=6, padding=2)
         ax.set_xticks(range(len(norms)), study.table["point"], rotation=45, ha="right")
         ax.set_title(f"{network(settings, study.name)}, {study.metrics['images']:,} images")
-    panels[0].set_ylabel("accuracy, %; whiskers: interval of the\ndifference from the unchanged network")
+    panels[0].set_ylabel("accuracy, %; whiskers: interval of\naccuracy minus the unchanged network's")
     _common_legend(figure, panels)
     return figure
 
