@@ -88,7 +88,7 @@ class Clone:
         """What a command says that ends with an error; it leaves all results as they were."""
         before = self.results()
         ran = self.run(*command, check=False)
-        assert ran.returncode in (1, 255)  # of a stage, of DVC
+        assert ran.returncode > 0  # below 0: killed
         assert "Traceback" not in ran.stdout
         assert self.results() == before
         return ran.stdout
