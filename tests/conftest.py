@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import forks
 import numpy as np
@@ -18,12 +19,15 @@ from filelock import FileLock
 from PIL import Image
 
 from stages.common import mnist
+from stages.common.errors import InputError
+from stages.settings import params
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 KINDS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["trials"]
 for kind in ("imagenet", "photographs"):
     KINDS[kind]["reads"] = "photographs"  # the folder that the slice has
+SETTINGS = params.load(ROOT / "params.yaml")
 SLICE = yaml.safe_load((ROOT / "tests/slice.yaml").read_text(encoding="utf-8"))
 for study in SLICE["studies"].values():
     study["trial"] = KINDS[study["trial"]]
@@ -36,6 +40,14 @@ ENV = os.environ | COMMITTER | {"PATH": f"{Path(sys.executable).parent}{os.paths
 def committed(path: str) -> str:
     """The file in the last commit: the one in the folder may be an experiment's."""
     return Clone(ROOT).run("git", "show", f"HEAD:{path}").stdout
+
+
+def refused(call: Callable, *arguments: Any, **named: Any) -> str:
+    """The one line that a call ends in which refuses its input."""
+    with pytest.raises(InputError) as error:
+        call(*arguments, **named)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 class Device:
@@ -67,8 +79,22 @@ class Clone:
             raise AssertionError(f"{' '.join(command)} ended with {ran.returncode}:\n{ran.stdout}")
         return ran
 
-    def dvc(self, *arguments: str, check: bool = True) -> str:
-        return self.run("dvc", *arguments, check=check).stdout
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """A command that runs in the folder; its output comes as one text in `stdout`."""
+        pipes: dict = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, cwd=self.folder, env=ENV, **pipes)
+
+    def refused(self, *command: str) -> str:
+        """What a command says that ends with an error; it leaves all results as they were."""
+        before = self.results()
+        ran = self.run(*command, check=False)
+        assert ran.returncode > 0  # below 0: killed
+        assert "Traceback" not in ran.stdout
+        assert self.results() == before
+        return ran.stdout
+
+    def dvc(self, *arguments: str) -> str:
+        return self.run("dvc", *arguments).stdout
 
     def set(self, **values: object) -> None:
         """Changes params.yaml; keys with their dots as double underscores."""
@@ -170,6 +196,19 @@ def digits(bare: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
     fetching = bare.copy(tmp_path_factory.mktemp("digits") / "project")
     fetching.run(sys.executable, "-m", "stages", "download")
     return fetching.folder / mnist.FOLDER
+
+
+@pytest.fixture(scope="session")
+def data(digits: Path) -> mnist.Data:
+    """The first of them."""
+    return mnist.load(640, 400, digits)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

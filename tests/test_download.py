@@ -18,14 +18,13 @@ LABELS = "t10k-labels-idx1-ubyte"
 
 
 @pytest.fixture
-def folder(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(digits: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder with the data in place, on a machine without network and npm; current directory."""
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    shutil.copytree(digits, tmp_path / mnist.FOLDER)
-    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", here)
+    shutil.copytree(digits, mnist.FOLDER)
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
-    monkeypatch.setenv("PATH", str(tmp_path))
-    return tmp_path
+    monkeypatch.setenv("PATH", str(here))
+    return here
 
 
 def damage(path: Path, how: str = "altered") -> None:

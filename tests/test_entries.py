@@ -210,14 +210,7 @@ made_the_same_in_every_run = settings(
 )
 
 
-@settings(made_the_same_in_every_run, max_examples=15)
-@given(entries())
-def test_any_entries_end_in_a_report_or_in_one_line(made: tuple[dict, dict]) -> None:
-    check(*made)
-
-
-@pytest.mark.slow
-@settings(made_the_same_in_every_run, max_examples=60)
-@given(entries())
-def test_many_more_entries_do_so_too(made: tuple[dict, dict]) -> None:
-    check(*made)
+@pytest.mark.parametrize("count", [15, pytest.param(60, marks=pytest.mark.slow)])
+def test_any_entries_end_in_a_report_or_in_one_line(count: int) -> None:
+    given_so_many = settings(made_the_same_in_every_run, max_examples=count)
+    given_so_many(given(entries())(lambda made: check(*made)))()

@@ -79,23 +79,14 @@ def edited(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("path", "old", "new"),
-    [
-        ("lenet/training.py", "    fix(threads)\n", "    # new\n    fix(threads)  # new\n\n"),
-        ("lenet/training.py", '"""Training and test of LeNet', '"""Another text'),
-        ("lenet/trial.py", "stages.lenet.training", MOVED),
-        ("settings/params.py", "PATH = Path", "OTHER = 1\nPATH = Path"),
-        ("common/device.py", "2**28", "2**27"),
-        ("evidence/drawings.py", "tab:gray", "tab:red"),
-    ],
-)
-def test_comments_docstrings_and_places_do_not_count(path: str, old: str, new: str, edited) -> None:
-    assert edited(path, old, new) == DIGESTS
-
-
-@pytest.mark.parametrize(
     ("path", "old", "new", "counts_for"),
     [
+        ("lenet/training.py", "    fix(threads)\n", "    # new\n    fix(threads)  # new\n\n", []),
+        ("lenet/training.py", '"""Training and test of LeNet', '"""Another text', []),
+        ("lenet/trial.py", "stages.lenet.training", MOVED, []),
+        ("settings/params.py", "PATH = Path", "OTHER = 1\nPATH = Path", []),
+        ("common/device.py", "2**28", "2**27", []),
+        ("evidence/drawings.py", "tab:gray", "tab:red", []),
         ("lenet/training.py", "gamma=training.gamma", "gamma=1.0", [LENET]),
         ("lenet/model.py", "KEEP1, KEEP2 = 0.75, 0.5", "KEEP1, KEEP2 = 0.8, 0.5", [LENET]),
         ("vision/trial.py", "class ImagenetTrial", "OTHER = 1\n\n\nclass ImagenetTrial", [VISION]),
@@ -103,6 +94,6 @@ def test_comments_docstrings_and_places_do_not_count(path: str, old: str, new: s
         ("common/mnist.py", "offset=16", "offset=17", [LENET, VISION]),
     ],
 )
-def test_code_counts_for_the_trials_that_run_it(path: str, old: str, new: str, counts_for: list[str], edited) -> None:
+def test_code_counts_for_trials_that_run_it_but_comments_and_places_do_not(path, old, new, counts_for, edited) -> None:
     digests = zip((LENET, VISION), DIGESTS, edited(path, old, new), strict=True)
     assert [name for name, before, after in digests if before != after] == counts_for

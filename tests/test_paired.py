@@ -9,7 +9,7 @@ MARGIN, CONFIDENCE = 0.002, 0.95
 REFERENCE = np.array([0.9840, 0.9832, 0.9851, 0.9829, 0.9845, 0.9838, 0.9826, 0.9847])
 SINGLE = np.array([0.5]), np.array([0.98])
 NOISE = np.array([3, -2, 1, -4, 2, 0, -1, 1]) * 1e-4  # of mean 0
-SPREADS = 0.001548, 0.003654  # of the differences of zero_one and none from standard, one epoch, over 8 seeds
+SPREAD = 0.001548  # of the differences of zero_one from standard, one epoch, over 8 seeds
 
 
 def answer(*differences: np.ndarray) -> list[tuple[str, str]]:
@@ -30,6 +30,10 @@ def answer(*differences: np.ndarray) -> list[tuple[str, str]]:
         (NOISE * 5 - 0.0018, YES, OPEN),
         (NOISE * 20, NO, OPEN),
         (NOISE[:1], OPEN, OPEN),
+        (0 * NOISE, NO, NO),  # without spread, as with ever smaller spread
+        (0 * NOISE + 0.001, YES, NO),
+        (0 * NOISE + 0.003, YES, YES),
+        (0 * NOISE - 0.003, YES, YES),
     ],
 )
 def test_made_up_data_get_the_answers_that_they_were_made_for(differences, differs: str, exceeds: str) -> None:
@@ -50,11 +54,6 @@ def test_answers_are_corrected_for_the_number_of_comparisons() -> None:
 def test_holm_is_the_step_down_procedure() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005], 4) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # Holm 1979, by hand
     assert holm([0.9, 0.8], 2) == pytest.approx([1, 1])
-    p = np.random.default_rng(1).uniform(size=(200, 5)) ** 3
-    assert holm(p[:, :3], 5) == pytest.approx(holm(np.pad(p[:, :3], ((0, 0), (0, 2)), constant_values=1), 5)[:, :3])
-    order = np.argsort(p, axis=1)
-    rejected = np.logical_and.accumulate(np.take_along_axis(p, order, axis=1) < 0.05 / np.arange(5, 0, -1), axis=1)
-    assert np.array_equal(np.take_along_axis(holm(p, 5) < 0.05, order, axis=1), rejected)
 
 
 def test_single_pair_decides_nothing() -> None:
@@ -62,48 +61,6 @@ def test_single_pair_decides_nothing() -> None:
     assert (result["differs"], result["exceeds"], result["std"], result["interval"]) == (OPEN, OPEN, None, None)
     assert result["mean"] == pytest.approx(-0.48)
     assert np.isnan([*result["p"].values(), *result["p_holm"].values()]).all()
-
-
-@pytest.mark.parametrize(
-    ("shift", "expected"), [(0, (NO, NO)), (0.001, (YES, NO)), (0.003, (YES, YES)), (-0.003, (YES, YES))]
-)
-def test_differences_without_spread_have_the_answers_of_ever_smaller_spread(shift: float, expected) -> None:
-    assert answer(0 * NOISE + shift) == answer(NOISE * 1e-4 + shift) == [expected]
-
-
-def test_outcome_without_a_margin_has_one_answer() -> None:
-    result = compare({"loss": (REFERENCE + NOISE + 1, REFERENCE)}, CONFIDENCE, 1)["loss"]
-    assert (result["differs"], set(result["p"]), "exceeds" in result) == (YES, {"differs"}, False)
-
-
-# How often the rule is wrong, by simulation with the spreads that were measured
-
-REPETITIONS = 20_000
-ERROR = 4 * (0.05 * 0.95 / REPETITIONS) ** 0.5  # four standard errors of a share of 0.05
-
-
-def simulated(n: int, *means: float) -> dict[str, np.ndarray]:
-    """The corrected p of the planned comparisons of `zero_one` and `none`, (repetitions, 2) for each test.
-
-    They share the reference, so their differences are correlated: half of each variance is that of the reference.
-    """
-    random = np.random.default_rng(1)
-    shared, *own = random.normal(size=(3, REPETITIONS, n))
-    spreads = zip(means, SPREADS, own, strict=True)
-    tests = [p_values(mean + spread * (each - shared) / 2**0.5, MARGIN) for mean, spread, each in spreads]
-    return {test: holm(np.stack([each[test] for each in tests], axis=-1), 2) for test in tests[0]}
-
-
-@pytest.mark.parametrize("n", [8, 16, 64])
-def test_errors_are_as_rare_as_the_confidence_promises(n: int) -> None:
-    none = simulated(n, 0, 0)
-    assert (none["differs"] < 0.05).any(axis=1).mean() <= 0.05 + ERROR  # a difference where there is none at all
-    assert (none["beyond"] < 0.05).any(axis=1).mean() <= 0.05 + ERROR
-    at = simulated(n, -MARGIN, MARGIN)
-    for test in ("within", "beyond"):  # on the margin, where both are at their worst
-        assert (at[test] < 0.05).any(axis=1).mean() <= 0.05 + ERROR
-    mixed = simulated(n, 0, -0.0074)  # as it was measured: the false one of a true and a false
-    assert (mixed["differs"][:, 0] < 0.05).mean() <= 0.05 + ERROR
 
 
 # Differences of accuracies are multiples of 1 / images: few of them tie by chance, and must not count as certain
@@ -115,7 +72,7 @@ def test_errors_are_as_rare_as_the_confidence_promises(n: int) -> None:
 def test_no_difference_is_found_where_there_is_none(images: int, n: int, family: int) -> None:
     random = np.random.default_rng(images + n + family)
     shape = (2, 6000 // family + 200, family, n)
-    values, reference = np.round(images * random.normal(0.983, SPREADS[0] / 2**0.5, shape)) / images
+    values, reference = np.round(images * random.normal(0.983, SPREAD / 2**0.5, shape)) / images
     p = p_values(values - reference, MARGIN, step=1 / images)["differs"]
     found = np.any(holm(p, planned=family) < 0.05, axis=-1)
     assert found.mean() <= 0.05 + 3 * (0.05 * 0.95 / found.size) ** 0.5

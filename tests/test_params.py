@@ -9,18 +9,19 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import KINDS, ROOT, Clone, set_params
+from conftest import KINDS, ROOT, SETTINGS, refused, set_params
 from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import modify_yaml
 
 from stages import __main__
+from stages.common import tables
 from stages.common.errors import InputError
 from stages.common.normalization import Normalization
 from stages.settings import params
-from stages.settings.params import Overrides, Parameters, Study, Sweep
+from stages.settings.params import Overrides, Study, Sweep
 from stages.study import design
 
-SETTINGS = params.load(ROOT / "params.yaml")
+pytestmark = pytest.mark.usefixtures("here")
 SWEEP = SETTINGS.sweep.model_dump(exclude={"train"})
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 # They need no device, or first the results of others.
@@ -38,8 +39,6 @@ BAD = [  # of each kind of fault one
     ("norm.mean", [0, 0, 1], "digits are grey"),
     ("norm.men", 0.1, "accepted here: mean, std"),
     ("training", {}, "accepted here: data, normalizations, norm, train"),
-    ("data", None, "keys of its own"),
-    ("train.optimizer", "rmsprop", "'adadelta', 'sgd' or 'adam'"),
     ("train.lr", {"adadelta": 1.0, "sgd": 0.1}, "one for each optimizer: adam is missing"),
     ("sweep.space.mean", {"low": 3, "high": -3}, "low (3) must not be above high (-3)"),
     ("sweep.space.mean", {"low": -1, "high": 1, "log": True}, "low (-1) must be above 0 where log is true"),
@@ -54,7 +53,6 @@ BAD = [  # of each kind of fault one
     ("normalizations.zero_one", {"mean": [0, 0, 1], "std": 1}, "digits are grey"),
     ("normalizations.torchvision.mean", [0.1, 0.2], "finite number, or three"),
     ("normalizations.torchvision.std", [0.1, 0.1, -1], "greater than 0"),
-    ("studies.b\n", STUDY | PAIR, "pattern"),
     ("studies.sweep", STUDY | PAIR, "must have another name: it is that of a stage"),
     ("studies.more", STUDY, "must have points (normalizations, points, grid), or search, or sweep_trials"),
     ("studies.more", STUDY | PAIR | AGAIN, "or sweep_trials: one of them"),
@@ -63,7 +61,6 @@ BAD = [  # of each kind of fault one
     ("studies.more", {"trial": KINDS["imagenet"], "train": {"epochs": 2}} | PAIR, "for LeNet alone"),
     ("studies.more", STUDY | PAIR | {"imagenet": {"batch_size": 100}}, "for published networks alone"),
     ("studies.more", STUDY | {"normalizations": ["own"]}, "'own' is none of normalizations"),
-    ("studies.one_epoch.trial", "lenet", "keys of its own"),
     ("studies.one_epoch.trial", KINDS["lenet"] | {"code": "../lenet"}, "pattern"),
     ("studies.one_epoch.normalizations", ["nothing"], UNKNOWN),
     ("studies.one_epoch.normalizations", ["torchvision"], "digits are grey"),
@@ -75,7 +72,6 @@ BAD = [  # of each kind of fault one
     ("studies.one_epoch.points", {"more": {"normalization": "none", "seeds": 65}}, "must be at most seeds, 64"),
     ("studies.one_epoch.grid", {"normalization": ["nothing"]}, UNKNOWN),
     ("studies.one_epoch.grid", {"mean": [0, 1]}, "a normalization by name, or mean and std"),
-    ("studies.imagenet_treatments.normalizations", ["nothing"], UNKNOWN),
     ("studies.imagenet_channels.treatments", ["recalibrated"], "must be the first ones of as_is, recalibrated"),
     ("figures.report", {"kind": "map", "studies": ["imagenet_sweep"], "title": ""}, "it is that of a stage"),
     ("fold.normalizations", ["nothing"], UNKNOWN),
@@ -87,44 +83,40 @@ BAD = [  # of each kind of fault one
 
 
 @pytest.mark.parametrize(("key", "value", "accepted"), BAD, ids=lambda value: str(value).replace(" ", ""))
-def test_bad_setting_is_one_line(key: str, value: object, accepted: str, tmp_path: Path) -> None:
-    line = refused(changed(tmp_path, {key: value}))
-    assert "\n" not in line
+def test_bad_setting_is_one_line(key: str, value: object, accepted: str) -> None:
+    change({key: value})
+    line = refused(params.load)
     assert key.split(".")[-1].strip() in line
     assert accepted in line
 
 
-def changed(folder: Path, values: dict[str, object]) -> Path:
-    """A copy of params.yaml with other values."""
-    shutil.copy(ROOT / "params.yaml", folder)
-    set_params(folder, values)
-    return folder / "params.yaml"
+def change(values: dict[str, object]) -> None:
+    """Copies params.yaml, with other values."""
+    shutil.copy(ROOT / "params.yaml", ".")
+    set_params(Path(), values)
 
 
-def refused(path: Path) -> str:
-    with pytest.raises(InputError) as end:
-        params.load(path)
-    return str(end.value)
+def edit(old: str, new: str) -> None:
+    """Copies params.yaml, with another text."""
+    text = (ROOT / "params.yaml").read_text()
+    assert old in text
+    Path("params.yaml").write_text(text.replace(old, new))
 
 
-def refusal(stage: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: object) -> str:
-    """The line in which a stage ends that is started in a folder with changed settings; nothing there is touched."""
-    changed(folder, {key.replace("__", "."): value for key, value in changes.items()})
-    before = {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
-    monkeypatch.chdir(folder)
+def refusal(stage: str, monkeypatch: pytest.MonkeyPatch, values: dict[str, object]) -> str:
+    """The line in which a stage ends that is started with these settings; nothing in the folder is touched."""
+    change(values)
+    before = {path: path.is_file() and path.read_bytes() for path in Path().rglob("*")}
     monkeypatch.setattr("sys.argv", ["stages", *ENTRY.get(stage, stage).split()])
-    with pytest.raises(InputError) as end:
-        __main__.main()
-    assert {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")} == before
-    return str(end.value)
+    line = refused(__main__.main)
+    assert {path: path.is_file() and path.read_bytes() for path in Path().rglob("*")} == before
+    return line
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_stage_with_a_bad_setting_ends_before_it_is_imported(
-    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stage_with_a_bad_setting_ends_before_it_is_imported(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(__main__, "import_module", None)
-    assert "train.epochs = 0: must be greater than" in refusal(stage, tmp_path, monkeypatch, train__epochs=0)
+    assert "train.epochs = 0: must be greater than" in refusal(stage, monkeypatch, {"train.epochs": 0})
 
 
 def test_settings_are_checked_without_torch() -> None:
@@ -144,23 +136,21 @@ finally:
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in NO_DEVICE])
-def test_stage_without_its_device_touches_nothing(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    line = refusal(stage, tmp_path, monkeypatch, run__device="cuda:99")
+def test_stage_without_its_device_touches_nothing(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = refusal(stage, monkeypatch, {"run.device": "cuda:99"})
     assert line.startswith("params.yaml: run.device = 'cuda:99'")
     assert "accepted: auto, cpu" in line
 
 
 @pytest.mark.parametrize("trial", [{"name": "Trial"}, {"code": "nothing"}])
-def test_trial_without_its_class_is_refused(trial: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    line = refusal("trials", tmp_path, monkeypatch, studies__one_epoch__trial=KINDS["lenet"] | trial)
+def test_trial_without_its_class_is_refused(trial: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = refusal("trials", monkeypatch, {"studies.one_epoch.trial": KINDS["lenet"] | trial})
     assert re.fullmatch(r"params.yaml: trial '\w+': no such class in stages.\w+.trial", line)
 
 
-def test_follow_up_of_no_trial_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "plots/trials").mkdir(parents=True)
-    row = "trial,point,mean,std,epoch,accuracy,loss,device\n0,,0.5,1.0,1,0.9,0.1,cpu\n"  # it did not die
-    (tmp_path / "plots/trials/sweep.csv").write_text(row)
-    line = refusal("trials revival", tmp_path, monkeypatch)
+def test_follow_up_of_no_trial_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables.write("sweep", [""], [{"mean": 0.5, "std": 1.0}], [{"accuracy": 0.9, "loss": 0.1, "device": "cpu"}])
+    line = refusal("trials revival", monkeypatch, {})
     assert line == "params.yaml: studies.revival.sweep_trials: the sweep has no such trial"
 
 
@@ -176,76 +166,36 @@ def test_follow_up_of_no_trial_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 def test_stage_without_a_known_entry_is_refused(words: list[str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("sys.argv", ["stages", *words])
-    with pytest.raises(InputError, match=said):
-        __main__.main()
+    assert re.search(said, refused(__main__.main))
 
 
-# What the settings mean for trials
+# What the settings mean for trials; what they mean for those of the committed studies: test_verify.py
 
 
-def test_trial_has_what_train_says_but_for_overrides() -> None:
-    told = design.trial_parameters(SETTINGS)
-    assert (told["optimizer"], told["lr"], told["seed"], told["train_images"]) == ("adadelta", 1.0, 1998, 60_000)
-    assert not {"momentum", "threads", "start"} & set(told)  # without effect, or no part of the trial
-    sgd = design.trial_parameters(SETTINGS, Overrides(optimizer="sgd", epochs=3), Overrides(epochs=5, start="zero_one"))
-    assert sgd == told | {
-        "optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "epochs": 5, "start_mean": 0.0, "start_std": 1.0
-    }  # fmt: skip
-    assert design.trial_parameters(SETTINGS, Overrides(lr=0.5))["lr"] == 0.5
-    held_out = design.trial_parameters(SETTINGS, Overrides(held_out=10_000))
-    assert held_out == told | {"held_out": 10_000, "train_images": 50_000}
+def test_later_overrides_count_and_bring_along_what_rests_on_them() -> None:
+    told = design.trial_parameters(SETTINGS, Overrides(optimizer="sgd", epochs=3), Overrides(epochs=5))
+    assert (told["lr"], told["epochs"]) == (0.01, 5)
     assert design.trial_parameters(SETTINGS, Overrides(held_out=10_000, train_images=100))["train_images"] == 100
+    keys = {"points": {"one": {"normalization": "none", "seed": 7}}, "train": {"seed": 4}}
+    assert design.points(SETTINGS, Study.model_validate(STUDY | keys))["one"]["seed"] == 7
 
 
-def study_of(**keys: object) -> Study:
-    return Study.model_validate(STUDY | keys)
+def test_study_may_try_fewer_treatments() -> None:
+    study = Study.model_validate({"trial": KINDS["imagenet"], "normalizations": ["low"], "treatments": ["as_is"]})
+    assert design.points(SETTINGS, study, treatments=3)["low"] == {"mean": -0.5, "std": 0.2, "treated": 1}
 
 
-def points(**keys: object) -> dict[str, Parameters]:
-    return design.points(SETTINGS, study_of(**keys))
+def test_point_without_a_normalization_has_that_of_its_name() -> None:
+    of = {"none": {"lr": 0.2}, "also": {"normalization": "none", "lr": 0.2}}
+    points = design.points(SETTINGS, Study.model_validate(STUDY | {"points": of}))
+    assert points["none"] == points["also"]
+    assert (points["none"]["std"], points["none"]["lr"]) == (1 / 255, 0.2)
 
 
-def test_points_have_all_parameters_of_their_trials() -> None:
-    of = points(
-        normalizations=["standard"],
-        points={
-            "none": {"lr": 0.2},
-            "sgd": {"normalization": "none", "lr": 0.1},
-            "numbers": {"mean": 5, "std": 0.5, "seed": 7},
-        },
-        train={"optimizer": "sgd"},
-    )
-    sgd = design.trial_parameters(SETTINGS, Overrides(optimizer="sgd"))
-    assert of["standard"] == {"mean": 0.1307, "std": 0.3081} | sgd
-    assert of["none"] == {"mean": 0.0, "std": 1 / 255} | sgd | {"lr": 0.2}
-    assert of["sgd"] == of["none"] | {"lr": 0.1}
-    assert of["numbers"] == {"mean": 5.0, "std": 0.5} | sgd | {"seed": 7}
-
-
-def test_grid_has_all_combinations_and_no_point_twice() -> None:
-    cells = points(normalizations=["standard"], grid={"mean": [0, 0.1307], "std": [0.3081, 1]})
-    assert list(cells) == ["standard", "mean 0, std 0.3081", "mean 0, std 1", "mean 0.1307, std 1"]
-    assert (cells["mean 0, std 1"]["mean"], cells["mean 0, std 1"]["std"]) == (0, 1)
-    rates = points(grid={"lr": [0.1, 1], "normalization": ["none"]})
-    assert [(point["lr"], point["std"]) for point in rates.values()] == [(0.1, 1 / 255), (1, 1 / 255)]
-    means = [0.1307, 0.1307 + 1e-12, 1e-12]  # which agree in many digits
-    assert [point["mean"] for point in points(grid={"mean": means, "std": [1]}).values()] == means
-
-
-def test_seeds_follow_each_other_and_a_point_may_have_fewer() -> None:
-    study = study_of(normalizations=["none"], points={"one": {"mean": 5, "std": 1, "seeds": 1}}, train={"seed": 4})
-    planned = design.over_seeds(SETTINGS, study, design.points(SETTINGS, study))
-    assert [(each.point, each.parameters["seed"]) for each in planned] == [("none", 4), ("one", 4), ("none", 5)]
-
-
-def test_network_that_is_treated_has_its_own_normalization() -> None:
-    own = Normalization.of([0, 0, 1], 2)
-    study = Study.model_validate({"trial": KINDS["imagenet"], "normalizations": ["own", "low"]})
-    of = design.points(SETTINGS, study, own, treatments=3)
-    assert of["own"] == {"mean_r": 0, "mean_g": 0, "mean_b": 1, "std": 2, "treated": 3}
-    assert [each.parameters for each in design.over_seeds(SETTINGS, study, of)] == list(of.values())
-    one = design.points(SETTINGS, study.model_copy(update={"treatments": ["as_is"]}), own, treatments=3)
-    assert one["low"] == {"mean": -0.5, "std": 0.2, "treated": 1}
+def test_normalization_comes_back_from_the_parameters_of_a_trial() -> None:
+    norm = Normalization.of([0, 0, 1], 2)
+    assert norm.parameters() == {"mean_r": 0, "mean_g": 0, "mean_b": 1, "std": 2}
+    assert Normalization.from_parameters({"mean_r": 0, "mean_g": 0, "mean_b": 1, "std": 2}) == norm
 
 
 def test_study_may_name_a_network_of_its_own() -> None:
@@ -271,18 +221,11 @@ def test_best_is_that_of_the_sweep() -> None:
 # The file
 
 
-def test_missing_setting_is_named(tmp_path: Path) -> None:
-    assert refused(edited(tmp_path, "  gamma:", "  # gamma:")).endswith("params.yaml: train.gamma is missing")
-    assert "normalizations.standard is missing: " in refused(edited(tmp_path, "  standard: {", "  # standard: {"))
-
-
-def edited(folder: Path, old: str, new: str) -> Path:
-    """A copy of params.yaml with another text."""
-    text = (ROOT / "params.yaml").read_text()
-    assert old in text
-    path = folder / "params.yaml"
-    path.write_text(text.replace(old, new))
-    return path
+def test_missing_setting_is_named() -> None:
+    edit("  gamma:", "  # gamma:")
+    assert refused(params.load) == "params.yaml: train.gamma is missing"
+    edit("  standard: {", "  # standard: {")
+    assert "normalizations.standard is missing: " in refused(params.load)
 
 
 @pytest.mark.parametrize(
@@ -303,22 +246,24 @@ def edited(folder: Path, old: str, new: str) -> Path:
         "norm: " + "x" * 100_000,
     ],
 )
-def test_what_is_no_params_file_is_one_line(content: str | bytes, tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
-    for line in refused(tmp_path / "params.yaml").split("\n"):
+def test_what_is_no_params_file_is_one_line(content: str | bytes) -> None:
+    Path("params.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError) as end:
+        params.load()
+    for line in str(end.value).split("\n"):
         assert line.isprintable()
         assert "params.yaml" in line
         assert len(line) < 600
 
 
-def test_numbers_are_read_as_dvc_writes_them(tmp_path: Path) -> None:
+def test_numbers_are_read_as_dvc_writes_them() -> None:
     for written, number in (("1e-05", 1e-05), ("1.5e-05", 1.5e-05), ("1E2", 100), (".5", 0.5)):
-        settings = params.load(edited(tmp_path, "  mean: 0.1307 #", f"  mean: {written} #"))
-        assert settings.norm.mean == (number,)
+        edit("  mean: 0.1307 #", f"  mean: {written} #")
+        assert params.load().norm.mean == (number,)
 
 
-def test_experiment_leaves_comments_and_aliases_and_numbers_that_can_be_read(tmp_path: Path) -> None:
-    path = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+def test_experiment_leaves_comments_and_aliases_and_numbers_that_can_be_read() -> None:
+    path = Path(shutil.copy(ROOT / "params.yaml", "."))
     with modify_yaml(path) as content:
         content["train"]["lr"] = 0.00001
     apply_overrides(str(path), ["studies.best.seeds=3"])  # what `dvc exp run -S` does
@@ -329,13 +274,3 @@ def test_experiment_leaves_comments_and_aliases_and_numbers_that_can_be_read(tmp
     assert design.trial_parameters(settings)["lr"] == 1e-05
     best = SETTINGS.studies["best"].model_copy(update={"seeds": 3})
     assert settings.studies == SETTINGS.studies | {"best": best}
-
-
-def test_refused_stage_leaves_its_results(project: Clone) -> None:
-    before = project.results()
-    project.set(norm__std=-1)
-    ran = project.run("dvc", "repro", "baseline", check=False)
-    assert ran.returncode != 0
-    assert "params.yaml: norm.std = -1: must be greater than 0" in ran.stdout
-    assert "Traceback" not in ran.stdout
-    assert project.results() == before

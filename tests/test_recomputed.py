@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import ROOT, SETTINGS
 from scipy import optimize, stats
 
 from stages import judge
 from stages.evidence import judgement
-from stages.settings import params
 from stages.settings.params import Rule
 
-SETTINGS = params.load(ROOT / "params.yaml")
 PIXELS = json.loads((ROOT / "metrics/statistics.json").read_text())["train"]
 METRICS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "metrics/studies").glob("*.json"))}
 CLOSE: dict[str, Any] = {"rel": 2e-5, "abs": 2e-6}  # the tables have six digits

@@ -9,26 +9,18 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from conftest import ROOT, Device
+from conftest import SETTINGS, Device
 
 from stages.common import tables
 from stages.evidence import judgement
 from stages.lenet.trial import LenetTrial
-from stages.settings import params
 from stages.study import runner, store
 from stages.study.design import Planned
 from stages.study.fingerprint import Trial
 from stages.study.proposals import Points
 from stages.vision.trial import ImagenetTrial
 
-SETTINGS = params.load(ROOT / "params.yaml")
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
+pytestmark = pytest.mark.usefixtures("here")
 CONTAINER = {"memory.max": f"{6 * 2**30}", "memory.stat": f"anon {2**30}\nfile {5 * 2**30}"}  # 1 of 6 GiB is in use
 
 

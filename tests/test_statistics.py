@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT
+from conftest import SETTINGS
 
 from stages import statistics
 from stages.common import mnist
-from stages.settings import params
 
 
 @pytest.fixture(scope="module")
@@ -20,20 +19,11 @@ def data(digits: Path) -> mnist.Data:
     return mnist.load(60_000, 10_000, digits)
 
 
-@pytest.fixture(scope="module")
-def written(data: mnist.Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the stage has run."""
-    folder = tmp_path_factory.mktemp("statistics")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(mnist, "load", lambda *counts: data)
-        statistics.main(params.load(ROOT / "params.yaml"))
-    return folder
-
-
-def test_mean_and_std_are_those_of_all_pixels_and_the_published_ones(data: mnist.Data, written: Path) -> None:
-    metrics = json.loads((written / "metrics/statistics.json").read_text())
-    pixels = pd.read_csv(written / "plots/pixels.csv")
+def test_mean_and_std_are_those_of_all_pixels_and_the_published_ones(data: mnist.Data, here, monkeypatch) -> None:
+    monkeypatch.setattr(mnist, "load", lambda *counts: data)
+    statistics.main(SETTINGS)
+    metrics = json.loads(Path("metrics/statistics.json").read_text())
+    pixels = pd.read_csv("plots/pixels.csv")
     assert pixels["value"].tolist() == list(range(256))
     values = pixels["value"] / 255
     for name, images in {"train": data.train_images, "test": data.test_images}.items():

@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torchvision import transforms
 from stages.common import device, mnist
 from stages.common.normalization import Normalization
 from stages.lenet import training
-from stages.lenet.model import LeNet, draw_masks, unpack
+from stages.lenet.model import LeNet, draw_masks
 from stages.lenet.training import Training, train_and_test
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
@@ -31,36 +32,27 @@ DEAD = Normalization.of(-5.05, 2.47)  # the notebook's loop gives 0.1028 here
 SETTINGS = Training(seed=1998, epochs=1, batch_size=64, shuffle=False, optimizer="adadelta", lr=1.0, gamma=0.7)
 
 
-@pytest.fixture(scope="module")
-def data(digits: Path) -> mnist.Data:
-    return mnist.load(640, 400, digits)
-
-
-@pytest.mark.parametrize(("norm", "shuffle"), [(STANDARD, False), (ZERO_ONE, True)])
-def test_training_is_the_notebooks_loop_step_by_step(norm: Normalization, shuffle: bool, digits: Path) -> None:
-    images = torch.utils.data.Subset(notebook.load(digits, norm.mean[0], norm.std[0], train=True), range(300))
-    _, theirs = notebook.train(images, epochs=2, shuffle=shuffle)
-    ours = train_and_test(norm, SETTINGS._replace(epochs=2, shuffle=shuffle), mnist.load(300, 10, digits)).losses
-    # Same weights, images and dropout: only rounding differs, and training lets it grow.
-    assert len(ours) == len(theirs) == 10
-    np.testing.assert_allclose(ours[:5], theirs[:5], rtol=1e-4)
-    np.testing.assert_allclose(ours, theirs, rtol=2e-2)
+SGD, ADAM = partial(torch.optim.SGD, lr=0.01, momentum=0.9), partial(torch.optim.Adam, lr=0.001)
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "kind", "options"),
-    [("sgd", torch.optim.SGD, {"lr": 0.01, "momentum": 0.9}), ("adam", torch.optim.Adam, {"lr": 0.001})],
+    ("norm", "shuffle", "name", "optimizer", "close"),
+    [
+        (STANDARD, False, "adadelta", notebook.ADADELTA, (1e-4, 2e-2)),
+        (ZERO_ONE, True, "adadelta", notebook.ADADELTA, (1e-4, 2e-2)),
+        (STANDARD, False, "sgd", SGD, (1e-5, 1e-3)),
+        (STANDARD, False, "adam", ADAM, (1e-5, 1e-3)),
+    ],
 )
-def test_other_optimizers_are_those_of_a_plain_loop_step_by_step(
-    optimizer, kind, options: dict[str, Any], digits: Path
-) -> None:
-    images = torch.utils.data.Subset(notebook.load(digits, 0.1307, 0.3081, train=True), range(320))
-    _, theirs = notebook.train(images, epochs=2, optimizer_of=lambda parameters: kind(parameters, **options))
-    settings = SETTINGS._replace(epochs=2, optimizer=optimizer, **options)
-    ours = train_and_test(STANDARD, settings, mnist.load(320, 10, digits)).losses
+def test_training_is_the_notebooks_loop_step_by_step(norm, shuffle: bool, name, optimizer, close, digits: Path) -> None:
+    images = torch.utils.data.Subset(notebook.load(digits, norm.mean[0], norm.std[0], train=True), range(300))
+    _, theirs = notebook.train(images, epochs=2, shuffle=shuffle, optimizer_of=optimizer)
+    settings = SETTINGS._replace(epochs=2, shuffle=shuffle, optimizer=name, **optimizer.keywords)
+    ours = train_and_test(norm, settings, mnist.load(300, 10, digits)).losses
+    # Same weights, images and dropout: only rounding differs, and training lets it grow.
     assert len(ours) == len(theirs) == 10
-    np.testing.assert_allclose(ours[:5], theirs[:5], rtol=1e-5)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-3)
+    np.testing.assert_allclose(ours[:5], theirs[:5], rtol=close[0])
+    np.testing.assert_allclose(ours, theirs, rtol=close[1])
 
 
 def test_optimizer_imports_no_compiler() -> None:
@@ -104,16 +96,6 @@ def test_normalization_is_torchvisions_bit_for_bit(data: mnist.Data) -> None:
         assert torch.equal(norm(image), theirs(image[0].numpy()))
 
 
-def test_masks_are_those_of_dropout_batch_by_batch() -> None:
-    torch.manual_seed(1)
-    batches = [unpack(draw_masks(count)) for count in (64, 36)]
-    torch.manual_seed(1)
-    for masks, count in zip(batches, (64, 36), strict=True):
-        units = torch.ones(count, 64, 144), torch.ones(count, 128)
-        after = [F.dropout(part, rate).flatten(1) > 0 for part, rate in zip(units, (0.25, 0.5), strict=True)]
-        assert torch.equal(masks, torch.cat(after, dim=1).byte())
-
-
 def test_training_depends_on_its_arguments_alone(data: mnist.Data) -> None:
     model, losses, (test,) = train_and_test(STANDARD, SETTINGS, data)
     torch.manual_seed(7)
@@ -134,12 +116,6 @@ def test_standard_normalization_learns_and_a_distant_one_is_dead(data: mnist.Dat
     assert train_and_test(DEAD, SETTINGS, data).tests[-1].accuracy < 0.2
 
 
-def test_diverged_training_is_a_result(data: mnist.Data) -> None:
-    (test,) = train_and_test(STANDARD, SETTINGS._replace(lr=1e38), data).tests
-    assert np.isnan(test.loss)
-    assert 0 <= test.accuracy < 0.2
-
-
 def test_long_run_is_also_the_shorter_ones(data: mnist.Data) -> None:
     data, settings, seen = data.part(320, 0), SETTINGS._replace(epochs=3, batch_size=160), list[int]()
     _, losses, tests = train_and_test(STANDARD, settings, data, progress=seen.append)
@@ -149,13 +125,6 @@ def test_long_run_is_also_the_shorter_ones(data: mnist.Data) -> None:
         shorter = train_and_test(STANDARD, settings._replace(epochs=epochs), data)
         assert torch.equal(shorter.losses, losses[: 2 * epochs])
         assert [test[:2] for test in shorter.tests] == [test[:2] for test in tests[:epochs]]
-
-
-def test_learning_rate_falls_after_every_epoch(data: mnist.Data) -> None:
-    settings = SETTINGS._replace(epochs=2, batch_size=320)
-    same, fallen = (train_and_test(STANDARD, settings._replace(gamma=gamma), data).losses for gamma in (1.0, 0.1))
-    assert torch.equal(same[:3], fallen[:3])  # the third step's loss is computed before its update
-    assert not torch.equal(same[3:], fallen[3:])
 
 
 def test_held_out_images_are_the_last_of_training(digits: Path) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from random import Random
+from unittest.mock import Mock
 
 import carry
 import pytest
 import verify
-from conftest import ROOT, Clone, Device
+from conftest import ROOT, SETTINGS, Clone, Device
 
+from stages.common import tables
 from stages.common.errors import InputError
 from stages.lenet.trial import LenetTrial
 from stages.settings import params
@@ -20,7 +22,6 @@ from stages.study.design import Planned
 from stages.study.proposals import Points
 
 POINTS = [Planned("", {"mean": 0.0, "std": 1.0, "seed": seed}) for seed in range(3)]
-SETTINGS = params.load(ROOT / "params.yaml")
 
 
 def with_test_images(count: int) -> params.Params:
@@ -28,69 +29,67 @@ def with_test_images(count: int) -> params.Params:
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def study(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A study of the first two points, kept on `cpu A`."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(LenetTrial, "check", lambda _: None)
     monkeypatch.setattr(runner, "executor", lambda *_: nullcontext(Device("cpu A")))
     runner.run("one", SETTINGS, Points(POINTS[:2]), LenetTrial)
 
 
+def verified(points: int, settings: params.Params = SETTINGS) -> bool:
+    return verify.verified("one", Points(POINTS[:points]), LenetTrial, settings, Random(0))
+
+
 @pytest.mark.usefixtures("study")
 @pytest.mark.parametrize(
-    ("points", "here", "accuracy", "said", "holds"),
+    ("points", "device", "said", "holds"),
     [
-        (2, "cpu A", 0.9, "the same |", True),
-        (2, "cpu A", 0.8, "OTHER: accuracy |", False),
-        (2, "cpu B", 0.9, "of cpu A | the same |", True),
-        (2, "cpu B", 0.8, "accuracy 0.9000 there, 0.8000 here |", True),
-        (3, "cpu A", 0.9, "2 of 3 | same |", False),
-        (3, "cpu B", 0.8, "2 of 3 | same |", False),
+        (2, Device("cpu A", 0.9), "the same |", True),
+        (2, Device("cpu A", 0.8), "OTHER: accuracy |", False),
+        (2, Device("cpu B", 0.9), "of cpu A | the same |", True),
+        (2, Device("cpu B", 0.8), "accuracy 0.9000 there, 0.8000 here |", True),
+        (3, Device("cpu A", 0.9), "2 of 3 | same |", False),
+        (3, Device("cpu B", 0.8), "2 of 3 | same |", False),
     ],
 )
-def test_trial_evaluated_again(
-    points: int,
-    here: str,
-    accuracy: float,
-    said: str,
-    holds: bool,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(verify, "describe", lambda _: here)
-    monkeypatch.setattr(runner, "executor", lambda *_: nullcontext(Device(here, accuracy)))
+def test_trial_evaluated_again(points: int, device: Device, said: str, holds: bool, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(verify, "describe", lambda _: device.name)
+    monkeypatch.setattr(runner, "executor", lambda *_: nullcontext(device))
     before = Path("data/studies/one.sqlite3").read_bytes()
-    assert verify.verified("one", Points(POINTS[:points]), LenetTrial, SETTINGS, Random(0)) == holds
+    assert verified(points) == holds
     assert said in capsys.readouterr().out
     assert Path("data/studies/one.sqlite3").read_bytes() == before
 
 
 @pytest.mark.usefixtures("study")
 def test_study_of_other_settings(capsys: pytest.CaptureFixture[str]) -> None:
-    other = with_test_images(10)
-    assert not verify.verified("one", Points(POINTS[:2]), LenetTrial, other, Random(0))
+    assert not verified(2, with_test_images(10))
     assert "| one | 0 of 2 | OTHER |" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("study")
 @pytest.mark.parametrize(("points", "holds"), [(2, True), (3, False)])
-def test_trial_whose_data_is_not_there_is_left_out(
-    points: int, holds: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def check(_: params.Params) -> None:
-        raise InputError("no photographs")
-
-    monkeypatch.setattr(LenetTrial, "check", check)
-    assert verify.verified("one", Points(POINTS[:points]), LenetTrial, SETTINGS, Random(0)) == holds
+def test_trial_whose_data_is_not_there_is_left_out(points: int, holds: bool, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(LenetTrial, "check", Mock(side_effect=InputError("no photographs")))
+    assert verified(points) == holds
     assert "not here: no photographs |" in capsys.readouterr().out
 
 
-def test_every_committed_study_is_gone_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_committed_study_is_gone_through_and_its_trials_are_those_of_its_table(monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
+    plans = {name: plan for name, plan, *_ in verify.studies(SETTINGS)}
     listed = subprocess.run(["git", "ls-files", "data/studies"], capture_output=True, text=True, check=True).stdout
     committed = {Path(file).stem for file in listed.split()}
     assert committed
-    assert committed <= {name for name, *_ in verify.studies(SETTINGS)}
+    assert committed <= plans.keys()
+    for name in committed:
+        plan, table = plans[name], tables.last_epochs(tables.read(name))
+        parameters = tables.parameters(table)
+        if isinstance(plan, Points):
+            assert plan.planned == list(zip(table["point"], parameters, strict=True)), name
+        else:
+            shared = [{axis: of[axis] for axis in of if axis not in plan.settings.space} for of in parameters]
+            assert shared == [plan.fixed] * len(table), name
 
 
 @pytest.mark.usefixtures("study")
@@ -141,9 +140,7 @@ def test_code_of_a_study_is_found_in_git(bare: Clone, tmp_path: Path, monkeypatc
         ("model.zero_grad()", "model.zero_grad(), model.conv1.weight.data.mul_(1.01)", "differs in", "0 of 5 | OTHER"),
     ],
 )
-def test_renamed_variable_carries_and_another_constant_does_not(
-    before: str, after: str, said: str, kept: str, project: Clone
-) -> None:
+def test_renamed_variable_carries_and_another_constant_does_not(before, after, said, kept, project: Clone) -> None:
     path = project.folder / "stages/lenet/training.py"
     path.write_text(path.read_text().replace(before, after))
     assert said in project.run(sys.executable, "tools/carry.py", "--few", "one_epoch", check=False).stdout

@@ -12,15 +12,13 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from conftest import CLASSES, ROOT, write_photographs
+from conftest import CLASSES, ROOT, SETTINGS, refused, write_photographs
 from PIL import Image
 from torch import nn
 from torchvision import models, transforms
 
 from stages.common import folding, mnist
-from stages.common.errors import InputError
 from stages.common.normalization import Normalization
-from stages.settings import params
 from stages.settings.params import Imagenet
 from stages.vision import images, model, treatments
 from stages.vision.trial import ScratchTrial
@@ -30,21 +28,20 @@ IMAGENET = Normalization.of((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 ODD = Normalization.of((0.1, 0.5, -0.4), (1.3, 0.25, 0.6))
 EXTREME = Normalization.of(-0.5, 0.2)
 LITE0 = next(iter(model.BUNDLED))
-PARAMS = params.load(ROOT / "params.yaml")
-SETTINGS = PARAMS.resnet.model_copy(update={"train_images": 800, "test_images": 400, "batch_size": 32})
-BATCH = SETTINGS.batch_size
-OWN = SETTINGS.norm
+RESNET = SETTINGS.resnet.model_copy(update={"train_images": 800, "test_images": 400, "batch_size": 32})
+BATCH = RESNET.batch_size
+OWN = RESNET.norm
 USUAL = transforms.Compose([transforms.Resize(64), transforms.CenterCrop(56), transforms.PILToTensor()])
 
 
 @pytest.fixture(scope="module")
 def data(digits: Path) -> mnist.Data:
-    return images.digits(SETTINGS, digits)
+    return images.digits(RESNET, digits)
 
 
 @pytest.fixture(scope="module")
 def trained(data: mnist.Data) -> nn.Module:
-    return treatments.scratch(data, SETTINGS, OWN, 1, CPU)
+    return treatments.scratch(data, RESNET, OWN, 1, CPU)
 
 
 @pytest.fixture
@@ -56,20 +53,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def settings_of(folder: Path, **values: object) -> Imagenet:
-    return PARAMS.imagenet.model_copy(update={"data": str(folder), "train_images": 12, "test_images": 9} | values)
+    return SETTINGS.imagenet.model_copy(update={"data": str(folder), "train_images": 12, "test_images": 9} | values)
 
 
 def loaded(folder: Path, **values: object) -> mnist.Data:
     """As the stages do; decoded images are kept alongside the folder."""
     return images.photographs(settings_of(folder, **values), USUAL, None, folder.parent)[0]
-
-
-def refused(call, *arguments, **named) -> str:
-    with pytest.raises(InputError) as error:
-        call(*arguments, **named)
-    line = str(error.value)
-    assert "\n" not in line
-    return line
 
 
 # Folding
@@ -110,23 +99,6 @@ def test_folded_network_is_the_same_function_border_included(arch: str, size: tu
     assert (treatments.logits(folded, pixels, ODD, 4) - expected).abs().max() > 0.01 * spread
 
 
-FAMILIES = (
-    "alexnet convnext_tiny densenet121 efficientnet_b0 maxvit_t mnasnet0_5 mobilenet_v2 mobilenet_v3_small "
-    "regnet_x_400mf resnext50_32x4d shufflenet_v2_x0_5 squeezenet1_0 swin_t swin_v2_t vgg11 vit_b_32"
-)
-
-
-@pytest.mark.parametrize("arch", FAMILIES.split())
-def test_first_convolution_is_the_one_that_sees_the_images(arch: str) -> None:
-    assert arch in model.TORCHVISION
-    # Shapes suffice, and take no time; RegNet computes its own with numbers.
-    with torch.device("cpu" if arch.startswith("regnet") else "meta"):
-        network, pixels, seen = models.get_model(arch).eval(), torch.rand(1, 3, 224, 224), list[torch.Tensor]()
-        folding.first_convolution(network)[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-        network(pixels)
-    assert seen[0] is pixels
-
-
 # Treatments
 
 
@@ -137,7 +109,7 @@ def share(outputs: torch.Tensor, labels: torch.Tensor) -> float:
 def test_what_as_is_loses_comes_back(data: mnist.Data, trained: nn.Module) -> None:
     own = treatments.logits(trained, data.test_images, OWN, BATCH)
     before = copy.deepcopy(trained.state_dict())
-    outcomes = treatments.outcomes(trained, data, SETTINGS, OWN, EXTREME, count=4)
+    outcomes = treatments.outcomes(trained, data, RESNET, OWN, EXTREME, count=4)
     accuracies = {name: share(outputs, data.test_labels) for name, outputs in outcomes.items()}
     reached = share(own, data.test_labels)
     assert reached > 0.85
@@ -193,29 +165,23 @@ def test_recalibration_reaches_batch_normalization_alone(data: mnist.Data) -> No
 
 def test_training_depends_on_its_arguments_alone(data: mnist.Data) -> None:
     few = data.part(70, 0)
-    network = treatments.scratch(few, SETTINGS, ODD, 5, CPU)
+    network = treatments.scratch(few, RESNET, ODD, 5, CPU)
     torch.manual_seed(7)
     np.random.seed(7)
     torch.set_num_threads(2)
-    again = treatments.scratch(few, SETTINGS, ODD, 5, CPU)
+    again = treatments.scratch(few, RESNET, ODD, 5, CPU)
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
-    other = treatments.scratch(few, SETTINGS, ODD, 6, CPU)
+    other = treatments.scratch(few, RESNET, ODD, 6, CPU)
     assert not torch.equal(network.get_parameter("conv1.weight"), other.get_parameter("conv1.weight"))
 
 
 # Trials
 
 
-@pytest.mark.parametrize("norm", [OWN, IMAGENET, Normalization.of(0, IMAGENET.mean), Normalization.of((0.5,) * 3, 1)])
-def test_parameters_of_a_trial_are_the_normalization_of_the_settings(norm: Normalization, data: mnist.Data) -> None:
-    again = Normalization.from_parameters(norm.parameters())  # type: ignore[arg-type]
-    assert torch.equal(again(data.test_images[:4]), norm(data.test_images[:4]))
-
-
 def test_border_of_the_pixels_own_zero_is_zero_padding(data: mnist.Data) -> None:
     """Under the standard normalization a pixel of 0.1307 is zero: the padding is what it was, up to rounding."""
     few = data.part(32, 0)
-    one_step = SETTINGS.model_copy(update={"train": SETTINGS.train.model_copy(update={"epochs": 1})})
+    one_step = RESNET.model_copy(update={"train": RESNET.train.model_copy(update={"epochs": 1})})
 
     def outputs(norm: Normalization, pads_like: Normalization | None) -> torch.Tensor:
         network = treatments.scratch(few, one_step, norm, 3, CPU, pads_like=pads_like)
@@ -231,8 +197,8 @@ def test_border_of_the_pixels_own_zero_is_zero_padding(data: mnist.Data) -> None
 def test_trial_from_scratch_is_told_border_and_recalibration(digits: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mnist").symlink_to(digits)
-    scratch = SETTINGS.scratch.model_copy(update={"train_images": 96, "test_images": 100})
-    settings = PARAMS.model_copy(update={"resnet": SETTINGS.model_copy(update={"scratch": scratch})})
+    scratch = RESNET.scratch.model_copy(update={"train_images": 96, "test_images": 100})
+    settings = SETTINGS.model_copy(update={"resnet": RESNET.model_copy(update={"scratch": scratch})})
     trial, told = ScratchTrial(settings, tmp_path), EXTREME.parameters()
     by_trial = trial(seed=4, border=0.1307, recalibrated=64, **told)  # type: ignore[arg-type]
     network = treatments.scratch(trial.data, trial.settings, EXTREME, 4, CPU, pads_like=Normalization.of(0.1307, 1.0))
@@ -277,12 +243,12 @@ def test_scales_of_single_channels_or_a_very_large_one_do_not_cancel(data: mnist
 
 
 def test_numbers_of_the_claims() -> None:
-    said = (ROOT / "invariance.md").read_text(encoding="utf-8")
+    said = " ".join((ROOT / "invariance.md").read_text(encoding="utf-8").split())
     for size, rows, words in ((28, 14, "3 of 14 rows"), (224, 112, "3 of 112 of")):
         assert words in said
         assert invariance.border_share(size) == pytest.approx(1 - ((rows - 3) / rows) ** 2)
         assert f"({invariance.border_share(size):.0%}" in said
-    scratch = PARAMS.resnet
+    scratch = SETTINGS.resnet
     steps = scratch.train.epochs * (scratch.scratch.train_images // scratch.batch_size)
     assert f"0.9^{steps} is {0.9**steps:.0e}".replace("e-0", "e-") in said
 
@@ -322,7 +288,7 @@ def test_folder_needs_no_part_to_train_on(folder: Path) -> None:
     shutil.rmtree(folder / "train")
     data = loaded(folder, train_images=1_000_000)
     assert data.train_images.shape == (0, 3, 56, 56)
-    line = refused(treatments.train, nn.Conv2d(3, 8, 3), data, OWN, SETTINGS.fine_tune, BATCH, 1)
+    line = refused(treatments.train, nn.Conv2d(3, 8, 3), data, OWN, RESNET.fine_tune, BATCH, 1)
     assert "no images to train on; accepted: in train/<class>/" in line
 
 

@@ -112,9 +112,12 @@ def p_values(differences: np.ndarray, margin: float, step: float = 0.0) -> dict[
     """
     mean, error = np.abs(differences.mean(axis=-1)), standard_error(differences, step)
     student = stats.t(differences.shape[-1] - 1)
-    near, far = (mean - margin) / error, (mean + margin) / error  # distances from the two ends of the margin
-    within = np.maximum(student.cdf(near), student.sf(far))
-    return {"differs": 2 * student.sf(mean / error), "within": within, "beyond": np.minimum(1, 2 * student.sf(near))}
+    near = (mean - margin) / error  # from the nearer end of the margin: the other end's p is the smaller one
+    return {
+        "differs": 2 * student.sf(mean / error),
+        "within": student.cdf(near),
+        "beyond": np.minimum(1, 2 * student.sf(near)),
+    }
 
 
 def holm(p: Sequence[float] | np.ndarray, planned: int) -> np.ndarray:
