@@ -17,7 +17,7 @@ import pytest
 from conftest import ENV, Clone
 from test_workers import wait_for
 
-from stages.study import cluster
+from stages.study.worker import Project
 
 CONNECT = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
 WHO = ("CLIENT", "SCHEDULER", "WORKER")  # that have a certificate, here the same
@@ -136,7 +136,7 @@ OTHER_PYTHON = "import platform; platform.python_version = lambda: '3.9.1'"
 def test_sweep_waits_for_a_worker_says_so_and_passes_over_unfit_ones(unfinished: Clone, dask: Dask) -> None:
     unfinished.set(run__scheduler=dask.address, sweep__n_trials=2)
     sweep = Sweep(unfinished)
-    sweep.said("no workers yet; waiting")
+    sweep.said("no worker is ready; waiting")
     dask.worker(threads=2)
     sweep.said("has 2 threads; start it with --nthreads 1; worker skipped")
     (dask.folder / "preload.py").write_text(OTHER_PYTHON, encoding="utf-8")
@@ -159,8 +159,8 @@ def test_cluster_of_unfit_workers_is_refused_and_nothing_is_written(unfinished: 
 
 def test_nothing_that_is_sent_is_code_of_this_python() -> None:
     """Another Python would die of it, with signal 11."""
-    assert b"CodeType" not in pickle.dumps(cluster._Sent("Project(**arguments)", name="study"))
-    assert pickle.loads(pickle.dumps(cluster._Sent("unfit"))).__name__ == "unfit"
+    assert b"CodeType" not in (sent := pickle.dumps(Project("study", {}, b"", "3.11")))
+    assert pickle.loads(sent).name == "study"
 
 
 @pytest.mark.slow
