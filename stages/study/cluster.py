@@ -61,12 +61,13 @@ class Cluster(AbstractContextManager):
         started: called with the number of a task when it is handed to the scheduler
         raises:  InputError if the scheduler dies, or gives up a task of which workers die
         """
-        waiting, running, ready = iter(tasks), dict[distributed.Future, int](), -1
+        waiting, running, told = iter(tasks), dict[distributed.Future, int](), False
         try:
             while True:
-                before, ready = ready, self._ready()
-                if before and not ready:
+                ready = self._ready()
+                if not ready and not told:
                     print(f"{self._named}: no worker is ready; waiting", flush=True)
+                told = not ready
                 # The death of a worker counts for all tasks that it has: the one that it evaluates, and the next.
                 room = max(1, 2 * ready) - len(running)
                 for number in islice(waiting, max(0, room)):
