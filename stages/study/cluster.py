@@ -1,9 +1,8 @@
 """Trials on a Dask cluster: the same evaluations, on many machines."""
 
-import hashlib
 import logging
 import pickle
-import sys
+import platform
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import distributed
+from dask.base import tokenize
 
 from stages.common.errors import InputError, short
 from stages.settings.params import Params
@@ -37,9 +37,9 @@ class Cluster(AbstractContextManager):
     def __init__(self, address: str, trial: type[Trial], settings: Params):
         self._named = f"params.yaml: run.scheduler = {address!r}"
         files = {str(module.relative_to(ROOT)): module.read_bytes() for module in ROOT.glob("stages/**/*.py")}
+        what = trial, settings, fingerprint(settings, {}, trial)
+        self._project = f"study-{tokenize(files, repr(what))}"  # the same in another run: it takes this one's place
         files |= {str(path): path.read_bytes() for path in trial.files(settings)}
-        pickled = pickle.dumps((trial, settings, fingerprint(settings, {}, trial)))
-        self._project = f"study-{hashlib.sha256(pickle.dumps((files, pickled))).hexdigest()[:16]}"
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # errors are one line here
         try:
             self._client = distributed.Client(address, timeout=10)
@@ -49,7 +49,7 @@ class Cluster(AbstractContextManager):
         self._client.subscribe_topic(self._project, lambda event: print(said.format(short(event[1])), flush=True))
         workers: Mapping[str, object] = {}
         with suppress(OSError):  # of a worker that dies meanwhile
-            plugin = Project(self._project, files, pickled, f"{sys.version_info.major}.{sys.version_info.minor}")
+            plugin = Project(self._project, files, pickle.dumps(what), platform.python_version())
             workers = self._client.register_plugin(plugin, self._project)
         if workers and not self._ready():
             self._client.close()  # after the reasons have come

@@ -40,7 +40,7 @@ class Workers(AbstractContextManager):
         self._setup = pickle.dumps(functools.partial(evaluation, *arguments))
         spawn = multiprocessing.get_context("spawn")
         self._pools = defaultdict[int, ProcessPoolExecutor](lambda: ProcessPoolExecutor(1, spawn, _begin))
-        self._workers = range(count)
+        self._count = count
 
     def run(self, tasks: Mapping[int, dict], started: Callable[[int], object]) -> Iterator[tuple[int, Any]]:
         """The number of each task with its result, in the order in which they are ready.
@@ -49,7 +49,7 @@ class Workers(AbstractContextManager):
         started: called with the number of a task when it starts
         raises:  InputError if a task has cost DEATHS workers; whatever an evaluation raises
         """
-        waiting, idle, deaths = deque(tasks), list(self._workers), Counter[int]()
+        waiting, idle, deaths = deque(tasks), list(range(self._count)), Counter[int]()
         running: dict[Future, tuple[int, int]] = {}
         ready: list[tuple[int, Any]] = []
         while waiting or running:

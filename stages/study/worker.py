@@ -18,7 +18,7 @@ class Project(distributed.WorkerPlugin):
     name:   trials need it as a resource, which only a ready worker has
     files:  the content of each module and of each file that a trial reads, by path
     trial:  the class that evaluates, the settings, and the fingerprint that the worker must find too; pickled
-    python: the version that the worker must have, such as 3.11
+    python: its version here, of which the worker must have the same minor one
     """
 
     def __init__(self, name: str, files: dict, trial: bytes, python: str):
@@ -43,8 +43,9 @@ class Project(distributed.WorkerPlugin):
         worker.status = distributed.Status.running
 
     def _ready(self, worker: Any) -> None:
-        if not platform.python_version().startswith(f"{self.python}."):
-            raise RuntimeError(f"has Python {platform.python_version()}; accepted: {self.python}, as here")
+        python = platform.python_version()
+        if python.split(".")[:2] != self.python.split(".")[:2]:
+            raise RuntimeError(f"has Python {python}; here it is {self.python}")
         if worker.state.nthreads != 1:  # random numbers and threads are the process's
             raise RuntimeError(f"has {worker.state.nthreads} threads; start it with --nthreads 1")
         folder = Path(worker.local_directory, self.name)
