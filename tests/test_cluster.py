@@ -5,19 +5,20 @@ import pickle
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import distributed
 import pytest
 from conftest import ENV, Clone
+from distributed.utils import open_port
 from test_workers import wait_for
 
-from stages.study import cluster
+from stages.study.worker import Project
 
 CONNECT = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
 WHO = ("CLIENT", "SCHEDULER", "WORKER")  # that have a certificate, here the same
@@ -27,13 +28,10 @@ class Dask:
     """A scheduler, and workers as they are started, in a folder without the project's code."""
 
     def __init__(self, folder: Path, protocol: str = "tcp", **env: str):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         folder.mkdir()
-        self.folder, self.env, self.address = folder, ENV | env, f"{protocol}://127.0.0.1:{port}"
+        self.folder, self.env, self.address = folder, ENV | env, f"{protocol}://127.0.0.1:{open_port()}"
         self.running: list[subprocess.Popen] = []
-        self.scheduler = self.start("scheduler", "--host", f"{protocol}://127.0.0.1", "--port", str(port))
+        self.scheduler = self.start("scheduler", "--host", self.address)
 
     def start(self, name: str, *options: str) -> subprocess.Popen:
         command = [sys.executable, "-m", f"distributed.cli.dask_{name}", *options, "--no-dashboard"]
@@ -41,10 +39,10 @@ class Dask:
             self.running.append(subprocess.Popen(command, cwd=self.folder, env=self.env, stdout=log, stderr=log))
         return self.running[-1]
 
-    def worker(self, *options: str, threads: int = 1, count: int = 1) -> subprocess.Popen:
-        return self.start("worker", self.address, "--nworkers", str(count), "--nthreads", str(threads), *options)
+    def worker(self, *options: str, threads: int = 1, count: int = 1) -> None:
+        self.start("worker", self.address, "--nworkers", str(count), "--nthreads", str(threads), *options)
 
-    def end(self) -> None:
+    def close(self) -> None:
         for process in reversed(self.running):
             process.terminate()
             process.wait(30)
@@ -52,16 +50,8 @@ class Dask:
 
 @pytest.fixture
 def dask(tmp_path: Path) -> Iterator[Dask]:
-    cluster = Dask(tmp_path / "cluster")
-    yield cluster
-    cluster.end()
-
-
-@pytest.fixture
-def scheduler(dask: Dask) -> str:
-    """The address of a scheduler with two workers."""
-    dask.worker(count=2)
-    return dask.address
+    with closing(Dask(tmp_path / "cluster")) as cluster:
+        yield cluster
 
 
 class Sweep:
@@ -89,14 +79,15 @@ def forget(project: Clone) -> None:
         (project.folder / path).unlink(missing_ok=True)
 
 
-def test_cluster_gives_the_same_study_also_when_a_worker_dies(swept: Clone, scheduler: str) -> None:
+def test_cluster_gives_the_same_study_also_when_a_worker_dies(swept: Clone, dask: Dask) -> None:
     local = swept.read("plots/trials/sweep.csv")
     forget(swept)
-    swept.set(run__scheduler=scheduler)
+    swept.set(run__scheduler=dask.address)
+    dask.worker(count=2)
     sweep = Sweep(swept)
     sweep.said("sweep: 1/6")
     time.sleep(1)  # the next trials are running
-    with distributed.Client(scheduler) as client:
+    with distributed.Client(dask.address) as client:
         pids = list(client.run(os.getpid).values())
     os.kill(pids[0], signal.SIGKILL)
     sweep.ended(0)
@@ -104,11 +95,12 @@ def test_cluster_gives_the_same_study_also_when_a_worker_dies(swept: Clone, sche
 
 
 @pytest.mark.slow
-def test_study_of_24_trials_is_the_same_whoever_runs_it(swept: Clone, scheduler: str) -> None:
+def test_study_of_24_trials_is_the_same_whoever_runs_it(swept: Clone, dask: Dask) -> None:
     """One worker, two, three, a cluster, and a run that is killed at ten random instants."""
+    dask.worker(count=2)
     swept.set(sweep__n_trials=24, sweep__batch=8)
     tables = []
-    for setting in ({"workers": 1}, {"workers": 2}, {"workers": 3}, {"scheduler": scheduler}):
+    for setting in ({"workers": 1}, {"workers": 2}, {"workers": 3}, {"scheduler": dask.address}):
         forget(swept)
         swept.set(**{f"run__{name}": value for name, value in setting.items()})
         Sweep(swept).ended(0)
@@ -129,19 +121,21 @@ def test_study_of_24_trials_is_the_same_whoever_runs_it(swept: Clone, scheduler:
     assert {*tables, swept.read("plots/trials/sweep.csv")} == {tables[0]}
 
 
-OTHER_PYTHON = "import platform; platform.python_version = lambda: '3.9.1'"
+OTHER_PYTHON = (
+    "import contextlib, platform; vars(contextlib).pop('chdir', 0); platform.python_version = lambda: '3.9.1'"
+)
 
 
 @pytest.mark.slow
 def test_sweep_waits_for_a_worker_says_so_and_passes_over_unfit_ones(unfinished: Clone, dask: Dask) -> None:
     unfinished.set(run__scheduler=dask.address, sweep__n_trials=2)
     sweep = Sweep(unfinished)
-    sweep.said("no workers yet; waiting")
+    sweep.said("no worker is ready; waiting")
     dask.worker(threads=2)
     sweep.said("has 2 threads; start it with --nthreads 1; worker skipped")
     (dask.folder / "preload.py").write_text(OTHER_PYTHON, encoding="utf-8")
     dask.worker("--preload", str(dask.folder / "preload.py"))
-    sweep.said("has Python 3.9.1; accepted: 3.")
+    sweep.said("has Python 3.9.1; here it is 3.")
     dask.worker()
     assert "sweep: 2 trials" in sweep.ended(0)
 
@@ -159,8 +153,8 @@ def test_cluster_of_unfit_workers_is_refused_and_nothing_is_written(unfinished: 
 
 def test_nothing_that_is_sent_is_code_of_this_python() -> None:
     """Another Python would die of it, with signal 11."""
-    assert b"CodeType" not in pickle.dumps(cluster._Sent("Project(**arguments)", name="study"))
-    assert pickle.loads(pickle.dumps(cluster._Sent("unfit"))).__name__ == "unfit"
+    assert b"CodeType" not in (sent := pickle.dumps(Project("study", {}, b"", "3.11.7")))
+    assert pickle.loads(sent).name == "study"
 
 
 @pytest.mark.slow
@@ -183,14 +177,11 @@ def test_scheduler_with_certificates_is_reached_by_dasks_own_configuration(unfin
     subprocess.run([*made, "-keyout", names["key"], "-out", names["cert"]], check=True, capture_output=True)
     tls = {f"DASK_DISTRIBUTED__COMM__TLS__{who}__{kind.upper()}": path for kind, path in names.items() for who in WHO}
     tls |= {"DASK_DISTRIBUTED__COMM__TLS__CA_FILE": names["cert"], "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"}
-    cluster = Dask(tmp_path / "cluster", "tls", **tls)
-    cluster.worker()
-    try:
+    with closing(Dask(tmp_path / "cluster", "tls", **tls)) as cluster:
+        cluster.worker()
         unfinished.set(run__scheduler=cluster.address, sweep__n_trials=2)
         assert "TLS" in Sweep(unfinished).ended(1).splitlines()[-1]  # without certificates
         assert "sweep: 2 trials" in Sweep(unfinished, **tls).ended(0)
-    finally:
-        cluster.end()
 
 
 def test_absent_scheduler_is_one_line(unfinished: Clone) -> None:

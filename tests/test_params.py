@@ -173,8 +173,8 @@ def test_stage_without_a_known_entry_is_refused(words: list[str], said: str, mon
 
 
 def test_later_overrides_count_and_bring_along_what_rests_on_them() -> None:
-    told = design.trial_parameters(SETTINGS, Overrides(optimizer="sgd", epochs=3), Overrides(epochs=5))
-    assert (told["lr"], told["epochs"]) == (0.01, 5)
+    result = design.trial_parameters(SETTINGS, Overrides(optimizer="sgd", epochs=3), Overrides(epochs=5))
+    assert (result["lr"], result["epochs"]) == (0.01, 5)
     assert design.trial_parameters(SETTINGS, Overrides(held_out=10_000, train_images=100))["train_images"] == 100
     keys = {"points": {"one": {"normalization": "none", "seed": 7}}, "train": {"seed": 4}}
     assert design.points(SETTINGS, Study.model_validate(STUDY | keys))["one"]["seed"] == 7
@@ -207,8 +207,8 @@ def test_study_may_name_a_network_of_its_own() -> None:
 def test_trials_of_a_search_share_what_its_space_does_not_name() -> None:
     space = {"mean": {"low": 0, "high": 1}, "std": 1, "lr": {"low": 0.001, "high": 1, "log": True}}
     search = Sweep.model_validate(SETTINGS.sweep.model_dump() | {"space": space, "train": {"epochs": 2}})
-    told = design.trial_parameters(SETTINGS, Overrides(epochs=2))
-    assert design.fixed(SETTINGS, search) == {name: value for name, value in told.items() if name != "lr"}
+    result = design.trial_parameters(SETTINGS, Overrides(epochs=2))
+    assert design.fixed(SETTINGS, search) == {name: value for name, value in result.items() if name != "lr"}
 
 
 def test_best_is_that_of_the_sweep() -> None:

@@ -260,7 +260,7 @@ class Attack:
             self.judge(f"deaths, {what}", *self.ended(process, log), set())
         finally:
             (self.clone.folder / "params.yaml").write_bytes(self.params)
-            cluster.end()
+            cluster.close()
         before = self.kept()
         self.judge(f"deaths, {what}, afterwards", *self.ended(*self.start(SWEEP)), before)
 

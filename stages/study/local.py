@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -37,13 +37,10 @@ class Workers(AbstractContextManager):
 
     def __init__(self, count: int, evaluation: Callable[..., Callable], arguments: tuple):
         # Pickled, so that a worker watches its parent before it imports, for seconds, what that needs.
-        self._setup = pickle.dumps((evaluation, arguments))
-        self._workers: list[ProcessPoolExecutor] = []
-        self._idle = [self._new() for _ in range(count)]
-
-    def _new(self) -> ProcessPoolExecutor:
-        self._workers.append(ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin))
-        return self._workers[-1]
+        self._setup = pickle.dumps(functools.partial(evaluation, *arguments))
+        spawn = multiprocessing.get_context("spawn")
+        self._pools = defaultdict[int, ProcessPoolExecutor](lambda: ProcessPoolExecutor(1, spawn, _begin))
+        self._count = count
 
     def run(self, tasks: Mapping[int, dict], started: Callable[[int], object]) -> Iterator[tuple[int, Any]]:
         """The number of each task with its result, in the order in which they are ready.
@@ -52,36 +49,38 @@ class Workers(AbstractContextManager):
         started: called with the number of a task when it starts
         raises:  InputError if a task has cost DEATHS workers; whatever an evaluation raises
         """
-        waiting, deaths = deque(tasks), Counter[int]()
-        running: dict[Future, tuple[int, ProcessPoolExecutor]] = {}
+        waiting, idle, deaths = deque(tasks), list(range(self._count)), Counter[int]()
+        running: dict[Future, tuple[int, int]] = {}
         ready: list[tuple[int, Any]] = []
-        while waiting or running or ready:
-            while waiting and self._idle:
-                worker, number = self._idle.pop(), waiting.popleft()
-                try:
-                    future = worker.submit(_evaluate, self._setup, tasks[number])
-                except BrokenProcessPool:  # it died while it was idle
-                    worker = self._new()
-                    future = worker.submit(_evaluate, self._setup, tasks[number])
-                running[future] = number, worker
+        while waiting or running:
+            while waiting and idle:
+                number, worker = waiting.popleft(), idle.pop()
+                running[self._submit(worker, tasks[number])] = number, worker
                 started(number)
             yield from ready  # only now: while results are kept, the workers are busy
             ready.clear()
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 number, worker = running.pop(future)
-                try:
+                idle.append(worker)
+                if not isinstance(future.exception(), BrokenProcessPool):
                     ready.append((number, future.result()))
-                except BrokenProcessPool:
-                    deaths[number] += 1
-                    if deaths[number] == DEATHS:
-                        raise gave_up(number, tasks[number]) from None
-                    waiting.appendleft(number)
-                    worker = self._new()
-                self._idle.append(worker)
+                    continue
+                deaths[number] += 1
+                if deaths[number] == DEATHS:
+                    raise gave_up(number, tasks[number])
+                waiting.appendleft(number)
+        yield from ready
+
+    def _submit(self, worker: int, task: dict) -> Future:
+        try:
+            return self._pools[worker].submit(_evaluate, self._setup, task)
+        except BrokenProcessPool:  # it has died
+            del self._pools[worker]
+            return self._submit(worker, task)
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._workers:
-            for process in list(worker._processes.values()):  # which may be stopped
+        for pool in self._pools.values():
+            for process in list(pool._processes.values()):  # which may be stopped
                 process.kill()
                 process.join()
 
@@ -102,8 +101,7 @@ def _follow_parent() -> None:
 
 @functools.cache
 def _evaluation(setup: bytes) -> Callable[..., dict]:
-    evaluation, arguments = pickle.loads(setup)
-    return evaluation(*arguments)
+    return pickle.loads(setup)()
 
 
 def _evaluate(setup: bytes, task: dict) -> dict:

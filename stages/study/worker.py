@@ -1,11 +1,11 @@
-"""What a Dask worker runs, sent as text (see `cluster`): of the project it has what `ready` has brought."""
+"""What a Dask worker runs, sent as text (see `cluster`); the project comes with it, as files."""
 
-import pkgutil
+from __future__ import annotations  # an older Python has to get as far as the check of its version
+
+import functools
+import pickle
 import platform
 import sys
-import time
-from collections.abc import Callable
-from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -13,65 +13,56 @@ import distributed
 
 
 class Project(distributed.WorkerPlugin):
-    """Readies a worker for evaluations; `sent` are the arguments of `ready`."""
+    """Brings the code and the data of a study to a worker, and checks that it computes the same.
 
-    def __init__(self, **sent: Any):
-        self.sent = sent
-        self.unfit: str | None = None  # why this worker gets no trial
-
-    def setup(self, worker: Any) -> None:
-        """Called by Dask in every worker, before its first task."""
-        try:
-            self.evaluate = ready(worker, **self.sent)
-        except Exception as error:  # whatever it lacks
-            self.unfit = str(error)
-
-
-def ready(
-    worker: Any, project: str, files: dict, trial: str, settings: str, determinants: dict, python: str
-) -> Callable[[dict], dict]:
-    """The function that evaluates tasks, with code and data in the folder `project`.
-
-    files:        the content of each module and of each file that a trial reads, by path
-    trial:        the class that evaluates, as module:name
-    settings:     of the study, as JSON
-    determinants: the fingerprint of nothing proposed, which the worker must find as well
-    python:       the version that the worker must have, such as 3.11
+    name:   trials need it as a resource, which only a ready worker has
+    files:  the content of each module and of each file that a trial reads, by path
+    trial:  the class that evaluates, the settings, and the fingerprint that the worker must find too; pickled
+    python: its version here, of which the worker must have the same minor one
     """
-    if not platform.python_version().startswith(f"{python}."):
-        raise RuntimeError(f"has Python {platform.python_version()}; accepted: {python}, as here")
-    if worker.state.nthreads != 1:  # random numbers and threads are the process's
-        raise RuntimeError(f"has {worker.state.nthreads} threads; start it with --nthreads 1")
-    folder = Path(worker.local_directory, project)
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "stages"]:
-        del sys.modules[name]  # another study's
-    sys.path.insert(0, str(folder))
-    from stages.settings.params import Params
-    from stages.study.fingerprint import changed, fingerprint
-    from stages.study.local import timed
 
-    kind, values = pkgutil.resolve_name(trial), Params.model_validate_json(settings)
-    with chdir(folder):  # where the data lies
-        own = fingerprint(values, {}, kind)
-    if other := changed(own, determinants):
-        raise RuntimeError(f"has other {other}: {own['versions']}")
-    evaluation = kind(values, folder)  # checks the data by its hashes
-    return lambda task: timed(evaluation, task)
+    def __init__(self, name: str, files: dict, trial: bytes, python: str):
+        self.name, self.files, self.trial, self.python = name, files, trial, python
 
+    def __reduce__(self) -> tuple:
+        """Pickled as text: a worker that has another Python would die of code of this one."""
+        names = {"source": Path(__file__).read_text(encoding="utf-8"), "sent": vars(self)}
+        return eval, ("exec(source) or Project(**sent)", names)
 
-def evaluate(project: str, task: dict) -> dict | tuple[str, str]:
-    """The result, or this worker's address and why another one must do it."""
-    worker: Any = distributed.get_worker()
-    if reason := unfit(project, worker):
-        time.sleep(1)  # a moment for another worker to take it
-        return worker.address, reason
-    return worker.plugins[project].evaluate(task)
+    async def setup(self, worker: Any) -> None:
+        """Called by Dask in every worker, also in one that comes later."""
+        ready = 0
+        try:
+            self._ready(worker)
+            ready = 1
+        except Exception as error:  # whatever it lacks
+            await worker.scheduler.log_event(topic=self.name, msg=f"{worker.address}: {error}")
+        await worker.set_resources(**{self.name: ready})
+        # Dask gives a worker trials that wait when its status changes, not when its resources do.
+        worker.status = distributed.Status.paused
+        worker.status = distributed.Status.running
 
+    def _ready(self, worker: Any) -> None:
+        python = platform.python_version()
+        if python.split(".")[:2] != self.python.split(".")[:2]:
+            raise RuntimeError(f"has Python {python}; here it is {self.python}")
+        if worker.state.nthreads != 1:  # random numbers and threads are the process's
+            raise RuntimeError(f"has {worker.state.nthreads} threads; start it with --nthreads 1")
+        folder = Path(worker.local_directory, self.name)
+        for name, content in self.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "stages"]:
+            del sys.modules[name]  # another study's
+        sys.path.insert(0, str(folder))
+        from contextlib import chdir
 
-def unfit(project: str, dask_worker: Any) -> str | None:
-    """Why a worker gets no trial."""
-    plugin = dask_worker.plugins.get(project)
-    return plugin.unfit if plugin else "not set up"
+        from stages.study.fingerprint import changed, fingerprint
+        from stages.study.local import timed
+
+        trial, settings, determinants = pickle.loads(self.trial)
+        with chdir(folder):  # where the data lies
+            own = fingerprint(settings, {}, trial)
+        if other := changed(own, determinants):
+            raise RuntimeError(f"has other {other}: {own['versions']}")
+        self.evaluate = functools.partial(timed, trial(settings, folder))  # which checks the data by its hashes
