@@ -300,17 +300,17 @@ def test_result_of_a_trial_is_that_of_the_logits(trial: ImagenetTrial, bundled: 
 
 def test_trial_of_the_images_tells_their_statistics(trial: ImagenetTrial, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "CHUNK", 4)  # of 6 images
-    told = ImagesTrial.__call__(trial, own=1)  # type: ignore[arg-type]
+    of_images = ImagesTrial.__call__(trial, own=1)  # type: ignore[arg-type]
     pixels = trial.data.test_images.double() / 255
     for channel, name in enumerate("rgb"):
-        assert told[f"mean_{name}"] == pytest.approx(pixels[:, channel].mean().item())
-        assert told[f"std_{name}"] == pytest.approx(pixels[:, channel].std(correction=0).item())
+        assert of_images[f"mean_{name}"] == pytest.approx(pixels[:, channel].mean().item())
+        assert of_images[f"std_{name}"] == pytest.approx(pixels[:, channel].std(correction=0).item())
         own_stds = [image[channel].std(correction=0).item() for image in pixels]
-        assert told[f"image_std_{name}"] == pytest.approx(np.mean(own_stds))
-        assert (told[f"own_mean_{name}"], told[f"own_std_{name}"]) == (0.5, 0.5)
+        assert of_images[f"image_std_{name}"] == pytest.approx(np.mean(own_stds))
+        assert (of_images[f"own_mean_{name}"], of_images[f"own_std_{name}"]) == (0.5, 0.5)
     result = trial(mean=0.5, std=0.5, treated=1)
-    assert (result["accuracy"], result["lost"], result["gained"]) == (told["accuracy"], 0, 0)
-    assert result["accuracy_own"] == told["accuracy"]
+    assert (result["accuracy"], result["lost"], result["gained"]) == (of_images["accuracy"], 0, 0)
+    assert result["accuracy_own"] == of_images["accuracy"]
 
 
 def test_trial_is_checked_and_then_needs_its_files_alone(photographs: Path, project_root: Path, tmp_path: Path) -> None:

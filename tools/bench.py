@@ -69,7 +69,7 @@ def of_notebook(threads: int, seed: int) -> Measured:
 def of_single(threads: int, seed: int, settings: Params) -> Measured:
     """As the stage `baseline`, but on so many threads."""
     device.prepare("cpu")
-    data, run = mnist.load(60_000, 10_000), told(settings)._replace(seed=seed)
+    data, run = mnist.load(60_000, 10_000), usual_training(settings)._replace(seed=seed)
     begin()
     ends = [time.perf_counter()]
     outcome = training.train_and_test(NORM, run, data, threads, lambda _: ends.append(time.perf_counter()))
@@ -78,7 +78,7 @@ def of_single(threads: int, seed: int, settings: Params) -> Measured:
 
 def of_trial(settings: Params) -> Measured:
     """As a worker of the sweep does it, but for its first trial: the random numbers of the epoch are drawn before."""
-    trial, run = LenetTrial(settings), told(settings)
+    trial, run = LenetTrial(settings), usual_training(settings)
     torch.set_num_threads(1)
     training._drawn(run.seed, run.batch_size, run.shuffle, 0, 60_000, trial.device)
     begin()
@@ -123,7 +123,7 @@ def benched() -> Params:
     )
 
 
-def told(settings: Params) -> training.Training:
+def usual_training(settings: Params) -> training.Training:
     run = design.trial_parameters(settings)
     del run["train_images"]
     return training.Training(**run)  # type: ignore[arg-type]

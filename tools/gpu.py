@@ -13,7 +13,7 @@ from typing import Any
 
 import notebook
 import torch
-from bench import MEAN, NORM, SEED, STD, benched, told
+from bench import MEAN, NORM, SEED, STD, benched, usual_training
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from stages.common import device, mnist
@@ -38,7 +38,7 @@ WORKERS = (1, 4)  # that share the GPU
 def main(images: int) -> None:
     settings = benched()
     settings = settings.model_copy(update={"run": settings.run.model_copy(update={"device": "auto"})})
-    on, run = device.prepare("auto"), told(settings)
+    on, run = device.prepare("auto"), usual_training(settings)
     if on.type == "cpu":
         sys.exit("make gpu: this machine has no GPU that PyTorch can use")
     data = mnist.load(images, 10_000)
