@@ -62,8 +62,8 @@ from stages.common.determinism import fix
 from stages.lenet import training
 
 fix(1)
-told = training.Training(1, 1, 1, shuffle=False, optimizer="adadelta", lr=1.0, gamma=1.0)
-training._optimizer(training.LeNet(), told).step()
+run = training.Training(1, 1, 1, shuffle=False, optimizer="adadelta", lr=1.0, gamma=1.0)
+training._optimizer(training.LeNet(), run).step()
 print("torch._dynamo" in sys.modules)
 """
     ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -139,17 +139,17 @@ def test_held_out_images_are_the_last_of_training(digits: Path) -> None:
 def test_trial_tells_its_tests_after_every_epoch(data: mnist.Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mnist, "load", lambda *_: data)
     settings = params.load(ROOT / "params.yaml")
-    told: dict[str, Any] = design.trial_parameters(settings, params.Overrides(epochs=2, train_images=320))
-    result = LenetTrial(settings)(0.1307, 0.3081, **told)
+    parameters: dict[str, Any] = design.trial_parameters(settings, params.Overrides(epochs=2, train_images=320))
+    result = LenetTrial(settings)(0.1307, 0.3081, **parameters)
     tests = train_and_test(STANDARD, SETTINGS._replace(epochs=2), data.part(320, 0)).tests
     assert result["accuracy_by_epoch"] == [test.accuracy for test in tests]
     assert result["loss_by_epoch"] == [test.loss for test in tests]
     assert (result["accuracy"], result["loss"]) == tests[-1][:2]
     assert (result["accuracy_even"] + result["accuracy_odd"]) / 2 == pytest.approx(result["accuracy"])
     assert set(json.loads(json.dumps(result))) == set(result)
-    held_out = LenetTrial(settings)(0.1307, 0.3081, **told | {"held_out": 320})
+    held_out = LenetTrial(settings)(0.1307, 0.3081, **parameters | {"held_out": 320})
     assert held_out["accuracy"] != result["accuracy"]
-    diverged = LenetTrial(settings)(0.1307, 0.3081, **told | {"lr": 1e38})
+    diverged = LenetTrial(settings)(0.1307, 0.3081, **parameters | {"lr": 1e38})
     assert (diverged["loss"], diverged["loss_by_epoch"]) == (None, [None, None])
 
 

@@ -199,8 +199,8 @@ def test_trial_from_scratch_is_told_border_and_recalibration(digits: Path, tmp_p
     (tmp_path / "data" / "mnist").symlink_to(digits)
     scratch = RESNET.scratch.model_copy(update={"train_images": 96, "test_images": 100})
     settings = SETTINGS.model_copy(update={"resnet": RESNET.model_copy(update={"scratch": scratch})})
-    trial, told = ScratchTrial(settings, tmp_path), EXTREME.parameters()
-    by_trial = trial(seed=4, border=0.1307, recalibrated=64, **told)  # type: ignore[arg-type]
+    trial, extreme = ScratchTrial(settings, tmp_path), EXTREME.parameters()
+    by_trial = trial(seed=4, border=0.1307, recalibrated=64, **extreme)  # type: ignore[arg-type]
     network = treatments.scratch(trial.data, trial.settings, EXTREME, 4, CPU, pads_like=Normalization.of(0.1307, 1.0))
     network = treatments.recalibrated(network, trial.data.train_images[:64], EXTREME, BATCH)
     outputs, labels = treatments.logits(network, trial.data.test_images, EXTREME, BATCH), trial.data.test_labels
