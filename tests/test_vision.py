@@ -206,7 +206,7 @@ def test_trial_from_scratch_is_told_border_and_recalibration(digits: Path, tmp_p
     outputs, labels = treatments.logits(network, trial.data.test_images, EXTREME, BATCH), trial.data.test_labels
     assert by_trial["accuracy"] == share(outputs, labels)
     assert by_trial["loss"] == F.cross_entropy(outputs.double(), labels).item()
-    losses = [trial(seed=4, **more, **told)["loss"] for more in ({}, {"border": 0.1307}, {"recalibrated": 64})]  # type: ignore
+    losses = [trial(seed=4, **more, **extreme)["loss"] for more in ({}, {"border": 0.1307}, {"recalibrated": 64})]  # type: ignore
     assert len({by_trial["loss"], *losses}) == 4
 
 
