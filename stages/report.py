@@ -45,6 +45,10 @@ def main(settings: Params) -> None:
         except jinja2.UndefinedError as error:
             raise LookupError(error) from error
         headline = summary(settings, points)
+    named = [*settings.report.headline, *(name for text in settings.report.answer for name, _ in NAMED.findall(text))]
+    rows = [name for name in settings.report.table if name not in kinds["comparison"] | kinds["treatments"]]
+    for missing in dict.fromkeys([*rows, *(name for name in named if name not in points)]):
+        print(f"report: no results of {missing}: left out")
     for path in PAGES:
         files.write_bytes(path, texts[path.name].encode())
     if README.exists():

@@ -47,6 +47,8 @@ def make(figure: Drawn, path: Path, settings: Params) -> None:
         studies = [study for name in figure.studies if (study := _read(name, settings))]
         drawn = draw(figure, studies, settings, pixels)
     figures.save(drawn, path, settings.look.dpi)
+    if without := [name for name in figure.studies if name not in [study.name for study in studies]]:
+        print(f"{path}: no results of {', '.join(without)}")
 
 
 def _read(name: str, settings: Params) -> Shown | None:
@@ -161,7 +163,9 @@ def rates(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
         ax.set(xlabel=LABELS["lr"], xscale="log", xlim=(low / 1.2, 1.2 * high), title=title)
         figures.label(ax.xaxis)
     top = max(pd.concat(tried)["accuracy_max"].dropna(), default=1.0)
-    panels[0].set(ylabel="accuracy: mean and range over seeds", ylim=(top - 0.05, top + 0.002))
+    best = pd.concat(tried).query("learned == n").groupby("normalization")["accuracy_mean"].max()
+    bottom = min([top - 0.05, *(best - 0.01)])  # the best point of each is seen
+    panels[0].set(ylabel="accuracy: mean and range over seeds", ylim=(bottom, top + 0.002))
     panels[0].yaxis.set_major_formatter(PercentFormatter(1))
     _common_legend(figure, panels)
     return figure

@@ -55,7 +55,19 @@ TestImages = Annotated[int, Field(ge=1, le=10_000)]
 Optimizer = Literal["adadelta", "sgd", "adam"]
 Treatment = Literal["as_is", "recalibrated", "folded", "fine_tuned"]  # of a trained network, in this order
 Init = Literal["default", "he_normal", "zero_bias"]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # of an entry: also that of stages, files and columns
+
+
+def _matching(pattern: str, words: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be {words}")
+        return text
+
+    return AfterValidator(check)
+
+
+LETTERS = "lower-case letters, digits and _, beginning with a letter"
+Name = Annotated[str, _matching(r"[a-z][a-z0-9_]*", LETTERS)]  # of an entry: also that of stages, files and columns
 Parameters = dict[str, float | int | str]  # of a trial, by name
 
 
@@ -204,7 +216,7 @@ class Interval(_Section):
 
 
 AXES = ("mean", "std", "mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b", "lr")
-AxisName = Annotated[str, Field(pattern=f"^({'|'.join(AXES)})$")]
+AxisName = Annotated[str, _matching("|".join(AXES), f"one of {', '.join(AXES)}")]
 
 
 def _space(space: dict[str, Interval]) -> dict[str, Interval]:
@@ -283,8 +295,8 @@ class Selection(_Section):
 class Trial(_Section):
     """The class stages/{code}/trial.py:{name}, the section that it is set by, and the file that it reads."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")]
-    code: Annotated[str, Field(pattern=r"^[a-z]\w*$")]
+    name: Annotated[str, _matching(r"[A-Za-z]\w*", "the name of a class")]
+    code: Name
     settings: Literal["train", "resnet", "imagenet"]
     reads: str
 
@@ -388,7 +400,7 @@ class Report(_Section):
     answer: list[str]
     table: list[Name]
     columns: list[Name]
-    headline: list[Annotated[str, Field(pattern=r"^[a-z0-9_]+\.[a-z0-9_]+$")]]
+    headline: list[Annotated[str, _matching(r"[a-z0-9_]+\.[a-z0-9_]+", "STUDY.POINT")]]
 
 
 def _workers(value: object) -> object:
@@ -398,7 +410,7 @@ def _workers(value: object) -> object:
 
 
 class Run(_Section):
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")]
+    device: Annotated[str, _matching(r"auto|cpu|mps|cuda(:\d{1,3})?", "auto, cpu, mps, cuda or cuda:N")]
     workers: Annotated[int | str, PlainValidator(_workers)]
     scheduler: str | None
     mnist: str | None

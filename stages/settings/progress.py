@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-LOG_FORMAT = "{desc}: {n_fmt}/{total_fmt} ({percentage:.0f}%), {elapsed} passed, {remaining} left{postfix}"
+LOG_FORMAT = "{desc}: {n_fmt}/{total_fmt}{unit} ({percentage:.0f}%), {elapsed} passed, {remaining} left{postfix}"
 
 
 class _Lines(io.TextIOBase):
