@@ -346,7 +346,7 @@ def largest(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figur
 def networks(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
     """Accuracy of trained networks under normalizations, a bar for each treatment, with the interval of its difference
     from the network's own normalization."""
-    figure, panels = _panels(settings, len(studies), 4.5)
+    figure, panels = _panels(settings, len(studies), 4.5, widths=[len(study.table) for study in studies])
     bar_of = "accuracy", "difference_mean", "difference_interval_low", "difference_interval_high"
     for study, ax in zip(studies, panels, strict=True):
         norms = pd.json_normalize([study.metrics["normalizations"][name] for name in study.table["point"]], sep="_")
@@ -359,7 +359,8 @@ def networks(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figu
             bars = ax.bar(x, accuracy, width, label=label, yerr=reach, error_kw={"linewidth": 0.8})
             ax.bar_label(bars, fmt="%.1f", fontsize=6, padding=2)
         ax.set_xticks(range(len(norms)), study.table["point"], rotation=45, ha="right")
-        ax.set_title(f"{network(settings, study.name)}, {study.metrics['images']:,} images")
+        title = f"{network(settings, study.name)}, {study.metrics['images']:,} images"
+        ax.set_title(textwrap.fill(title, 80 // len(studies)))
     panels[0].set_ylabel("accuracy, %; whiskers: interval of\naccuracy minus the unchanged network's")
     _common_legend(figure, panels)
     return figure
@@ -382,10 +383,12 @@ def _described(name: str, settings: Params) -> str:
     return f"{name} {figures.pair(norm.mean[0], norm.std[0])}" if norm else name
 
 
-def _panels(settings: Params, count: int, height: float, shared: bool = True) -> tuple[Figure, list[Axes]]:
-    """shared: whether they have one vertical axis"""
+def _panels(
+    settings: Params, count: int, height: float, shared: bool = True, widths: Sequence[int] | None = None
+) -> tuple[Figure, list[Axes]]:
+    """shared: whether they have one vertical axis; widths: relative to each other"""
     figure = Figure(figsize=(settings.look.width * (1 + 0.15 * (count - 1)), height))
-    return figure, list(figure.subplots(1, count, sharey=shared, squeeze=False)[0])
+    return figure, list(figure.subplots(1, count, sharey=shared, squeeze=False, width_ratios=widths)[0])
 
 
 def _common_legend(figure: Figure, panels: Iterable[Axes]) -> None:
