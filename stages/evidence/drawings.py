@@ -131,7 +131,7 @@ def accuracy_maps(studies: Sequence[Shown], settings: Params, pixels: Pixels) ->
             figures.in_stds(ax, pixels)
         best = accuracy.argmax()
         figures.mark(ax, f"best: {accuracy[best]:.2%}", (x[best], y[best]))
-        figures.legend(ax, columns=3)
+        figures.legend(ax, columns=3 if len(maps) == 1 else 1)
         trained = protocol(tables.parameters(trials)[0], settings) if of_lenet else network(settings, study.name)
         ax.set_title(textwrap.fill(f"{len(trials)} trials, {trained}", 110 // len(maps)))
     return figure
@@ -361,7 +361,7 @@ def networks(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figu
         ax.set_xticks(range(len(norms)), study.table["point"], rotation=45, ha="right")
         title = f"{network(settings, study.name)}, {study.metrics['images']:,} images"
         ax.set_title(textwrap.fill(title, 80 // len(studies)))
-    panels[0].set_ylabel("accuracy, %; whiskers: interval of\naccuracy minus the unchanged network's")
+    panels[0].set_ylabel("accuracy, %; whiskers: interval of the\nchange from the unchanged network")
     _common_legend(figure, panels)
     return figure
 
