@@ -112,7 +112,7 @@ def test_study_of_24_trials_is_the_same_whoever_runs_it(swept: Clone, dask: Dask
     for kill in range(10):
         sweep = Sweep(swept)
         # Every other one after its first new trial, so that each of them gets on, however fast the machine is.
-        wait_for(lambda: re.findall(r"sweep: \d+/24 \(", sweep.log.read_text()), 1 + kill % 2)  # noqa: B023
+        wait_for(lambda: re.findall(r"sweep: \d+/24 trials \(", sweep.log.read_text()), 1 + kill % 2)  # noqa: B023
         time.sleep(instants.uniform(0, 1))
         assert sweep.process.poll() is None, f"kill {kill}: the study ended before: {sweep.log.read_text()}"
         sweep.process.kill()

@@ -222,7 +222,7 @@ def test_interrupted_sweep_says_so_and_goes_on(sent: signal.Signals, swept: Clon
     swept.set(sweep__n_trials=14, run__workers=2)
     sweep = swept.start(sys.executable, "-m", "stages", "sweep")
     assert sweep.stdout is not None
-    next(line for line in sweep.stdout if "/14 (" in line)
+    next(line for line in sweep.stdout if "/14 trials (" in line)
     time.sleep(1)
     sweep.send_signal(sent)
     rest = sweep.stdout.read()
