@@ -97,7 +97,7 @@ treated = fixed(
     optional={"treatments": sample([["as_is"], ["as_is", "recalibrated"]])},
 )
 rule = optional(
-    reference=sample(NORMS),
+    reference=sample([*NORMS, "other"]),
     margin=sample([0.0001, 0.002, 0.5]),
     threshold=sample([0, 0.5, 0.98]),
     tolerance=sample([0, 0.005, 1]),

@@ -12,7 +12,7 @@ from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
-from stages.evidence import drawings, figures, judgement, law, words
+from stages.evidence import drawings, judgement, law, words
 from stages.evidence.drawings import KINDS, Shown
 from stages.settings import params
 from stages.settings.params import Space
@@ -110,7 +110,7 @@ def texts(artists: Iterable[Any]) -> list[str]:
 def test_figure_is_always_the_same_bytes_and_names_studies_without_results(kind: str, tmp_path: Path) -> None:
     for name in ("one", "two"):
         figure, _ = drawn(kind, MADE[KINDS[kind].of], missing=["absent"])
-        figures.save(figure, tmp_path / name, 50)
+        drawings.save(figure, tmp_path / name, 50)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert figure.get_suptitle() == "Title\nno results of absent"
     figure, panels = drawn(kind, missing=["absent"])
@@ -167,7 +167,7 @@ def test_each_pair_of_axes_has_its_panel(names: list[str], pairs: list[str]) -> 
     space = {name: {"low": 0.2, "high": 0.6} for name in names}
     _, panels = drawn("map", search([[0.9]] * 20, space if len(names) > 1 else {"mean": 0, **space}, columns))
     for ax, (x, y) in zip(panels[: len(pairs)], map(str.split, pairs), strict=True):
-        assert (ax.get_xlabel(), ax.get_ylabel()) == (figures.LABELS[x], figures.LABELS[y])
+        assert (ax.get_xlabel(), ax.get_ylabel()) == (drawings.LABELS[x], drawings.LABELS[y])
         assert (ax.get_ylim(), ax.get_yscale()) == ((0.2, 0.6), "linear")
         np.testing.assert_allclose(points(ax)["learned"], np.stack([columns[x], columns[y]], axis=1))
 

@@ -256,8 +256,10 @@ def test_what_is_no_params_file_is_one_line(content: str | bytes) -> None:
         assert len(line) < 600
 
 
-def test_numbers_are_read_as_dvc_writes_them() -> None:
-    for written, number in (("1e-05", 1e-05), ("1.5e-05", 1.5e-05), ("1E2", 100), (".5", 0.5)):
+def test_words_and_numbers_are_those_that_dvc_records() -> None:
+    edit("shuffle: false", "shuffle: no")
+    assert "train.shuffle = 'no': must be a valid boolean" in refused(params.load)
+    for written, number in (("1e-05", 1e-05), ("1.5e-05", 1.5e-05), ("1E2", 100), (".5", 0.5), ("010", 10)):
         edit("  mean: 0.1307 #", f"  mean: {written} #")
         assert params.load().norm.mean == (number,)
 

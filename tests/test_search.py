@@ -97,6 +97,17 @@ def test_what_is_no_table_is_one_line(whole: str, damaged: str) -> None:
         file.unlink(missing_ok=True)  # nor what is not there
 
 
+def test_resolution_is_that_of_the_images_that_were_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal differences have the spread that rounding to that resolution makes."""
+    same, reach = {"standard": [result(0.8)] * 4, "longer": [result(0.9)] * 4}, []
+    for held_out in ({}, {"held_out": 100}):
+        for point in same:
+            monkeypatch.setitem(POINTS, point, POINTS[point] | held_out)
+        interval = comparison(same)["longer"]["difference"]["interval"]
+        reach.append(interval["high"] - interval["low"])
+    assert reach[1] == pytest.approx(100 * reach[0])
+
+
 def test_difference_needs_losses_that_are_numbers_and_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
     of = {"standard": [result(0.9), result(0.8)], "short": [result(0.7), result(0.6, loss=None)]}
     metrics = comparison(of)["short"]

@@ -1,5 +1,6 @@
 """The kinds of figures: each draws studies from their tables and metrics, most of them a panel for each study."""
 
+import io
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,20 +11,32 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import FuncNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from stages.common import files, tables
 from stages.common.errors import InputError
-from stages.evidence import figures, judgement, law
-from stages.evidence.figures import LABELS
+from stages.evidence import judgement, law
 from stages.evidence.paired import interval, relative_errors
 from stages.evidence.words import TREATMENTS, exponent, network, protocol, shared
 from stages.settings.params import SWEEP, Params, Rule, Space, free
 from stages.settings.params import Figure as Drawn
 
+GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
+TICKS = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
+LABELS = {  # of axes, by the name of the parameter
+    "mean": "mean: what is subtracted (pixels lie in [0, 1])",
+    "std": "std: what the difference is divided by",
+    "lr": "learning rate in the first epoch",
+    **{f"{kind}_{color[0]}": f"{kind}, {color}" for kind in ("mean", "std") for color in ("red", "green", "blue")},
+}
+LEAST = 5e-5  # error that is drawn: that of a perfect trial of 10,000 images counts as half a wrong one
+OFFSET = "distance from the mean of the pixels, in their standard deviations"
+FACTOR = "std, in standard deviations of the pixels"
+MARKED = {"standard": "*", "zero_one": "d", "none": "s"}  # normalizations that maps show, and their markers
 COSTS = Normalize(-2, 0)  # of differences, in points
 Pixels = Mapping[str, float]  # mean and std of the data, fractions
 SOME, NONE = "0.88", "0.7"  # greys of cells in which some of the seeds learn, or none
@@ -46,9 +59,7 @@ def make(figure: Drawn, path: Path, settings: Params) -> None:
     with judgement.whole(f"a table or metrics file of {', '.join(figure.studies)}", "`dvc repro` makes it again"):
         studies = [study for name in figure.studies if (study := _read(name, settings))]
         drawn = draw(figure, studies, settings, pixels)
-    figures.save(drawn, path, settings.look.dpi)
-    if without := [name for name in figure.studies if name not in [study.name for study in studies]]:
-        print(f"{path}: no results of {', '.join(without)}")
+    save(drawn, path, settings.look.dpi)
 
 
 def _read(name: str, settings: Params) -> Shown | None:
@@ -73,8 +84,11 @@ def draw(figure: Drawn, studies: Sequence[Shown], settings: Params, pixels: Pixe
     style: Any = {"figure.constrained_layout.use": True, "legend.frameon": False, "image.cmap": look.colormap}
     with matplotlib.rc_context(style):
         drawn = kind.drawn(studies, settings, pixels) if studies else Figure()
-    without = [name for name in figure.studies if name not in [study.name for study in studies]]
-    drawn.suptitle("\n".join([figure.title, *(f"no results of {name}" for name in without)]))
+    drawn_names = [study.name for study in studies]
+    missing = [f"no results of {name}" for name in figure.studies if name not in drawn_names]
+    drawn.suptitle("\n".join([figure.title, *missing]))
+    for line in missing:
+        print(f"{figure.title}: {line}")
     return drawn
 
 
@@ -91,14 +105,14 @@ def accuracy_maps(studies: Sequence[Shown], settings: Params, pixels: Pixels) ->
         axes = free(study.space)
         half = len(axes) // 2
         maps += [(study, pair) for pair in zip(axes[: len(axes) - half], axes[half:], strict=True)]
-    figure, panels = _panels(settings, len(maps), settings.look.width / figures.GOLDEN_RATIO, shared=False)
+    figure, panels = _panels(settings, len(maps), settings.look.width / GOLDEN_RATIO, shared=False)
     for (study, names), ax in zip(maps, panels, strict=True):
         trials = tables.last_epochs(study.table)
         for axis, name in zip("xy", names, strict=True):
             searched = study.space[name]
             limits, scale = (searched.low, searched.high), "log" if searched.log else "linear"
             ax.set(**{f"{axis}label": LABELS.get(name, name), f"{axis}scale": scale, f"{axis}lim": limits})
-            figures.label(getattr(ax, f"{axis}axis"))
+            plain_ticks(getattr(ax, f"{axis}axis"))
         x, y, accuracy = (trials[name].to_numpy(float) for name in (*names, "accuracy"))
         threshold = study.rule.threshold
         learned = accuracy > threshold
@@ -109,7 +123,7 @@ def accuracy_maps(studies: Sequence[Shown], settings: Params, pixels: Pixels) ->
         if learned.any():
             # A tenth of the trials may lie below the scale: else a few bad ones would take all of its colors.
             low, high = float(np.quantile(accuracy[learned], 0.1)), float(accuracy[learned].max())
-            style |= {"s": 30, "edgecolors": "black", "linewidths": 0.4, "norm": figures.error_scale(low, high)}
+            style |= {"s": 30, "edgecolors": "black", "linewidths": 0.4, "norm": error_scale(low, high)}
             label = f"{'learned' if threshold else 'trials'} ({learned.sum()})"
             points = ax.scatter(x[learned], y[learned], c=accuracy[learned], label=label, **style)
             below = "min" if accuracy[learned].min() < low else "neither"
@@ -120,18 +134,18 @@ def accuracy_maps(studies: Sequence[Shown], settings: Params, pixels: Pixels) ->
                 extend=below,
                 format=PercentFormatter(1),
             )
-            ticks = [tick for tick in figures.TICKS if low <= tick <= high]
+            ticks = [tick for tick in TICKS if low <= tick <= high]
             bar.set_ticks(ticks if len(ticks) > 1 else [low, high])
         of_lenet = "optimizer" in trials
         if of_lenet and names == ("mean", "std"):
             for name, norm in settings.normalizations.items():
                 place, (low, high) = (norm.mean[0], norm.std[0]), np.transpose([ax.get_xlim(), ax.get_ylim()])
-                if name in figures.MARKED and np.all((low <= place) & (place <= high)):
-                    figures.mark(ax, name, place)
-            figures.in_stds(ax, pixels)
+                if name in MARKED and np.all((low <= place) & (place <= high)):
+                    mark_place(ax, name, place)
+            axes_in_stds(ax, pixels)
         best = accuracy.argmax()
-        figures.mark(ax, f"best: {accuracy[best]:.2%}", (x[best], y[best]))
-        figures.legend(ax, columns=3 if len(maps) == 1 else 1)
+        mark_place(ax, f"best: {accuracy[best]:.2%}", (x[best], y[best]))
+        legend_below(ax, columns=3 if len(maps) == 1 else 1)
         trained = protocol(tables.parameters(trials)[0], settings) if of_lenet else network(settings, study.name)
         ax.set_title(textwrap.fill(f"{len(trials)} trials, {trained}", 110 // len(maps)))
     return figure
@@ -161,7 +175,7 @@ def rates(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
         low, high = points["lr"].min(), points["lr"].max()  # also those at which nothing learns
         title = f"{_title(study, settings, len(studies))}, {_counted(points['n'].max())}"
         ax.set(xlabel=LABELS["lr"], xscale="log", xlim=(low / 1.2, 1.2 * high), title=title)
-        figures.label(ax.xaxis)
+        plain_ticks(ax.xaxis)
     top = max(pd.concat(tried)["accuracy_max"].dropna(), default=1.0)
     best = pd.concat(tried).query("learned == n").groupby("normalization")["accuracy_mean"].max()
     bottom = min([top - 0.05, *(best - 0.01)])  # the best point of each is seen
@@ -205,10 +219,10 @@ def _draw_cells(ax: Axes, points: pd.DataFrame, reference: str, settings: Params
         cost = "0" if cell.name == reference else f"{cell.cost:+z.1f}"
         text = f"{cell.learned} of {cell.n}" if math.isnan(cell.cost) else cost
         color = "white" if COSTS(cell.cost) < 0.6 else "black"  # not of nan, whose comparison is false
-        ax.annotate(text, place, (0, -13 if name in figures.MARKED else 0), color=color, **style)
-        if name in figures.MARKED:
+        ax.annotate(text, place, (0, -13 if name in MARKED else 0), color=color, **style)
+        if name in MARKED:
             norm = settings.normalizations[name]
-            figures.mark(ax, name, (norm.mean[0], norm.std[0]), place)
+            mark_place(ax, name, (norm.mean[0], norm.std[0]), place)
     edges = np.arange(len(means) + 1) - 0.5, np.arange(len(stds) + 1) - 0.5
     borders: dict[str, Any] = {"edgecolors": "white", "linewidth": 0.5, "zorder": 0}
     ax.pcolormesh(*edges, costs, norm=COSTS, **borders)
@@ -217,11 +231,11 @@ def _draw_cells(ax: Axes, points: pd.DataFrame, reference: str, settings: Params
         if (best["grey"] == (grey == NONE)).any():
             ax.scatter([], [], s=110, marker="s", color=grey, label=label)
     ax.set_xticks(range(len(means)), [f"{mean:g}" for mean in means], rotation=45)
-    ax.set_yticks(range(len(stds)), map(figures.written, stds))
+    ax.set_yticks(range(len(stds)), map(_number, stds))
     offsets = [f"{(mean - pixels['mean']) / pixels['std']:+.1f}" for mean in means]
     factors = [f"{std / pixels['std']:.2g}" for std in stds]
-    ax.secondary_xaxis("top", xlabel=figures.OFFSET).set_xticks(range(len(means)), offsets, fontsize=8)
-    ax.secondary_yaxis("right", ylabel=figures.FACTOR).set_yticks(range(len(stds)), factors, fontsize=8)
+    ax.secondary_xaxis("top", xlabel=OFFSET).set_xticks(range(len(means)), offsets, fontsize=8)
+    ax.secondary_yaxis("right", ylabel=FACTOR).set_yticks(range(len(stds)), factors, fontsize=8)
 
 
 def epochs(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
@@ -239,7 +253,7 @@ def epochs(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure
             if (of := study.metrics.get(point)) is None:
                 continue
             curve, count = curves.loc[point].dropna(axis=1), _counted(of["n"])
-            errors = 100 * np.maximum(1 - curve, figures.LEAST)
+            errors = 100 * np.maximum(1 - curve, LEAST)
             if of["learned"] < of["n"]:
                 lines = above.plot(curve.columns, errors.T, color=color, linewidth=0.8)
                 lines[0].set_label(f"{point}: {of['learned']} of {count} learn, a line for each")
@@ -259,7 +273,7 @@ def epochs(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure
         above.set_ylim(top=100 * highest * 2)  # dead seeds lie above: the legend counts them
         below.set_xlabel("epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
-        figures.label(above.yaxis)
+        plain_ticks(above.yaxis)
         above.legend()
     panels[0, 0].set_ylabel("test error, % (log scale):\nmean and range over seeds")
     panels[1, 0].set_ylabel("relative increase in errors, %:\nmean and interval")
@@ -335,8 +349,8 @@ def largest(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figur
         ax.plot(x, rate * x**-law.EXPONENT, color=color, linestyle="dotted")
     ax.plot([], [], color="black", linestyle="dotted", label=f"theory: exponent {-law.EXPONENT:g}")
     ax.errorbar([], [], [], fmt="o", color="black", lolims=True, label="all seeds learn; the bar ends where none does")
-    figures.label(ax.xaxis, ax.yaxis)
-    figures.legend(ax, columns=1)
+    plain_ticks(ax.xaxis, ax.yaxis)
+    legend_below(ax, columns=1)
     return figure
 
 
@@ -366,6 +380,64 @@ def networks(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figu
     return figure
 
 
+# What all share
+
+
+def error_scale(low: float, high: float) -> FuncNorm:
+    """Colours by the order of magnitude of the error: 0.97 and 0.98 differ as much as 0.5 and 0.67."""
+    functions = (lambda accuracy: -np.log10(np.maximum(1 - accuracy, LEAST)), lambda order: 1 - 10.0**-order)
+    high = min(high, 1 - LEAST)
+    return FuncNorm(functions, min(low, high - LEAST), high)
+
+
+def plain_ticks(*axes: Axis) -> None:
+    """Plain numbers along axes; on logarithmic ones at 1, 2 and 5 of every decade, within one at all ticks."""
+    for axis in axes:
+        axis.set_major_formatter("{x:g}")
+        low, high = axis.get_view_interval()
+        if axis.get_scale() == "log" and high < 10 * low:
+            axis.set_minor_formatter("{x:g}")
+        elif axis.get_scale() == "log":
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_minor_locator(NullLocator())
+
+
+def legend_below(ax: Axes, columns: int) -> None:
+    """Below the axes: within them it would hide trials."""
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=columns)
+
+
+def _number(number: float) -> str:
+    return "1/255" if math.isclose(number, 1 / 255, rel_tol=1e-3) else f"{number:.4g}"
+
+
+def in_brackets(mean: float, std: float) -> str:
+    return f"({_number(mean)}, {_number(std)})"
+
+
+def mark_place(ax: Axes, name: str, numbers: tuple[float, float], place: tuple[float, float] | None = None) -> None:
+    """A normalization by name, mean and std, hollow, so that it hides no trial; place: if it is not at its numbers."""
+    style: dict[str, Any] = {"facecolors": "none", "edgecolors": "red", "linewidths": 1.2, "zorder": 3}
+    label = f"{name} {in_brackets(*numbers)}"
+    ax.scatter(*(place or numbers), s=110, marker=MARKED.get(name, "o"), label=label, **style)
+
+
+def axes_in_stds(ax: Axes, pixels: Mapping[str, float]) -> None:
+    """Second axes over (mean, std), in standard deviations of the pixels."""
+    mean, std = pixels["mean"], pixels["std"]
+    offset: Any = (lambda x: (x - mean) / std, lambda offset: mean + offset * std)
+    factor: Any = (lambda y: y / std, lambda factor: factor * std)
+    plain_ticks(ax.secondary_xaxis("top", functions=offset, xlabel=OFFSET).xaxis)
+    plain_ticks(ax.secondary_yaxis("right", functions=factor, ylabel=FACTOR).yaxis)
+
+
+def save(figure: Figure, path: Path, dpi: int) -> None:
+    """As PNG, the same bytes for the same picture: without the version of matplotlib."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=dpi, metadata={"Software": None})
+    files.write_bytes(path, image.getvalue())
+
+
 def _title(study: Shown, settings: Params, panels: int) -> str:
     """How the study was trained, in lines that fit above one of so many panels."""
     return textwrap.fill(protocol(shared(study.metrics), settings), 110 // panels)
@@ -380,7 +452,7 @@ def _colors(settings: Params, points: Sequence[str]) -> dict[str, str]:
 def _described(name: str, settings: Params) -> str:
     """A normalization's name and numbers; of points by another name, the name."""
     norm = settings.normalizations.get(name)
-    return f"{name} {figures.pair(norm.mean[0], norm.std[0])}" if norm else name
+    return f"{name} {in_brackets(norm.mean[0], norm.std[0])}" if norm else name
 
 
 def _panels(

@@ -13,13 +13,14 @@ from typing import Any
 import distributed
 from dask.base import tokenize
 
-from stages.common.errors import InputError, short
+from stages.common.errors import InputError, reason, short
 from stages.settings.params import Params
 from stages.study.fingerprint import Trial, fingerprint
 from stages.study.local import gave_up
 from stages.study.worker import Project
 
 ROOT = Path(__file__).parents[2]
+# What a worker evaluates: text, as a pickled function would be code of this Python, by which another one dies.
 EVALUATE = "__import__('distributed').get_worker().plugins[project].evaluate(task)"
 COUNT_AFTER = 5  # seconds without a result, before the workers are counted again
 
@@ -44,7 +45,7 @@ class Cluster(AbstractContextManager):
         try:
             self._client = distributed.Client(address, timeout=10)
         except (OSError, TypeError, ValueError) as error:  # a TypeError for tls:// without certificates
-            raise InputError(f"{self._named}: no scheduler answers: {short(str(error))}") from None
+            raise InputError(f"{self._named}: no scheduler answers: {reason(error)}") from None
         said = f"{self._named}: {{}}; worker skipped"
         self._client.subscribe_topic(self._project, lambda event: print(said.format(short(event[1])), flush=True))
         workers: Mapping[str, object] = {}
