@@ -55,6 +55,7 @@ overrides = optional(
     init=sample(["default", "he_normal"]),
     batch_size=st.integers(1, 300),
     seed=st.integers(0, 3),
+    start=sample(NORMS),
 )
 named: st.SearchStrategy[dict[str, Any]] = st.builds(dict, overrides, normalization=sample(NORMS))
 numbered: st.SearchStrategy[dict[str, Any]] = st.builds(dict, overrides, mean=floats(-5, 5), std=floats(1e-3, 5))

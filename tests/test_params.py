@@ -150,8 +150,8 @@ def test_trial_without_its_class_is_refused(trial: dict, monkeypatch: pytest.Mon
 
 def test_follow_up_of_no_trial_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     tables.write("sweep", [""], [{"mean": 0.5, "std": 1.0}], [{"accuracy": 0.9, "loss": 0.1, "device": "cpu"}])
-    line = refusal("trials revival", monkeypatch, {})
-    assert line == "params.yaml: studies.revival.sweep_trials: the sweep has no such trial"
+    line = refusal("trials more", monkeypatch, {"studies.more": STUDY | AGAIN | {"trial": KINDS["lenet_again"]}})
+    assert line == "params.yaml: studies.more.sweep_trials: the sweep has no such trial"
 
 
 @pytest.mark.parametrize(
@@ -216,6 +216,14 @@ def test_best_is_that_of_the_sweep() -> None:
     best = json.loads((ROOT / "metrics/studies/sweep.json").read_text())["best"]
     point = SETTINGS.studies["best"].points["best"]
     assert (point.mean, point.std) == (best["mean"], best["std"])
+
+
+def test_revival_is_of_trials_of_the_sweep_that_did_not_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    sweep = tables.read("sweep")
+    failed = sweep[sweep["accuracy"] <= SETTINGS.rule.threshold].head(8)
+    points = {name: (point.mean, point.std) for name, point in SETTINGS.studies["revival"].points.items()}
+    assert points == {f"trial_{row.trial}": (row.mean, row.std) for row in failed.itertuples()}
 
 
 # The file

@@ -227,4 +227,4 @@ def test_metrics_are_those_that_the_judge_makes_of_the_tables(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     judge.main(SETTINGS)
     assert {path.stem: json.loads(path.read_text()) for path in judge.FOLDER.glob("*.json")} == METRICS
-    assert all(of_kind(kind) for kind in ("seeds", "law", "search", "again", "treatments", "photographs"))
+    assert all(of_kind(kind) for kind in ("seeds", "law", "search", "treatments", "photographs"))

@@ -131,7 +131,9 @@ def test_first_trials_of_a_kind_are_selected(kind, numbers: list[int]) -> None:
 
 
 def test_trials_of_the_sweep_again_have_seeds_that_follow_each_other() -> None:
-    study = SETTINGS.studies["revival"].model_copy(update={"train": Overrides(seed=3), "seeds": 2})
+    selection = Selection(kind="died", threshold=0.5, first=8)
+    update = {"sweep_trials": selection, "train": Overrides(seed=3), "seeds": 2}
+    study = SETTINGS.studies["revival"].model_copy(update=update)
     planned = design.again(SETTINGS, study, SWEEP[:1])
     assert [(each.point, each.parameters["seed"]) for each in planned] == [("trial 0", 3), ("trial 0", 4)]
 

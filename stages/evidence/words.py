@@ -14,8 +14,8 @@ WORDS = {
     "batch_size": "batches of {}",
     "gamma": "rates times {:g} an epoch",
     "init": "initial weights {}",
-    "start_mean": "from the network of mean {:g}",
-    "start_std": "and std {:g}",
+    "start_mean": "starting as under mean {:g}",
+    "start_std": "std {:g}",
     "shuffle": "a new order every epoch",
     "held_out": "tested on {:,} held out",
 }
