@@ -71,6 +71,7 @@ BAD = [  # of each kind of fault one
     ("studies.one_epoch.points", {"bad": {"normalization": "none", "start": "nothing"}}, UNKNOWN),
     ("studies.one_epoch.points", {"more": {"normalization": "none", "seeds": 65}}, "must be at most seeds, 64"),
     ("studies.one_epoch.grid", {"normalization": ["nothing"]}, UNKNOWN),
+    ("studies.one_epoch.grid", {"normalization": []}, "at least 1 item"),
     ("studies.one_epoch.grid", {"mean": [0, 1]}, "a normalization by name, or mean and std"),
     ("studies.imagenet_channels.treatments", ["recalibrated"], "must be the first ones of as_is, recalibrated"),
     ("figures.report", {"kind": "map", "studies": ["imagenet_sweep"], "title": ""}, "it is that of a stage"),

@@ -8,7 +8,7 @@ import re
 import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -69,6 +69,8 @@ def _matching(pattern: str, words: str) -> AfterValidator:
 LETTERS = "lower-case letters, digits and _, beginning with a letter"
 Name = Annotated[str, _matching(r"[a-z][a-z0-9_]*", LETTERS)]  # of an entry: also that of stages, files and columns
 Parameters = dict[str, float | int | str]  # of a trial, by name
+Item = TypeVar("Item")
+Some = Annotated[list[Item], Field(min_length=1)]
 
 
 class _Section(BaseModel):
@@ -276,10 +278,10 @@ class Point(Overrides):
 class Grid(_Section):
     """Points with all combinations of these values."""
 
-    normalization: list[str] | None = None
-    mean: list[Number] | None = None
-    std: list[Positive] | None = None
-    lr: list[Positive] | None = None
+    normalization: Some[str] | None = None
+    mean: Some[Number] | None = None
+    std: Some[Positive] | None = None
+    lr: Some[Positive] | None = None
 
     _checked = model_validator(mode="after")(_one_normalization)
 
@@ -311,7 +313,7 @@ class Study(_Section):
     seeds: Few | None = None
     search: Search | None = None
     sweep_trials: Selection | None = None
-    treatments: list[Treatment] | None = None
+    treatments: Some[Treatment] | None = None
     train: Overrides = Overrides()
     imagenet: Network = Network()
 
@@ -324,11 +326,9 @@ class Study(_Section):
         designs = bool(self.normalizations or self.points or self.grid) + bool(self.search) + bool(self.sweep_trials)
         if designs > 1 or (not designs and self.trial.name != "ImagesTrial"):
             raise ValueError("must have points (normalizations, points, grid), or search, or sweep_trials: one of them")
-        if self.treatments is not None:
-            first = get_args(Treatment)[: len(self.treatments)]
-            if not first or tuple(self.treatments) != first:
-                known = ", ".join(get_args(Treatment))
-                raise ValueError(f"treatments = {self.treatments}: must be the first ones of {known}")
+        if self.treatments and tuple(self.treatments) != get_args(Treatment)[: len(self.treatments)]:
+            known = ", ".join(get_args(Treatment))
+            raise ValueError(f"treatments = {self.treatments}: must be the first ones of {known}")
         if self.of_lenet and not self.search and self.seeds is None:
             raise ValueError("must have seeds: training runs of each point, 1 or more")
         if bool(self.sweep_trials) != (self.trial.reads == SWEEP_TABLE):
@@ -373,7 +373,7 @@ class Rule(_Section):
 
 
 class Fold(_Section):
-    normalizations: Annotated[list[str], Field(min_length=1)]
+    normalizations: Some[str]
 
 
 def _colormap(name: str) -> str:
