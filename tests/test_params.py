@@ -29,7 +29,6 @@ NO_DEVICE = ("download", "statistics", "contour", "figures", "fold", "judge", "r
 ENTRY = {"trials": "trials one_epoch", "figures": "figures cells"}  # stages that are run for one
 STUDY = {"trial": KINDS["lenet"], "seeds": 2}
 PAIR = {"normalizations": ["standard", "none"]}
-AGAIN = {"sweep_trials": {"kind": "died", "threshold": 0.5, "first": 2}}
 UNKNOWN = "'nothing' is none of normalizations: extreme, far"
 
 BAD = [  # of each kind of fault one
@@ -54,9 +53,8 @@ BAD = [  # of each kind of fault one
     ("normalizations.torchvision.mean", [0.1, 0.2], "finite number, or three"),
     ("normalizations.torchvision.std", [0.1, 0.1, -1], "greater than 0"),
     ("studies.sweep", STUDY | PAIR, "must have another name: it is that of a stage"),
-    ("studies.more", STUDY, "must have points (normalizations, points, grid), or search, or sweep_trials"),
-    ("studies.more", STUDY | PAIR | AGAIN, "or sweep_trials: one of them"),
-    ("studies.more", STUDY | AGAIN, "must have sweep_trials and a trial that reads plots/trials/sweep.csv, or neither"),
+    ("studies.more", STUDY, "must have either points (normalizations, points, grid) or search"),
+    ("studies.more", STUDY | PAIR | {"search": SWEEP}, "must have either points"),
     ("studies.more", {"trial": KINDS["lenet"]} | PAIR, "must have seeds"),
     ("studies.more", {"trial": KINDS["imagenet"], "train": {"epochs": 2}} | PAIR, "for LeNet alone"),
     ("studies.more", STUDY | PAIR | {"imagenet": {"batch_size": 100}}, "for published networks alone"),
@@ -147,12 +145,6 @@ def test_stage_without_its_device_touches_nothing(stage: str, monkeypatch: pytes
 def test_trial_without_its_class_is_refused(trial: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     line = refusal("trials", monkeypatch, {"studies.one_epoch.trial": KINDS["lenet"] | trial})
     assert re.fullmatch(r"params.yaml: trial '\w+': no such class in stages.\w+.trial", line)
-
-
-def test_follow_up_of_no_trial_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    tables.write("sweep", [""], [{"mean": 0.5, "std": 1.0}], [{"accuracy": 0.9, "loss": 0.1, "device": "cpu"}])
-    line = refusal("trials more", monkeypatch, {"studies.more": STUDY | AGAIN | {"trial": KINDS["lenet_again"]}})
-    assert line == "params.yaml: studies.more.sweep_trials: the sweep has no such trial"
 
 
 @pytest.mark.parametrize(
