@@ -50,7 +50,7 @@ def protocol(parameters: Mapping[str, Any], settings: Params) -> str:
     words = [
         phrase.format(parameters[name])
         for name, phrase in WORDS.items()
-        if parameters.get(name) and (name in ALWAYS or parameters[name] != usual.get(name))
+        if parameters.get(name, False) is not False and (name in ALWAYS or parameters[name] != usual.get(name))
     ]
     words[0] = NAMES[words[0]]
     return ", ".join("1 epoch" if phrase == "1 epochs" else phrase for phrase in words)
