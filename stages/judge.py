@@ -12,21 +12,16 @@ PIXELS = Path("metrics/statistics.json")
 
 def main(settings: Params) -> None:
     """Studies whose table is not there are left out; metrics of studies that are gone are removed."""
-    judged_studies = []
-    for name in (SWEEP, *settings.studies):
+    names = [name for name in (SWEEP, *settings.studies) if tables.path(name).exists()]
+    for name in names:
         table = tables.path(name)
-        if table.exists():
-            with judgement.whole(table, f"`git restore {table}` brings back the committed one"):
-                metrics = judged(name, settings)
-            if metrics:
-                files.write_json(FOLDER / f"{name}.json", metrics)
-                judged_studies.append(name)
-            else:
-                print(f"judge: {name} left out: the sweep has other trials now; `dvc repro trials@{name}` runs them")
+        with judgement.whole(table, f"`git restore {table}` brings back the committed one"):
+            metrics = judged(name, settings)
+        files.write_json(FOLDER / f"{name}.json", metrics)
     for path in FOLDER.glob("*.json"):
-        if path.stem not in judged_studies:
+        if path.stem not in names:
             path.unlink()
-    print(f"judge: {len(judged_studies)} studies", flush=True)
+    print(f"judge: {len(names)} studies", flush=True)
 
 
 def judged(name: str, settings: Params) -> judgement.Metrics:
@@ -35,8 +30,6 @@ def judged(name: str, settings: Params) -> judgement.Metrics:
     if study is None or study.search:
         search = (study and study.search) or settings.sweep
         return judgement.search(table, list(search.space), rule)
-    if kind == "again":
-        return judgement.follow_up(table, tables.read(SWEEP), rule)
     if kind == "seeds":
         if law.varied(table) == {"mean", "lr"}:
             return law.law(table, files.read_json(PIXELS)["train"], rule)

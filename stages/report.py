@@ -20,7 +20,7 @@ PAGES = (Path("report.md"), Path("appendix.md"))
 SUMMARY = Path("summary.json")
 README = Path("README.md")
 RESULTS = re.compile(r"(?<=<!-- results -->\n).*(?=<!-- /results -->)", re.DOTALL)  # the answer, in README
-KINDS = ("comparison", "grid", "law", "search", "again", "treatments", "photographs")  # how studies are shown
+KINDS = ("comparison", "grid", "law", "search", "treatments", "photographs")  # how studies are shown
 FEW = 10  # points of a comparison that a table can show; a grid has more, and is a picture
 SINGLE = ("baseline", "fold", "resnet", "statistics", "zero_one")  # stages whose metrics it reads
 NAMED = re.compile(r"\{((\w+)\.\w+)\}")  # a point of a study, in a sentence of the answer

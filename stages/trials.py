@@ -4,9 +4,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
-from stages.common import tables
 from stages.common.errors import InputError
-from stages.settings.params import PATH, SWEEP, Params, Study, Treatment
+from stages.settings.params import PATH, Params, Study, Treatment
 from stages.study import design, runner
 from stages.study.proposals import Plan, Points, Search
 
@@ -29,14 +28,10 @@ def planned(settings: Params, name: str) -> tuple[Plan, type]:
         raise InputError(f"{PATH}: studies.{name}.trial.reads = {kind.reads!r}; accepted: {data!r}, as imagenet.data")
     if study.search:
         return Search(study.search, design.fixed(settings, study)), trial
-    if not (points := _points(settings, study)):
-        raise InputError(f"{PATH}: studies.{name}.sweep_trials: the sweep has no such trial")
-    return Points(points), trial
+    return Points(_points(settings, study)), trial
 
 
 def _points(settings: Params, study: Study) -> list[design.Planned]:
-    if study.sweep_trials:
-        return design.again(settings, study, tables.last_epochs(tables.read(SWEEP)))
     own, treatments = None, len(get_args(Treatment))
     if study.seeds is None and study.trial.settings == "resnet":
         own = settings.resnet.norm

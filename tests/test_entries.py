@@ -55,6 +55,7 @@ overrides = optional(
     init=sample(["default", "he_normal"]),
     batch_size=st.integers(1, 300),
     seed=st.integers(0, 3),
+    start=sample(NORMS),
 )
 named: st.SearchStrategy[dict[str, Any]] = st.builds(dict, overrides, normalization=sample(NORMS))
 numbered: st.SearchStrategy[dict[str, Any]] = st.builds(dict, overrides, mean=floats(-5, 5), std=floats(1e-3, 5))
@@ -76,17 +77,6 @@ space = fixed({"mean": axis, "std": axis}, optional={"lr": axis})
 search = fixed({"n_trials": st.integers(1, 9), "sampler": sample(["tpe", "random"]), "space": space})
 search = search.map(lambda keys: COMMITTED["sweep"] | keys)
 searches = fixed({"trial": st.just(KINDS["lenet"]), "search": search}, optional={"train": overrides})
-selection = fixed(
-    {
-        "kind": sample(["died", "nearest_died", "learned", "best"]),
-        "threshold": st.just(0.5),
-        "first": st.integers(1, 3),
-    }
-)
-again = fixed(
-    {"trial": st.just(KINDS["lenet_again"]), "sweep_trials": selection, "seeds": st.integers(1, 2)},
-    optional={"train": overrides},
-)
 bordered = fixed({"normalization": sample(NORMS), "border": st.just(0.5)})
 scratch = fixed(
     {"trial": st.just(KINDS["resnet"]), "normalizations": some(NORMS), "seeds": st.integers(1, 3)},
@@ -107,7 +97,7 @@ rule = optional(
 @st.composite
 def entries(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, str]]:
     """Sections of params.yaml, and how the trials of each study end."""
-    studies = draw(st.dictionaries(names, points | points | searches | again | scratch | treated, max_size=3))
+    studies = draw(st.dictionaries(names, points | points | searches | scratch | treated, max_size=3))
     known = sample([*studies, "missing"])
     figure_kinds = params.Figure.model_fields["kind"].annotation.__args__  # type: ignore[union-attr]
     figure = st.builds(

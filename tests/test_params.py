@@ -29,7 +29,6 @@ NO_DEVICE = ("download", "statistics", "contour", "figures", "fold", "judge", "r
 ENTRY = {"trials": "trials one_epoch", "figures": "figures cells"}  # stages that are run for one
 STUDY = {"trial": KINDS["lenet"], "seeds": 2}
 PAIR = {"normalizations": ["standard", "none"]}
-AGAIN = {"sweep_trials": {"kind": "died", "threshold": 0.5, "first": 2}}
 UNKNOWN = "'nothing' is none of normalizations: extreme, far"
 
 BAD = [  # of each kind of fault one
@@ -54,9 +53,8 @@ BAD = [  # of each kind of fault one
     ("normalizations.torchvision.mean", [0.1, 0.2], "finite number, or three"),
     ("normalizations.torchvision.std", [0.1, 0.1, -1], "greater than 0"),
     ("studies.sweep", STUDY | PAIR, "must have another name: it is that of a stage"),
-    ("studies.more", STUDY, "must have points (normalizations, points, grid), or search, or sweep_trials"),
-    ("studies.more", STUDY | PAIR | AGAIN, "or sweep_trials: one of them"),
-    ("studies.more", STUDY | AGAIN, "must have sweep_trials and a trial that reads plots/trials/sweep.csv, or neither"),
+    ("studies.more", STUDY, "must have either points (normalizations, points, grid) or search"),
+    ("studies.more", STUDY | PAIR | {"search": SWEEP}, "must have either points"),
     ("studies.more", {"trial": KINDS["lenet"]} | PAIR, "must have seeds"),
     ("studies.more", {"trial": KINDS["imagenet"], "train": {"epochs": 2}} | PAIR, "for LeNet alone"),
     ("studies.more", STUDY | PAIR | {"imagenet": {"batch_size": 100}}, "for published networks alone"),
@@ -71,6 +69,7 @@ BAD = [  # of each kind of fault one
     ("studies.one_epoch.points", {"bad": {"normalization": "none", "start": "nothing"}}, UNKNOWN),
     ("studies.one_epoch.points", {"more": {"normalization": "none", "seeds": 65}}, "must be at most seeds, 64"),
     ("studies.one_epoch.grid", {"normalization": ["nothing"]}, UNKNOWN),
+    ("studies.one_epoch.grid", {"normalization": []}, "at least 1 item"),
     ("studies.one_epoch.grid", {"mean": [0, 1]}, "a normalization by name, or mean and std"),
     ("studies.imagenet_channels.treatments", ["recalibrated"], "must be the first ones of as_is, recalibrated"),
     ("figures.report", {"kind": "map", "studies": ["imagenet_sweep"], "title": ""}, "it is that of a stage"),
@@ -148,12 +147,6 @@ def test_trial_without_its_class_is_refused(trial: dict, monkeypatch: pytest.Mon
     assert re.fullmatch(r"params.yaml: trial '\w+': no such class in stages.\w+.trial", line)
 
 
-def test_follow_up_of_no_trial_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    tables.write("sweep", [""], [{"mean": 0.5, "std": 1.0}], [{"accuracy": 0.9, "loss": 0.1, "device": "cpu"}])
-    line = refusal("trials revival", monkeypatch, {})
-    assert line == "params.yaml: studies.revival.sweep_trials: the sweep has no such trial"
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -216,6 +209,14 @@ def test_best_is_that_of_the_sweep() -> None:
     best = json.loads((ROOT / "metrics/studies/sweep.json").read_text())["best"]
     point = SETTINGS.studies["best"].points["best"]
     assert (point.mean, point.std) == (best["mean"], best["std"])
+
+
+def test_revival_is_of_trials_of_the_sweep_that_did_not_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    sweep = tables.read("sweep")
+    failed = sweep[sweep["accuracy"] <= SETTINGS.rule.threshold].head(8)
+    points = {name: (point.mean, point.std) for name, point in SETTINGS.studies["revival"].points.items()}
+    assert points == {f"trial_{row.trial}": (row.mean, row.std) for row in failed.itertuples()}
 
 
 # The file

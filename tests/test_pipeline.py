@@ -208,7 +208,7 @@ def test_more_trials_are_added_and_fewer_are_shown(project: Clone) -> None:
     six = trials(project)
     output = project.dvc("exp", "run", "-S", "sweep.n_trials=7", "contour")
     assert ran(output) == ["sweep", "contour"]
-    assert stale(project) == sorted(["judge", *DRAWN[1:], "trials@awake", "trials@revival"])
+    assert stale(project) == sorted(["judge", *DRAWN[1:]])
     assert trials(project)[:6] == six
     assert len(trials(project)) == 7
     project.set(sweep__n_trials=6)

@@ -132,19 +132,6 @@ def test_searches(name: str) -> None:
     assert metrics["accuracies"] == {outcome: spread(learned[outcome]) for outcome in metrics["accuracies"]}
 
 
-@pytest.mark.parametrize("name", of_kind("again"))
-def test_trials_of_the_sweep_again(name: str) -> None:
-    trials, metrics, sweep = ends_of(name), METRICS[name], ends_of("sweep").set_index("trial")
-    learned = trials["accuracy"][trials["accuracy"] > SETTINGS.rule.of(name).threshold]
-    k, n, tail = len(learned), len(trials), (1 - SETTINGS.rule.of(name).confidence) / 2
-    assert (metrics["learned"], metrics["evaluations"]) == (k, n)
-    low, high = stats.beta.ppf(tail, k, n - k + 1) if k else 0, stats.beta.ppf(1 - tail, k + 1, n - k) if k < n else 1
-    assert metrics["share"] == pytest.approx({"low": low, "high": high}, **CLOSE)
-    assert metrics.get("accuracy") == (spread(learned) if k else None)
-    before = sweep["accuracy"][trials["point"].str.removeprefix("trial ").astype(int)]
-    assert metrics["accuracy_in_sweep"] == pytest.approx({"min": before.min(), "max": before.max()}, **CLOSE)
-
-
 @pytest.mark.parametrize("name", of_kind("treatments"))
 def test_trained_networks(name: str) -> None:
     images, confidence = METRICS[name]["images"], SETTINGS.rule.of(name).confidence
@@ -227,4 +214,4 @@ def test_metrics_are_those_that_the_judge_makes_of_the_tables(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     judge.main(SETTINGS)
     assert {path.stem: json.loads(path.read_text()) for path in judge.FOLDER.glob("*.json")} == METRICS
-    assert all(of_kind(kind) for kind in ("seeds", "law", "search", "again", "treatments", "photographs"))
+    assert all(of_kind(kind) for kind in ("seeds", "law", "search", "treatments", "photographs"))

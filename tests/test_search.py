@@ -1,4 +1,4 @@
-"""Tables of trials and what they say: points over seeds, searches, trials of the sweep again; from made-up results."""
+"""Tables of trials and what they say: points over seeds, searches; from made-up results."""
 
 import re
 from collections.abc import Mapping
@@ -12,8 +12,7 @@ from stages.common import tables
 from stages.common.errors import InputError
 from stages.evidence import judgement
 from stages.evidence.paired import YES
-from stages.settings.params import Overrides, Parameters, Selection
-from stages.study import design
+from stages.settings.params import Parameters
 
 pytestmark = pytest.mark.usefixtures("here")
 POINTS: dict[str, Parameters] = {
@@ -115,31 +114,3 @@ def test_difference_needs_losses_that_are_numbers_and_the_same_images(monkeypatc
     assert "loss_difference" not in metrics  # one of its losses is no number
     monkeypatch.setitem(POINTS, "short", POINTS["short"] | {"held_out": 100})  # tested on other images
     assert "difference" not in comparison(of)["short"]
-
-
-ACCURACY = [0.1, 0.98, 0.5, 0.99, 0.2]
-SWEEP = pd.DataFrame({"trial": range(5), "mean": [0.5, 1.5, 2.5, 3.5, 4.5], "std": 2.0, "accuracy": ACCURACY})
-SWEEP = SWEEP.astype({"trial": "Int64", "mean": "Float64", "std": "Float64"})  # as it is read
-
-
-@pytest.mark.parametrize(
-    ("kind", "numbers"),
-    [("died", [0, 2]), ("nearest_died", [4, 2]), ("learned", [1, 3]), ("best", [3, 1])],
-)
-def test_first_trials_of_a_kind_are_selected(kind, numbers: list[int]) -> None:
-    assert design.select(SWEEP, Selection(kind=kind, threshold=0.5, first=2), standard=5)["trial"].tolist() == numbers
-
-
-def test_trials_of_the_sweep_again_have_seeds_that_follow_each_other() -> None:
-    study = SETTINGS.studies["revival"].model_copy(update={"train": Overrides(seed=3), "seeds": 2})
-    planned = design.again(SETTINGS, study, SWEEP[:1])
-    assert [(each.point, each.parameters["seed"]) for each in planned] == [("trial 0", 3), ("trial 0", 4)]
-
-
-def test_trials_again_of_another_sweep_have_no_metrics() -> None:
-    points, norms = ["trial 0", "trial 3"], [{"mean": 0.5, "std": 2.0}, {"mean": 3.5, "std": 2.0}]
-    tables.write("made_up", points, norms, [result(0.9), result(0.1)])
-    table = tables.read("made_up")
-    assert judgement.follow_up(table, SWEEP, SETTINGS.rule)["learned"] == 1
-    assert not judgement.follow_up(table, SWEEP.head(3), SETTINGS.rule)  # a shorter one
-    assert not judgement.follow_up(table, SWEEP.assign(mean=9.0), SETTINGS.rule)

@@ -1,4 +1,4 @@
-"""What the tables of trials say: points compared over seeds, searches, trials of the sweep again, treated networks."""
+"""What the tables of trials say: points compared over seeds, searches, treated networks."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,8 +26,6 @@ def kind(study: Study | None, metrics: Mapping[str, Any] | None = None) -> str:
     """How a study is judged, drawn and reported; None: the sweep. Its metrics tell the law from other points."""
     if study is None or study.search:
         return "search"
-    if study.sweep_trials:
-        return "again"
     if study.seeds is not None:
         return "law" if metrics and "offsets" in metrics else "seeds"
     return "treatments" if study.normalizations or study.points or study.grid else "photographs"
@@ -141,30 +139,6 @@ def cross_half_accuracy(trials: pd.DataFrame) -> float:
     """
     even, odd = trials["accuracy_even"], trials["accuracy_odd"]
     return (odd[even.idxmax()] + even[odd.idxmax()]) / 2
-
-
-def follow_up(table: pd.DataFrame, sweep: pd.DataFrame, rule: Rule) -> Metrics:
-    """The metrics of trials of the sweep that were evaluated again; nothing, if they are trials of another sweep.
-
-    accuracy: of those that learned, if any did
-    share:    that learns, the interval of Clopper and Pearson, as if the trials were drawn
-    """
-    last = tables.last_epochs(table)
-    numbers = last["point"].str.removeprefix("trial ").astype("Int64")
-    before = tables.last_epochs(sweep).set_index("trial").reindex(numbers)
-    if not np.array_equal(*(trials[["mean", "std"]].astype(float) for trials in (before, last))):
-        return {}
-    accuracy, in_sweep = last["accuracy"], before["accuracy"]
-    learned = accuracy[accuracy > rule.threshold]
-    share = stats.binomtest(len(learned), len(last)).proportion_ci(rule.confidence)
-    return {
-        "trials": numbers.nunique(),
-        "evaluations": len(last),
-        "learned": len(learned),
-        "share": {"low": share.low, "high": share.high},
-        **({"accuracy": spread(learned)} if len(learned) else {}),
-        "accuracy_in_sweep": {"min": in_sweep.min(), "max": in_sweep.max()},
-    }
 
 
 def treatments(table: pd.DataFrame, images: int, rule: Rule) -> Metrics:

@@ -14,8 +14,8 @@ WORDS = {
     "batch_size": "batches of {}",
     "gamma": "rates times {:g} an epoch",
     "init": "initial weights {}",
-    "start_mean": "from the network of mean {:g}",
-    "start_std": "and std {:g}",
+    "start_mean": "starting as under mean {:g}",
+    "start_std": "std {:g}",
     "shuffle": "a new order every epoch",
     "held_out": "tested on {:,} held out",
 }
@@ -50,7 +50,7 @@ def protocol(parameters: Mapping[str, Any], settings: Params) -> str:
     words = [
         phrase.format(parameters[name])
         for name, phrase in WORDS.items()
-        if parameters.get(name) and (name in ALWAYS or parameters[name] != usual.get(name))
+        if parameters.get(name, False) is not False and (name in ALWAYS or parameters[name] != usual.get(name))
     ]
     words[0] = NAMES[words[0]]
     return ", ".join("1 epoch" if phrase == "1 epochs" else phrase for phrase in words)

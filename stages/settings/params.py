@@ -8,7 +8,7 @@ import re
 import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -31,7 +31,6 @@ reprlib.aRepr.maxstring = reprlib.aRepr.maxother = 100  # characters of a value 
 PATH = Path("params.yaml")
 SWEEP = "sweep"  # the study that is a section of its own
 OWN = "own"  # a trained network's own normalization, where a study names normalizations
-SWEEP_TABLE = "plots/trials/sweep.csv"  # what follow-ups read
 
 # Bounds that no real use meets: beyond them, a slip of the keyboard would run for ever, or take all memory.
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -69,6 +68,8 @@ def _matching(pattern: str, words: str) -> AfterValidator:
 LETTERS = "lower-case letters, digits and _, beginning with a letter"
 Name = Annotated[str, _matching(r"[a-z][a-z0-9_]*", LETTERS)]  # of an entry: also that of stages, files and columns
 Parameters = dict[str, float | int | str]  # of a trial, by name
+Item = TypeVar("Item")
+Some = Annotated[list[Item], Field(min_length=1)]
 
 
 class _Section(BaseModel):
@@ -276,20 +277,12 @@ class Point(Overrides):
 class Grid(_Section):
     """Points with all combinations of these values."""
 
-    normalization: list[str] | None = None
-    mean: list[Number] | None = None
-    std: list[Positive] | None = None
-    lr: list[Positive] | None = None
+    normalization: Some[str] | None = None
+    mean: Some[Number] | None = None
+    std: Some[Positive] | None = None
+    lr: Some[Positive] | None = None
 
     _checked = model_validator(mode="after")(_one_normalization)
-
-
-class Selection(_Section):
-    """Trials of the sweep."""
-
-    kind: Literal["died", "nearest_died", "learned", "best"]
-    threshold: Threshold
-    first: Few
 
 
 class Trial(_Section):
@@ -302,7 +295,7 @@ class Trial(_Section):
 
 
 class Study(_Section):
-    """Trials at given points over seeds, or of a search, or those of the sweep again."""
+    """Trials at given points, or of a search."""
 
     trial: Trial
     normalizations: list[str] = []
@@ -310,8 +303,7 @@ class Study(_Section):
     grid: Grid | None = None
     seeds: Few | None = None
     search: Search | None = None
-    sweep_trials: Selection | None = None
-    treatments: list[Treatment] | None = None
+    treatments: Some[Treatment] | None = None
     train: Overrides = Overrides()
     imagenet: Network = Network()
 
@@ -321,20 +313,16 @@ class Study(_Section):
 
     @model_validator(mode="after")
     def _one_design(self) -> "Study":
-        designs = bool(self.normalizations or self.points or self.grid) + bool(self.search) + bool(self.sweep_trials)
-        if designs > 1 or (not designs and self.trial.name != "ImagesTrial"):
-            raise ValueError("must have points (normalizations, points, grid), or search, or sweep_trials: one of them")
-        if self.treatments is not None:
-            first = get_args(Treatment)[: len(self.treatments)]
-            if not first or tuple(self.treatments) != first:
-                known = ", ".join(get_args(Treatment))
-                raise ValueError(f"treatments = {self.treatments}: must be the first ones of {known}")
+        points = bool(self.normalizations or self.points or self.grid)
+        if points == bool(self.search) and (points or self.trial.name != "ImagesTrial"):
+            raise ValueError("must have either points (normalizations, points, grid) or search")
+        if self.treatments and tuple(self.treatments) != get_args(Treatment)[: len(self.treatments)]:
+            known = ", ".join(get_args(Treatment))
+            raise ValueError(f"treatments = {self.treatments}: must be the first ones of {known}")
         if self.of_lenet and not self.search and self.seeds is None:
             raise ValueError("must have seeds: training runs of each point, 1 or more")
-        if bool(self.sweep_trials) != (self.trial.reads == SWEEP_TABLE):
-            raise ValueError(f"must have sweep_trials and a trial that reads {SWEEP_TABLE}, or neither")
-        if not self.of_lenet and (self.train != Overrides() or self.sweep_trials):
-            raise ValueError("train and sweep_trials are for LeNet alone")
+        if not self.of_lenet and self.train != Overrides():
+            raise ValueError("train is for LeNet alone")
         if self.trial.settings != "imagenet" and self.imagenet != Network():
             raise ValueError("imagenet is for published networks alone")
         for name, point in self.points.items():
@@ -373,7 +361,7 @@ class Rule(_Section):
 
 
 class Fold(_Section):
-    normalizations: Annotated[list[str], Field(min_length=1)]
+    normalizations: Some[str]
 
 
 def _colormap(name: str) -> str:

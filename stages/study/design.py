@@ -1,17 +1,14 @@
-"""Which trials a study has: points over seeds, a search, or trials of the sweep again.
+"""Which trials a study has: points over seeds, or a search.
 
 What params.yaml means for trials is decided here, where DVC sees a change, not in `settings`.
 """
 
 import itertools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from stages.common.normalization import Normalization
-from stages.settings.params import ALL_IMAGES, OWN, Overrides, Parameters, Params, Point, Selection, Study, Sweep
-
-if TYPE_CHECKING:
-    import pandas as pd
+from stages.settings.params import ALL_IMAGES, OWN, Overrides, Parameters, Params, Point, Study, Sweep
 
 
 class Planned(NamedTuple):
@@ -96,33 +93,3 @@ def over_seeds(settings: Params, study: Study, of: Mapping[str, Parameters]) -> 
         for name, parameters in of.items()
         if index < fewer.get(name, study.seeds)
     ]
-
-
-def again(settings: Params, study: Study, sweep: "pd.DataFrame") -> list[Planned]:
-    """Trials of the sweep, whose last epochs are given, with the overrides of the study: each over its seeds."""
-    assert study.sweep_trials
-    given = study.train.model_dump(exclude_none=True)
-    before = trial_parameters(settings, settings.sweep.train)
-    after = trial_parameters(settings, settings.sweep.train, study.train)
-    # With an override comes what rests on it, such as another optimizer's learning rate.
-    changed = {name: value for name, value in after.items() if name in given or before.get(name) != value}
-    seeds = range(int(after["seed"]), int(after["seed"]) + (study.seeds or 1))
-    planned = []
-    selected = select(sweep, study.sweep_trials, settings.normalizations["standard"].mean[0])
-    for row in selected.to_dict("records"):
-        proposed = {name: row[name] for name in settings.sweep.space}
-        parameters = fixed(settings, settings.sweep) | proposed | changed
-        planned += [Planned(f"trial {row['trial']}", parameters | {"seed": seed}) for seed in seeds]
-    return planned
-
-
-def select(sweep: "pd.DataFrame", selection: Selection, standard: float) -> "pd.DataFrame":
-    """The first trials that died or learned, those that died nearest to the standard mean, or the best."""
-    learned = sweep["accuracy"] > selection.threshold
-    chosen = {
-        "died": sweep[~learned],
-        "nearest_died": sweep[~learned].sort_values("mean", key=lambda mean: (mean - standard).abs(), kind="stable"),
-        "learned": sweep[learned],
-        "best": sweep.sort_values("accuracy", ascending=False, kind="stable"),
-    }
-    return chosen[selection.kind].head(selection.first)
