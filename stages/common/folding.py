@@ -1,4 +1,4 @@
-"""Folds a change of normalization into a network's first convolution: it computes the same function of the pixels.
+"""Folds a change of normalization into a network's first convolution, so that the network's outputs stay the same.
 
 Zero padding acts like pixels of value `mean`; after folding, the padding has the value of such pixels.
 """

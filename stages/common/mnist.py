@@ -33,7 +33,7 @@ class Data(NamedTuple):
         return Data(*(part.to(device) for part in self))
 
     def part(self, train_images: int, held_out: int) -> "Data":
-        """The first `train_images`, and as test images the last `held_out` of training; 0: the test images."""
+        """The first `train_images` to train on; held_out: test on the last N training images; 0: on the test images"""
         images, labels, rest = self.train_images, self.train_labels, len(self.train_images) - held_out
         tests = (images[rest:], labels[rest:]) if held_out else (self.test_images, self.test_labels)
         return Data(images[:train_images], labels[:train_images], *tests)
@@ -55,7 +55,7 @@ def fault(path: Path) -> str | None:
 
 
 def load(train_images: int, test_images: int, folder: Path = FOLDER) -> Data:
-    """The first digits of both parts; raises: InputError if a file is missing or is not the published one"""
+    """The first digits of both parts; raises: InputError if a file is missing or not the published one"""
     for name in FILES:
         if wrong := fault(folder / name):
             raise InputError(f"{folder / name}: {wrong}; `dvc repro download` fetches the published file")

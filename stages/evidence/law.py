@@ -16,7 +16,7 @@ from scipy import optimize, special, stats
 from stages.common import tables
 from stages.settings.params import Rule
 
-EXPONENT = 1.0  # of the law
+EXPONENT = 1.0  # as the law predicts
 ENDS = -4.0, 4.0  # the range of the fit
 
 
@@ -62,8 +62,8 @@ def law(table: pd.DataFrame, pixels: Mapping[str, float], rule: Rule) -> dict[st
 def fit(largest: pd.DataFrame, confidence: float) -> dict[str, Any]:
     """Fits rate = rate_at_0 x (1 + offset^2)^-exponent by maximum likelihood.
 
-    Log rates spread normally around the line; each lies between `works` and `fails`. The spread is at least that of the
-    grid's steps: otherwise rates that happen to lie on a line would leave no spread.
+    Log rates spread normally around the line; each is only known to lie between `works` and `fails`. The spread is at
+    least that of the grid's steps: otherwise rates that happen to lie on a line would leave no spread.
 
     exponent: `estimate`; `interval`, by the likelihood ratio, with None for an open end; `holds`: it contains the law's
     returns:  both; nothing if fewer than two offsets have a largest rate within the grid

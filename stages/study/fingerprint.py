@@ -13,9 +13,9 @@ CODE = "code of the trial"  # the key of the code's digest
 
 
 class Trial(Protocol):
-    """Evaluates trials in a worker: called with a trial's parameters, it returns the result.
+    """Evaluates trials in a worker: called with a trial's parameters as keywords, it returns the result.
 
-    A result is a JSON mapping with `accuracy`, which studies maximize, and `device`, the kind of device.
+    A result is a flat JSON mapping with `accuracy`, which studies maximize, and `device`, the kind of device.
 
     root:         the folder of the project's data
     check:        raises InputError if a file that it reads is missing or damaged

@@ -52,7 +52,7 @@ class Search:
         return [Planned("", of_trial | self.fixed) for of_trial in proposed]
 
     def batches(self, study: optuna.Study) -> Iterator[list[FrozenTrial]]:
-        """The trials of each batch without a result, which they need before the next batch is proposed.
+        """Batch by batch, the trials without a result; all need one before the next batch is proposed.
 
         Only the first batch and unfinished ones are proposed again and compared: later proposals rest on sums that
         another kind of processor rounds differently.
@@ -99,7 +99,7 @@ class Search:
     def _sobol(self, start: int) -> Iterator[dict[str, float]]:
         """A batch of a scrambled Sobol sequence, from the point number `start` on."""
         stop, sequence = start + self.settings.batch, qmc.Sobol(len(self.space), seed=self.settings.seed)
-        for point in sequence.random_base2((stop - 1).bit_length())[start:stop]:  # shares of each axis
+        for point in sequence.random_base2((stop - 1).bit_length())[start:stop]:  # a share of each axis
             yield {name: _at(axis, share) for (name, axis), share in zip(self.space.items(), point, strict=True)}
 
 

@@ -32,7 +32,7 @@ from stages.settings.params import Parameters
 from stages.study.fingerprint import changed
 
 DIGEST = "digest"  # user attribute: the hash of a trial with its result, or of the fingerprint
-CARRIED = "carried"  # user attribute of a study: how `carry` changed its fingerprint
+CARRIED = "carried"  # user attribute of a study: the notes of `carry`
 SECONDS = "seconds"  # user attribute of a trial: the time of its evaluation, which is no result
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -45,7 +45,7 @@ class StudyFile:
     path: Path
     study: optuna.Study
     database: sqlite3.Connection
-    label: str = ""  # the first write renames another study at `path` with it
+    label: str = ""  # if not empty, the first write renames the old file at `path` with it
 
     def keep(self, trial: FrozenTrial, result: dict[str, Any]) -> None:
         """Completes a trial with its result, and writes the file."""

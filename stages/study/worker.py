@@ -35,7 +35,7 @@ class Project(distributed.WorkerPlugin):
         try:
             self._ready(worker)
             ready = 1
-        except Exception as error:  # whatever it lacks
+        except Exception as error:  # whatever the worker lacks
             await worker.scheduler.log_event(topic=self.name, msg=f"{worker.address}: {error}")
         await worker.set_resources(**{self.name: ready})
         # Dask assigns waiting trials to a worker when its status changes, not when its resources do.

@@ -99,7 +99,7 @@ def source(settings: Imagenet) -> dict[str, str]:
     """What identifies the photographs in a fingerprint."""
     digest = _sha256("".join(files.contents for files in chosen(settings).values()))
     if settings.data == samples.NAME:
-        return {"samples": digest}  # whatever Pillow decoded them
+        return {"samples": digest}  # without Pillow's version: an earlier one may have decoded them
     return {"files": digest, "pillow": PIL.__version__}
 
 

@@ -36,7 +36,7 @@ class Published(NamedTuple):
     """A trained network, and what timm says about it."""
 
     network: nn.Module  # in evaluation mode, with an output for each class
-    norm: Normalization  # in its training
+    norm: Normalization  # that it was trained under
     transform: Transform  # resizes and crops images
     weights: str  # their SHA-256
 
