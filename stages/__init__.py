@@ -1,1 +1,1 @@
-"""The stages of the pipeline in dvc.yaml, one module each, and the modules that they share."""
+"""The stages of dvc.yaml, one module each, and the modules that they share."""

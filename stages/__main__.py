@@ -1,7 +1,6 @@
-"""`python -m stages NAME` runs a stage, `python -m stages NAME ENTRY` that of an entry of params.yaml.
+"""`python -m stages NAME` runs a stage; `python -m stages NAME ENTRY` runs it for an entry of params.yaml.
 
-The settings are checked before anything is imported that takes time. Whatever stops a stage ends in one line, and its
-results are all published at its end, or none of them.
+Settings are checked before slow imports. Errors are one line. A stage publishes all of its results at its end, or none.
 """
 
 import os
@@ -13,14 +12,13 @@ from typing import Any
 
 from stages.common.errors import InputError, run_main
 
-SECTIONS = {"trials": "studies", "figures": "figures"}  # whose entries are stages
+SECTIONS = {"trials": "studies", "figures": "figures"}  # sections whose entries are stages
 STAGES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
 
 def main() -> None:
     name, *entry = sys.argv[1:] or [""]
-    # While modules are imported, also those of the next lines, there is nothing to tidy up, and an import would turn
-    # Ctrl-C into errors of its own.
+    # Imports turn Ctrl-C into other errors. Until they are done, there is nothing to tidy up.
     _on_interrupt(lambda *_: _end(f"{name}: interrupted before it began"))
     from stages.common import files
     from stages.settings import params
@@ -46,11 +44,11 @@ def main() -> None:
         _on_interrupt(interrupt)
         with files.together():
             stage.main(settings, *entry)
-            _on_interrupt(signal.SIG_IGN)  # all is done: it is published, and not in part
+            _on_interrupt(signal.SIG_IGN)  # publishing all results is not interrupted
     except InputError:
         raise
     except (KeyboardInterrupt, Exception) as error:
-        # In the middle of a commit, the database makes an error of its own of an interrupt.
+        # During a commit, the database turns an interrupt into another error.
         if interrupted:
             what = "interrupted"
         elif isinstance(error, OSError):
@@ -61,7 +59,7 @@ def main() -> None:
 
 
 def _on_interrupt(handler: Any) -> None:
-    for sent in (signal.SIGINT, signal.SIGTERM):  # what batch systems send ends like Ctrl-C
+    for sent in (signal.SIGINT, signal.SIGTERM):  # SIGTERM, from batch systems, ends like Ctrl-C
         signal.signal(sent, handler)
 
 

@@ -1,4 +1,4 @@
-"""Stage `baseline`: LeNet under the normalization that params.yaml names."""
+"""Stage `baseline`: LeNet under the normalization `norm` in params.yaml."""
 
 from stages.lenet.once import train_once
 from stages.settings.params import Params

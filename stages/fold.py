@@ -1,4 +1,4 @@
-"""Stage `fold`: the baseline under other normalizations, the same function of the pixels."""
+"""Stage `fold`: moves the baseline to other normalizations without changing its function of the pixels."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ RAW = Normalization.of(0.0, 1.0)
 
 
 def main(settings: Params) -> None:
-    """Folds the baseline's normalization into others and back into raw pixels; compares on the test images."""
+    """Folds the baseline to each normalization, and from there to raw pixels; compares outputs on the test images."""
     own = settings.norm
     images = mnist.load(1, settings.data.test_images).test_images
     files.check_model(MODEL)
@@ -42,11 +42,11 @@ def main(settings: Params) -> None:
 
 
 def load(path: Path) -> LeNet:
-    """A LeNet with the weights at `path`; raises: InputError if there are none, or not those of a LeNet"""
+    """A LeNet with the weights in a file; raises: InputError if it has none, or not those of a LeNet"""
     model = LeNet()
     try:
         model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-    except Exception as error:  # torch has many, and long, for a file that is not its own
+    except Exception as error:  # torch raises many, with long messages
         wrong = error.strerror if isinstance(error, OSError) else "cannot be read as weights of a LeNet"
         raise InputError(f"{path}: {wrong}; accepted: a state dict, as in data/models") from None
     return model

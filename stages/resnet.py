@@ -1,4 +1,4 @@
-"""Stage `resnet`: a ResNet trained on digits under the standard normalization, which `resnet_treatments` is about."""
+"""Stage `resnet`: trains the ResNet on digits that the study `resnet_treatments` tests."""
 
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from stages.vision.trial import MODEL, measured
 
 
 def main(settings: Params) -> None:
-    """Leaves the weights in data/models/resnet.pt, and in metrics/resnet.json the accuracy."""
     resnet, device = settings.resnet, prepare(settings.run.device)
     data = images.digits(resnet)
     count = len(data.train_labels)

@@ -9,18 +9,18 @@ import torch
 from stages.common import files, mnist
 from stages.settings.params import Params
 
-BATCHES = (64, 1)  # images: a batch as in training, and the loop over single images that is copied as often
+BATCHES = (64, 1)  # images that copied code averages over: a training batch, or single images
 
 
 def main(settings: Params) -> None:
-    """Always over all of MNIST: the published numbers do not depend on how much of it a study uses."""
+    """Always over all of MNIST, however much of it a study uses."""
     data = mnist.load(60_000, 10_000)
     parts = {"train": data.train_images, "test": data.test_images}
     counts = {name: np.bincount(images.flatten(), minlength=256) for name, images in parts.items()}
     files.write_csv(
         Path("plots/pixels.csv"),
         ("value", *parts),
-        # No share is below 1e-4: rounded to six digits, they give mean and std to five.
+        # No share is below 1e-4: six digits of the shares give five of mean and std.
         zip(range(256), *((count / count.sum()).tolist() for count in counts.values()), strict=True),
     )
     values: dict[str, dict] = {}
@@ -33,9 +33,7 @@ def main(settings: Params) -> None:
 
 
 def mean_and_std(counts: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of pixel / 255 over all pixels together: divided by N, as these are all there are.
-
-    Sums are integers, so nothing is rounded before the last division.
+    """Mean and standard deviation (divided by N) of pixel / 255. Integer sums: only the last divisions round.
 
     counts: int64 array (256,), how many pixels have each value
     """
@@ -44,14 +42,13 @@ def mean_and_std(counts: np.ndarray) -> tuple[float, float]:
 
 
 def averaged_std(images: torch.Tensor, size: int) -> dict[str, float]:
-    """What averaging the standard deviation over batches gives instead of the one of all pixels: less.
+    """The mean of the batches' standard deviations, which is smaller than the standard deviation of all pixels.
 
-    A batch's is measured from the batch's own mean, so the spread of these means is lost (law of total variance); and
-    the mean of roots is at most the root of the mean (Jensen). With both spreads nothing is missing:
+    It ignores how batches differ in their means (law of total variance) and in their standard deviations (Jensen):
 
         std of all pixels^2 = averaged_std^2 + std_of_means^2 + std_of_stds^2
 
-    Every batch counts by its images, as the last one may be smaller.
+    Batches are weighted by their images, as the last one may be smaller.
 
     images:  uint8 tensor (N, 1, 28, 28), raw pixels 0..255
     size:    images in a batch, in the order of the file

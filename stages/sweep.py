@@ -1,4 +1,4 @@
-"""Stage `sweep`: the Optuna study of test accuracy over (mean, std)."""
+"""Stage `sweep`: searches (mean, std) for the best test accuracy, with Optuna."""
 
 from stages.lenet.trial import LenetTrial
 from stages.settings.params import SWEEP, Params
@@ -11,5 +11,5 @@ def main(settings: Params) -> None:
 
 
 def planned(settings: Params) -> tuple[Plan, type]:
-    """Which trials there are, and the class that evaluates them."""
+    """The plan of the trials, and the class that evaluates them."""
     return Search(settings.sweep, design.fixed(settings, settings.sweep)), LenetTrial

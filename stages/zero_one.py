@@ -1,4 +1,4 @@
-"""Stage `zero_one`: LeNet on pixels as they are, in [0, 1]: mean 0, std 1."""
+"""Stage `zero_one`: LeNet on pixels from 0 to 1 (mean 0, std 1)."""
 
 from stages.common.normalization import Normalization
 from stages.lenet.once import train_once

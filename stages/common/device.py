@@ -1,4 +1,4 @@
-"""Where a training runs: which device, of which kind, and that memory costs it no time. None of it changes a result."""
+"""The device of a training run, and memory allocation. Nothing here changes a result."""
 
 import ctypes
 import platform
@@ -13,14 +13,10 @@ GLIBC = platform.libc_ver()[0] == "glibc"
 
 
 def prepare(name: str) -> torch.device:
-    """The device of that name, ready for training runs in this process.
-
-    name:   auto, cpu, cuda, cuda:N or mps
-    raises: InputError if this machine has no such device
-    """
+    """The device named auto, cpu, cuda, cuda:N or mps; raises: InputError if this machine does not have it"""
     if GLIBC:
-        # Let it keep the buffers of a step for the next one. By default it returns large buffers to the system at once,
-        # and the page faults of getting them back take up to a fifth of a training step.
+        # Keep freed buffers for the next step. By default, large ones go back to the system, and the page faults of
+        # getting them again take up to a fifth of a training step.
         trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # M_* in glibc's malloc.h
         for option, size in ((mmap_threshold, 2**30), (trim_threshold, 2**31 - 1), (top_pad, 2**28)):
             ctypes.CDLL(None).mallopt(option, size)
@@ -35,17 +31,14 @@ def prepare(name: str) -> torch.device:
 
 
 def release_memory() -> None:
-    """Returns to the system what `prepare` lets the process keep, but is free: once a trial, that costs no time.
-
-    Without it a process grows, over LeNet runs of differing seeds, to thrice what one needs, as what is kept of a
-    training lies between the buffers that it freed.
-    """
+    """Returns freed memory to the system; call it once per trial. Otherwise, over LeNet runs with different seeds, a
+    process grows to three times the memory of one run: what is kept lies between freed buffers."""
     if GLIBC:
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def describe(device: torch.device) -> str:
-    """The kind of device: training runs on the same kind give the same bits."""
+    """The kind of device: the same kind gives the same bits."""
     if device.type == "cuda":
         return f"cuda {torch.cuda.get_device_name(device)}"
     capability = f" {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else ""

@@ -1,4 +1,4 @@
-"""Errors of input: one line that names the key or file, the value, and what would be accepted."""
+"""Input errors: one line that names the key or file, its value, and what is accepted."""
 
 import os
 import sys
@@ -6,16 +6,13 @@ from collections.abc import Callable
 
 
 class InputError(Exception):
-    """What is wrong with the user's input, one line for each fault."""
+    """The user's input is wrong; the message has one line for each fault."""
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Calls `main`; if the input is wrong, the process ends with that line on standard error and status 1.
-
-    Output that is closed, or that cannot show a character, stops nothing.
-    """
+    """Calls `main`; an InputError ends the process with its message on standard error and status 1."""
     for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed: the next file that is opened would get its number, and its text
+        if getattr(sys, name) is None:  # closed: the next file opened would get its number, and the output
             number = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(number, True)
             setattr(sys, name, open(number, "r+", encoding="utf-8"))  # noqa: PTH123, SIM115
@@ -32,6 +29,6 @@ def reason(error: Exception) -> str:
 
 
 def short(text: str) -> str:
-    """One line of printable characters, shortened."""
+    """One line of printable characters, cut after 300."""
     text = "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
     return text if len(text) <= 300 else text[:300] + "…"

@@ -1,4 +1,4 @@
-"""How results are written: whole or not at all, and the same bytes for the same numbers."""
+"""Writes results: each file completely or not at all, the same bytes for the same numbers."""
 
 import csv
 import filecmp
@@ -14,18 +14,18 @@ from typing import Any
 
 from stages.common.errors import InputError
 
-DIGITS = 6  # significant ones, of every outcome and statistic
+DIGITS = 6  # significant digits of every outcome and statistic
 
-_waiting: dict[Path, Path] | None = None  # within `together`: what is written, and where it belongs
+_waiting: dict[Path, Path] | None = None  # inside `together`: written files, and their final paths
 
 
 class Exact(float):
-    """A number that is written with all its digits: a parameter, from which a trial can be repeated."""
+    """A number written with all its digits: a parameter, so that a trial can be repeated."""
 
 
 @contextmanager
 def together() -> Iterator[None]:
-    """All that is written within appears at its end; nothing of it, if it fails: never a new model with old metrics."""
+    """Publishes all files written inside when it ends, or none if it fails: never a new model with old metrics."""
     global _waiting
     _waiting = {}
     try:
@@ -47,8 +47,8 @@ def read_json(path: Path) -> Any:
 
 
 def check_model(path: Path) -> None:
-    """raises: InputError, naming the stage that makes it, if the file at `path` holds no weights"""
-    import torch  # takes a second, and all stages import this module
+    """raises: InputError that names the stage to run, if the file holds no weights"""
+    import torch  # takes a second, and every stage imports this module
 
     try:
         torch.load(path, weights_only=True, map_location="cpu").items()
@@ -58,7 +58,7 @@ def check_model(path: Path) -> None:
 
 
 def write_model(path: Path, model: Any) -> None:
-    """The weights of a torch module, on the CPU, as a state dict."""
+    """Writes the weights of a torch module as a state dict on the CPU."""
     import torch
 
     weights = io.BytesIO()
@@ -67,12 +67,12 @@ def write_model(path: Path, model: Any) -> None:
 
 
 def write_json(path: Path, values: Mapping) -> None:
-    """Nested mappings of numbers and text, with sorted keys and floats rounded to DIGITS, except `Exact` ones."""
+    """Writes nested mappings with sorted keys; floats are rounded to DIGITS, except `Exact` ones."""
     write_bytes(path, (json.dumps(_rounded(values), indent=2, sort_keys=True) + "\n").encode())
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
-    """A table with a header line; floats rounded to DIGITS."""
+    """Writes a table; floats are rounded as in `write_json`."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(header)
@@ -81,7 +81,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> No
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replaces `path` at once: whoever reads it finds the old content or the new one."""
+    """Replaces a file at once: readers find the old content or the new."""
     part = write_part(path, content)
     if _waiting is None:
         os.replace(part, path)
@@ -90,10 +90,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_part(path: Path, content: bytes) -> Path:
-    """The file, on the disk, that is then to be moved to `path`.
-
-    raises: OSError, naming `path`; then nothing is left
-    """
+    """A temporary file, synced to disk, to be moved to `path`; raises: OSError that names `path`"""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
@@ -104,16 +101,14 @@ def write_part(path: Path, content: bytes) -> Path:
     except BaseException as error:
         part.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            error.filename = str(path)  # a full disk says none
+            error.filename = str(path)  # the error of a full disk has none
         raise
     return part
 
 
 def write_machine(path: Path, device: str) -> None:
-    """The machine and the versions that results come from, as the notebook's watermark: no metric, no timestamps.
-
-    Written after them: the same results on another machine leave the file as it is, so that `git status` shows none.
-    """
+    """Writes the machine and package versions that results come from, like the notebook's watermark. Call it last: if
+    the results are the same as before, the file stays unchanged, so that `git status` is clean on any machine."""
     known = {part: result for part, result in (_waiting or {}).items() if result.exists()}  # models are not in git
     if path.exists() and all(filecmp.cmp(part, result, shallow=False) for part, result in known.items()):
         return
@@ -124,7 +119,7 @@ def write_machine(path: Path, device: str) -> None:
 
 def _rounded(value):
     if isinstance(value, float) and not isinstance(value, Exact):
-        # Adding 0.0 turns -0.0 into 0.0; what is no finite number has no place in JSON and is left empty.
+        # Adding 0.0 turns -0.0 into 0.0. JSON has no inf and no nan: null.
         return float(f"{value:.{DIGITS}g}") + 0.0 if abs(value) < float("inf") else None
     if isinstance(value, Mapping):
         return {key: _rounded(item) for key, item in value.items()}

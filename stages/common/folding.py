@@ -1,7 +1,6 @@
-"""A change of normalization absorbed into a network's first convolution, exactly: the same function of the pixels.
+"""Folds a change of normalization into a network's first convolution, so that the network's outputs stay the same.
 
-Kernel and bias absorb it. Zero padding stands for a pixel of value `mean`: it is replaced by the value of such a pixel
-under the other normalization.
+Zero padding acts like pixels of value `mean`; after folding, the padding has the value of such pixels.
 """
 
 import copy
@@ -17,11 +16,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Padded(nn.Module):
-    """A convolution whose input is framed by a constant, another one for each channel, where it has zeros by itself.
-
-    conv:   pads in any of the ways that `frame` knows
-    border: float tensor (channels,)
-    """
+    """A convolution that pads with `border`, a float tensor (channels,), instead of zeros."""
 
     def __init__(self, conv: nn.Conv2d, border: torch.Tensor):
         super().__init__()
@@ -38,16 +33,13 @@ class Padded(nn.Module):
 
 
 def frame(conv: nn.Conv2d, height: int, width: int) -> tuple[int, int, int, int]:
-    """How many zeros a convolution adds to images of that size: left, right, top, bottom.
-
-    raises: ValueError for a padding by something else than zeros, and for classes of convolutions that are not known
-    """
+    """Zeros added at the left, right, top, bottom; raises: ValueError for other padding or unknown classes"""
     if conv.padding_mode != "zeros":
         raise ValueError(f"{conv} pads by {conv.padding_mode}; accepted: zeros")
     sides: list[int] = []
     for axis, size in ((1, width), (0, height)):
         span = conv.dilation[axis] * (conv.kernel_size[axis] - 1)
-        if type(conv).__name__ == "Conv2dSame":  # timm's pads as TensorFlow: the output has size / stride, rounded up
+        if type(conv).__name__ == "Conv2dSame":  # timm's, pads as TensorFlow: output size / stride, rounded up
             total = max((-(-size // conv.stride[axis]) - 1) * conv.stride[axis] + span + 1 - size, 0)
         elif type(conv) is not nn.Conv2d:
             raise ValueError(f"{type(conv).__name__} is not known; accepted: torch's Conv2d and timm's Conv2dSame")
@@ -60,21 +52,19 @@ def frame(conv: nn.Conv2d, height: int, width: int) -> tuple[int, int, int, int]
 
 
 def border(conv: nn.Conv2d, own: Normalization, new: Normalization) -> torch.Tensor:
-    """What a pixel that is 0 under `own` is under `new`: float tensor (channels,)."""
+    """The value under `new` of a pixel that is 0 under `own`: float tensor (channels,)."""
     mean, new_mean, new_std = (torch.tensor(part, dtype=torch.float64) for part in (own.mean, new.mean, new.std))
     return ((mean - new_mean) / new_std).expand(conv.in_channels).to(conv.weight)
 
 
 @torch.no_grad()
 def fold(conv: nn.Conv2d, own: Normalization, new: Normalization) -> nn.Conv2d:
-    """The convolution that gives for pixels under `new` what `conv` gives for them under `own`, except at its padding.
+    """A copy with a bias that gives the same for pixels under `new` as `conv` under `own`, except at the padding.
 
-    It sees x = (pixel - mean) / std. For other numbers mean', std' the same pixel is x' = (pixel - mean') / std', so
-    that x = (std' x' + mean' - mean) / std, channel by channel: the kernel takes the factor, the bias the shift. They
-    are computed in float64 and rounded once.
+    With x = (pixel - mean) / std and x' = (pixel - mean') / std', x = (std' x' + mean' - mean) / std in each channel:
+    the kernel takes the factor, the bias the shift. They are computed in float64 and rounded once.
 
-    returns: a copy, with a bias
-    raises:  ValueError for a convolution with groups
+    raises: ValueError for a convolution with groups
     """
     if conv.groups != 1:
         raise ValueError(f"cannot fold a normalization into {conv}: accepted is one group")
@@ -90,10 +80,7 @@ def fold(conv: nn.Conv2d, own: Normalization, new: Normalization) -> nn.Conv2d:
 
 
 def folded(network: Network, own: Normalization, new: Normalization) -> Network:
-    """A copy that gives for images under `new` what `network` gives for them under `own`, up to rounding.
-
-    raises: ValueError for a first convolution with groups, or with a padding that `frame` does not know
-    """
+    """A copy that gives the same under `new` as `network` under `own`, up to rounding; raises: as `fold` and `frame`"""
     network = copy.deepcopy(network)
     name, conv = first_convolution(network)
     pads, moved = any(frame(conv, 1, 1)), fold(conv, own, new)
@@ -102,11 +89,11 @@ def folded(network: Network, own: Normalization, new: Normalization) -> Network:
 
 
 def first_convolution(network: nn.Module) -> tuple[str, nn.Conv2d]:
-    """Name and module of the convolution that sees the images; StopIteration if there is none."""
+    """Name and module of the first convolution; raises: StopIteration if there is none"""
     return next((name, part) for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
 
 
 def replace(network: nn.Module, name: str, part: nn.Module) -> None:
-    """Exchanges the module called `name`, in place."""
+    """Replaces the module called `name`, in place."""
     parent, _, child = name.rpartition(".")
     setattr(network.get_submodule(parent), child, part)

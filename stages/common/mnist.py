@@ -1,4 +1,4 @@
-"""MNIST as published by LeCun, Cortes and Burges: four files, known by their hashes, read as tensors."""
+"""MNIST as published by LeCun, Cortes and Burges: four files, verified by their hashes, read as tensors."""
 
 import hashlib
 from pathlib import Path
@@ -11,7 +11,7 @@ from stages.common.errors import InputError
 
 FOLDER = Path("data/mnist")
 
-# name: (bytes, SHA-256) of the four files, unpacked, as published at the authors' site in 1998.
+# name: (bytes, SHA-256) of the unpacked files, as published on the authors' site in 1998.
 FILES = {
     "train-images-idx3-ubyte": (47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
     "train-labels-idx1-ubyte": (60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
@@ -29,18 +29,18 @@ class Data(NamedTuple):
     test_labels: torch.Tensor
 
     def to(self, device: torch.device) -> "Data":
-        """The same on `device`, as bytes still: 55 MB for all of MNIST."""
+        """The same on `device`, still as bytes: 55 MB for all of MNIST."""
         return Data(*(part.to(device) for part in self))
 
     def part(self, train_images: int, held_out: int) -> "Data":
-        """The first `train_images` training images; tested are the test images, or the last `held_out` of training."""
+        """The first `train_images` to train on; held_out: test on the last N training images; 0: on the test images"""
         images, labels, rest = self.train_images, self.train_labels, len(self.train_images) - held_out
         tests = (images[rest:], labels[rest:]) if held_out else (self.test_images, self.test_labels)
         return Data(images[:train_images], labels[:train_images], *tests)
 
 
 def fault(path: Path) -> str | None:
-    """The difference of the file at `path` from the published one of the same name; None if there is none."""
+    """How the file differs from the published one of its name, in words; None if it does not."""
     size, sha256 = FILES[path.name]
     if not path.is_file():
         return "no such file"
@@ -55,10 +55,7 @@ def fault(path: Path) -> str | None:
 
 
 def load(train_images: int, test_images: int, folder: Path = FOLDER) -> Data:
-    """The first `train_images` and `test_images` digits.
-
-    raises: InputError if a file in `folder` is missing or is not the published one
-    """
+    """The first digits of both parts; raises: InputError if a file is missing or not the published one"""
     for name in FILES:
         if wrong := fault(folder / name):
             raise InputError(f"{folder / name}: {wrong}; `dvc repro download` fetches the published file")
@@ -66,7 +63,7 @@ def load(train_images: int, test_images: int, folder: Path = FOLDER) -> Data:
 
 
 def _idx(path: Path, count: int) -> torch.Tensor:
-    # IDX: a magic number and one size for each dimension, four bytes each, then the bytes of the items.
+    # IDX: a magic number and the size of each dimension, four bytes each, then the items.
     if "labels" in path.name:
         return torch.from_numpy(np.fromfile(path, np.uint8, count, offset=8)).long()
     return torch.from_numpy(np.fromfile(path, np.uint8, count * 28 * 28, offset=16)).view(-1, 1, 28, 28)

@@ -1,4 +1,4 @@
-"""Normalization of images: the one place where pixels become what a network sees."""
+"""Normalization: the only place where pixels become the inputs of a network."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 if TYPE_CHECKING:
-    import torch  # takes seconds, and settings are checked before
+    import torch  # takes seconds, and settings are checked first
 
-Numbers = float | Sequence[float]  # one for all channels, or one for each
+Numbers = float | Sequence[float]  # one number for all channels, or one for each
 
 
 def _channels(value: object) -> tuple[float, ...]:
@@ -26,7 +26,7 @@ def _positive(numbers: tuple[float, ...]) -> tuple[float, ...]:
 
 
 class Normalization(BaseModel):
-    """(pixel / 255 - mean) / std, with one mean and std for all channels, or one for each: tuples of 1 or 3 floats."""
+    """(pixel / 255 - mean) / std; mean, std: 1 float for all channels, or 3 (red, green, blue)"""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,7 +47,7 @@ class Normalization(BaseModel):
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, float]) -> "Normalization":
-        """The normalization of a trial with these parameters: the inverse of `parameters`. Others are left alone."""
+        """The inverse of `parameters`; ignores other parameters of a trial."""
         numbers = [
             [parameters[name] for name in ([kind] if kind in parameters else _by_channel(kind))]
             for kind in cls.model_fields
@@ -55,7 +55,7 @@ class Normalization(BaseModel):
         return cls.of(*numbers)
 
     def parameters(self) -> dict[str, float | int | str]:
-        """As parameters of a trial: mean and std, or mean_r, mean_g, mean_b and std_r, std_g, std_b."""
+        """As parameters of a trial: mean or mean_r, mean_g, mean_b; std or std_r, std_g, std_b."""
         named: dict[str, float | int | str] = {}
         for kind, numbers in self:
             names = [kind] if len(set(numbers)) == 1 else _by_channel(kind)
@@ -63,7 +63,7 @@ class Normalization(BaseModel):
         return named
 
     def __call__(self, pixels: "torch.Tensor", dtype: "torch.dtype | None" = None) -> "torch.Tensor":
-        """pixels: uint8 (N, C, H, W), 0..255; returns: float32 or `dtype` of the same shape, memory format, device"""
+        """pixels: uint8 (N, C, H, W), 0..255; returns: float32 or `dtype`, same shape, memory format and device"""
         values = pixels.to(dtype) if dtype else pixels.float()
         mean, std = (values.new_tensor(numbers).view(-1, 1, 1) for _, numbers in self)
         return values.div_(255).sub_(mean).div_(std)

@@ -1,4 +1,4 @@
-"""Tables of trials, plots/trials/NAME.csv: a row for each trial and epoch, with all its parameters and outcomes."""
+"""Tables of trials, plots/trials/NAME.csv: a row for each trial and epoch, with all parameters and outcomes."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from stages.common.errors import InputError, reason
 from stages.common.files import Exact
 
 if TYPE_CHECKING:
-    import pandas as pd  # takes half a second, and all stages that run trials import this module
+    import pandas as pd  # takes half a second, and every study imports this module
 
 FOLDER = Path("plots/trials")
-# Of the columns that every table has. A point may be named `null` or `inf`.
+# The columns of every table. `str`, as a point may be named `null` or `inf`.
 TYPES = {"trial": "Int64", "point": str, "epoch": "Int64", "accuracy": float, "loss": float, "device": str}
 
 
@@ -22,11 +22,10 @@ def path(study: str) -> Path:
 
 
 def write(study: str, points: Sequence[str], parameters: Sequence[Mapping], results: Sequence[Mapping]) -> None:
-    """Writes the table of a study; element i of each argument is of trial i.
+    """Writes the table of a study; element i of each argument belongs to trial i.
 
-    points:     the name of the point that the trial is at; empty for trials of a search
-    parameters: of the trial, written with every digit, so that it can be repeated
-    results:    as `fingerprint.Trial` gives them; those by epoch become rows, the others are in the last epoch's
+    points:  the name of each trial's point, empty in a search
+    results: as `fingerprint.Trial` returns them; values by epoch become rows, the last of which has all other values
     """
     rows = []
     for number, (point, of_trial, last) in enumerate(zip(points, parameters, results, strict=True)):
@@ -43,17 +42,14 @@ def write(study: str, points: Sequence[str], parameters: Sequence[Mapping], resu
 
 
 def read(study: str) -> "pd.DataFrame":
-    """The table of a study: numbers with all their digits, NA where a trial has none.
-
-    raises: InputError if it is not there, or no such table
-    """
+    """The table of a study, NA where a trial has no value; raises: InputError if it is missing or damaged"""
     import pandas as pd
 
     file = path(study)
     try:
         table = pd.read_csv(file, dtype=TYPES, dtype_backend="numpy_nullable", keep_default_na=False, na_values=[""])
         ends = last_epochs(table)[["accuracy", "device"]]
-        # A line that was cut has no device, the last column.
+        # A truncated line lacks the device, the last column.
         if not TYPES.keys() <= {*table} or ends.empty or ends.isna().any(axis=None):
             raise ValueError("no whole table of trials")
     except (LookupError, OSError, TypeError, ValueError) as error:
@@ -63,12 +59,12 @@ def read(study: str) -> "pd.DataFrame":
 
 
 def last_epochs(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Of each trial the row of its last epoch, in order."""
+    """The row of each trial's last epoch, in order."""
     return table.drop_duplicates("trial", keep="last")
 
 
 def parameters(table: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Those of each row's trial, as they were before they were written."""
+    """The parameters of each row's trial, as they were given to `write`."""
     named = table.loc[:, "point":"epoch"].iloc[:, 1:-1]
     return [
         {name: Exact(value) if isinstance(value, float) else value for name, value in row.items() if value is not None}
@@ -77,5 +73,5 @@ def parameters(table: "pd.DataFrame") -> list[dict[str, Any]]:
 
 
 def _order(name: str) -> tuple:
-    """Accuracies first, then the loss, what was before training and after it, and the device."""
+    """The order of columns: accuracies, losses, values before training, values after training, device."""
     return name == "device", not name.startswith("accuracy"), not name.startswith("loss"), name.endswith("_after"), name

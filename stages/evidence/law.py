@@ -1,8 +1,8 @@
-"""The largest learning rate that works, by how far the inputs' mean is from zero.
+"""The law: how the largest learning rate that works depends on the mean of the inputs.
 
-The largest eigenvalue of the Hessian of inputs that are not centred grows with the square of their mean (LeCun, Kanter
-and Solla 1990). Gradient descent works up to a rate in inverse proportion to it. So for inputs with a mean of d
-standard deviations, the largest rate that works should fall as (1 + d^2)^-1.
+For a quadratic loss, the largest eigenvalue of the Hessian grows with the square of the inputs' mean (LeCun, Kanter
+and Solla 1991), and the largest rate of gradient descent is inversely proportional to it. So for inputs with a mean of
+d standard deviations, the largest rate that works should fall as (1 + d^2)^-1.
 """
 
 import math
@@ -16,8 +16,8 @@ from scipy import optimize, special, stats
 from stages.common import tables
 from stages.settings.params import Rule
 
-EXPONENT = 1.0  # of the law
-ENDS = -4.0, 4.0  # where an exponent is sought
+EXPONENT = 1.0  # as the law predicts
+ENDS = -4.0, 4.0  # the range of the fit
 
 
 def varied(table: pd.DataFrame) -> set[str]:
@@ -27,13 +27,11 @@ def varied(table: pd.DataFrame) -> set[str]:
 
 
 def largest_rates(table: pd.DataFrame, pixels: Mapping[str, float], threshold: float) -> pd.DataFrame:
-    """For each `mean` and `seed`, in the order of their offset, then of their seed:
+    """For each `mean` and `seed`, sorted by offset:
 
-    offset: of the inputs' mean from zero, in standard deviations of the pixels
+    offset: distance of the inputs' mean from zero, in standard deviations of the pixels
     works:  the largest rate at which training learns, 0 if none does
-    fails:  the next one that was tried, infinite if the largest rate works
-
-    table: of a study over means and learning rates; pixels: mean and std of the data
+    fails:  the next larger rate that was tried, infinite if there is none
     """
     trials = tables.last_epochs(table)[["mean", "seed", "lr", "accuracy"]].astype(float)
     trials["offset"] = (pixels["mean"] - trials["mean"]).abs() / pixels["std"]
@@ -47,11 +45,10 @@ def largest_rates(table: pd.DataFrame, pixels: Mapping[str, float], threshold: f
 def law(table: pd.DataFrame, pixels: Mapping[str, float], rule: Rule) -> dict[str, Any]:
     """The metrics of a study over means and learning rates.
 
-    offsets:  by mean: it and its `offset`, n (seeds), `all`, the largest rate at which all seeds learn, and `none`, the
-              smallest one above which none does; without them where the grid ends before
-    exponent: `estimate` of e in rate = rate_at_0 x (1 + offset^2)^-e, its interval, and whether that `holds` the law's;
-              without it where fewer than two offsets have a largest rate within the grid
-    n:        largest rates, one for each seed and offset; censored: those of them beyond the ends of the grid
+    offsets:  for each mean: `offset`, n (seeds), `all`, the largest rate at which all seeds learn, and `none`, the
+              smallest rate from which on none does; the latter two only if they lie within the grid
+    n:        the number of largest rates, one for each mean and seed; censored: how many lie beyond the grid
+    exponent, rate_at_0: see `fit`
     """
     largest, offsets = largest_rates(table, pixels, rule.threshold), {}
     for mean, of_seeds in largest.groupby("mean", sort=False):
@@ -63,12 +60,13 @@ def law(table: pd.DataFrame, pixels: Mapping[str, float], rule: Rule) -> dict[st
 
 
 def fit(largest: pd.DataFrame, confidence: float) -> dict[str, Any]:
-    """`exponent` and `rate_at_0`, by maximum likelihood: logarithms of rates spread normally around the line, and each
-    is known to lie between the one that works and the next one. The interval is that of the likelihood ratio; its ends
-    are None where nothing bounds them.
+    """Fits rate = rate_at_0 x (1 + offset^2)^-exponent by maximum likelihood.
 
-    The spread is at least that which the steps of the grid round away: without that floor, rates that happen to lie on
-    a line would leave no spread.
+    Log rates spread normally around the line; each is only known to lie between `works` and `fails`. The spread is at
+    least that of the grid's steps: otherwise rates that happen to lie on a line would leave no spread.
+
+    exponent: `estimate`; `interval`, by the likelihood ratio, with None for an open end; `holds`: it contains the law's
+    returns:  both; nothing if fewer than two offsets have a largest rate within the grid
     """
     x = np.log1p(largest["offset"].to_numpy() ** 2)
     with np.errstate(divide="ignore"):

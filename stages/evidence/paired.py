@@ -1,4 +1,4 @@
-"""Points compared over seeds: does one differ from the reference, and by more than the margin?"""
+"""Compares points over seeds: does one differ from the reference, and by more than the margin?"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,25 +15,24 @@ Pair = tuple[np.ndarray, np.ndarray]
 def compare(
     pairs: Mapping[str, Pair], confidence: float, planned: int, margin: float = math.nan, step: float = 0.0
 ) -> dict[str, dict[str, Any]]:
-    """The differences of one outcome from those of a reference under the same seeds, with two answers to each.
+    """The differences of an outcome from the reference, over the same seeds, with two answers for each name.
 
-    differs: yes, no (no difference was found), or open (one pair)
+    differs: yes, no (no difference found), or open (a single pair)
     exceeds: the difference is beyond the margin (yes), within it (no), or neither is shown (open)
 
-    The p of each test are corrected for the number of planned comparisons (Holm 1979), also of those that could not be
-    made: with probability `confidence`, none of the answers of a kind is wrong. Seeds are repeated, test images are
-    not: all of this is about the mean over seeds on these test images.
+    The p of each test are corrected for all planned comparisons (Holm 1979), even if some could not be made: with
+    probability `confidence`, no answer of a kind is wrong. This is about the mean over seeds on these test images.
 
-    pairs:   by name, values and those of the reference, float arrays (n,); element i of both has the same seed
-    margin:  above 0, of accuracies; without it, only `differs` is answered
-    step:    the outcome's resolution, such as 1 / (number of test images) of an accuracy
-    returns: also n; mean, std, interval of the differences; `relative_error` of accuracies; p, p_holm by test.
-             Of a single pair, std and interval are None, p is nan
+    pairs:   by name, the values and the reference's, float arrays (n,); element i of both has the same seed
+    margin:  above 0, for accuracies; without it, only `differs` is answered
+    step:    the outcome's resolution, such as 1 / (number of test images) for an accuracy
+    returns: also n; mean, std, interval of the differences; `relative_error` for accuracies; p, p_holm by test.
+             For a single pair, std and interval are None, p is nan
     """
     tests = ("differs", "within", "beyond") if margin > 0 else ("differs",)
     compared: dict[str, dict[str, Any]] = {}
     for name, (values, reference) in pairs.items():
-        # Accuracies are counts of at most 10,000 images: rounding removes only what the subtraction of floats adds.
+        # Removes only errors of the subtraction: accuracies are multiples of 1 / images.
         differences = np.round(values - reference, 9)
         p = p_values(differences, margin, step)
         compared[name] = {
@@ -60,7 +59,7 @@ def compare(
 
 
 def interval(differences: np.ndarray, confidence: float, step: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Student's interval of the mean along the last axis; nan for a single one."""
+    """Student's interval of the mean along the last axis; nan for a single difference."""
     degrees = differences.shape[-1] - 1
     return stats.t.interval(confidence, degrees, differences.mean(axis=-1), standard_error(differences, step))
 
@@ -71,10 +70,7 @@ def ends(differences: np.ndarray, confidence: float, step: float) -> dict[str, f
 
 
 def relative_error(accuracy: np.ndarray, reference: np.ndarray, confidence: float, step: float) -> dict[str, Any]:
-    """By which fraction the mean error is above the reference's, and the interval of that fraction by the delta method.
-
-    accuracy, reference: a pair of `compare`; returns: nothing where the reference makes no error
-    """
+    """The relative increase in the mean error, with its interval; nothing if the reference makes no errors."""
     if not (errors := 1 - reference.mean()) > 0:
         return {}
     relative = relative_errors(1 - accuracy, 1 - reference)
@@ -82,9 +78,9 @@ def relative_error(accuracy: np.ndarray, reference: np.ndarray, confidence: floa
 
 
 def relative_errors(errors: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """A value for each pair along the last axis, whose mean is the ratio of the mean errors minus 1.
+    """A value for each pair along the last axis; their mean is the ratio of the mean errors minus 1.
 
-    Their spread is that of the ratio (delta method: its linearization in both means), so `interval` is its interval.
+    By the delta method (linearized in both means), they spread like the ratio, so their `interval` is the ratio's.
     """
     mean = reference.mean(axis=-1, keepdims=True)
     mean = np.where(mean > 0, mean, np.nan)
@@ -93,26 +89,25 @@ def relative_errors(errors: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def standard_error(differences: np.ndarray, step: float) -> np.ndarray:
-    """That of the mean along the last axis.
+    """The standard error of the mean along the last axis.
 
-    The spread is at least that which rounding alone makes: the difference of two values, each rounded to a multiple of
-    `step`, has a variance of step^2 / 6. Without that floor, a few differences that happen to be equal would have no
-    spread, and p = 0.
+    The variance is at least step^2 / 6, that of the difference of two values rounded to multiples of `step`. Otherwise
+    a few differences that happen to be equal would have p = 0.
     """
     n = differences.shape[-1]
     return np.maximum(differences.std(axis=-1, ddof=min(1, n - 1)), max(step / math.sqrt(6), 1e-12)) / math.sqrt(n)
 
 
 def p_values(differences: np.ndarray, margin: float, step: float = 0.0) -> dict[str, np.ndarray]:
-    """The p of three tests along the last axis; nan for a single difference.
+    """The p of three tests along the last axis; nan for a single difference. Their null hypotheses:
 
-    differs: the paired t-test, that the mean difference is 0
-    within:  two one-sided paired t-tests (TOST; Schuirmann 1987), that it is `margin` or more on either side
-    beyond:  the same the other way round, that it is `margin` or less on both sides; the smaller p of two, doubled
+    differs: the mean difference is 0 (paired t-test)
+    within:  its size is `margin` or more (TOST: two one-sided paired t-tests; Schuirmann 1987)
+    beyond:  its size is `margin` or less (the smaller p of two one-sided paired t-tests, doubled)
     """
     mean, error = np.abs(differences.mean(axis=-1)), standard_error(differences, step)
     student = stats.t(differences.shape[-1] - 1)
-    near = (mean - margin) / error  # from the nearer end of the margin: the other end's p is the smaller one
+    near = (mean - margin) / error  # from the nearer end of the margin, whose p is the larger one for `within`
     return {
         "differs": 2 * student.sf(mean / error),
         "within": student.cdf(near),
@@ -121,7 +116,7 @@ def p_values(differences: np.ndarray, margin: float, step: float = 0.0) -> dict[
 
 
 def holm(p: Sequence[float] | np.ndarray, planned: int) -> np.ndarray:
-    """Holm's corrected p along the last axis, in their order: of a family of `planned` tests, the others' p being 1."""
+    """Holm's corrected p along the last axis, for a family of `planned` tests, whose other p are 1."""
     p = np.asarray(p, float)
     order = np.argsort(p, axis=-1)  # nan last
     factors = planned - np.arange(p.shape[-1])

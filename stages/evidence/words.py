@@ -1,4 +1,4 @@
-"""How training runs were trained, in words."""
+"""Networks and training, in words."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +25,7 @@ ALWAYS = "optimizer", "lr", "epochs"
 
 
 def network(settings: Params, name: str) -> str:
-    """The network of a study."""
+    """The network of a study, in words."""
     study, of = settings.studies.get(name), settings.of(name)
     if study is None or study.of_lenet:
         return "LeNet"
@@ -43,7 +43,7 @@ def shared(points: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def protocol(parameters: Mapping[str, Any], settings: Params) -> str:
-    """How training runs with these parameters were trained; what is usual is left out."""
+    """How training runs with these parameters were trained, without the usual settings."""
     if "optimizer" not in parameters:
         return "training runs"
     usual = settings.train.model_dump() | settings.data.model_dump()
@@ -57,7 +57,7 @@ def protocol(parameters: Mapping[str, Any], settings: Params) -> str:
 
 
 def trained(points: Mapping[str, Any], settings: Params) -> str:
-    """How the points of a comparison were trained, as far as all share it."""
+    """How the points of a comparison were trained, as far as they agree."""
     same = shared(points)
     words = protocol(same, settings)
     if "optimizer" not in same or "lr" in same:

@@ -1,4 +1,4 @@
-"""One training run that is reported in full, for the stages `baseline` and `zero_one`."""
+"""One training run, reported in full, for the stages `baseline` and `zero_one`."""
 
 import math
 from pathlib import Path
@@ -11,19 +11,11 @@ from stages.lenet.training import Training, train_and_test
 from stages.settings import progress
 from stages.settings.params import Params
 
-CURVE_POINTS = 50  # of the learning curve, in each epoch
+CURVE_POINTS = 50  # of the learning curve, for each epoch
 
 
 def train_once(name: str, norm: Normalization, settings: Params) -> None:
-    """Trains and tests a network under `norm` and writes
-
-    metrics/{name}.json:             accuracy and loss on the test images
-    data/models/{name}.pt:           the weights (state dict)
-    plots/{name}/learning_curve.csv: training loss against images seen
-    plots/{name}/predictions.csv:    actual and predicted digit of every test image
-    plots/{name}/epochs.csv:         accuracy and loss on the test images after every epoch
-    data/machine/{name}.json:        what it ran on
-    """
+    """Trains and tests a network under `norm`; writes its weights, metrics, tables for plots, and the machine."""
     runs_on = device.prepare(settings.run.device)
     train = settings.train
     training = Training(lr=train.rate(train.optimizer), **train.model_dump(exclude={"lr", "threads"}))
@@ -52,7 +44,7 @@ def train_once(name: str, norm: Normalization, settings: Params) -> None:
 
 
 def _curve(losses: torch.Tensor, settings: Params) -> list[tuple[int, float]]:
-    """(images seen, mean loss of the steps since the point before)."""
+    """(images seen, mean loss of the steps since the previous point)"""
     epoch = len(losses) // settings.train.epochs
     images, size = settings.data.train_images, settings.train.batch_size
     points = []

@@ -15,15 +15,11 @@ from stages.common.mnist import Data
 from stages.common.normalization import Normalization
 from stages.lenet.model import MASK_BYTES, LeNet, draw_masks
 
-TEST_BATCH = 50  # images at a time in a test: what they need stays in the processor's cache
+TEST_BATCH = 50  # images at a time in a test: few enough for the processor's cache
 
 
 class Training(NamedTuple):
-    """All parameters of a training run except its normalization; params.yaml explains them under `train`.
-
-    weight_factor, bias_factor: the initial weights and biases of the first convolution are multiplied by these
-    start: the normalization to whose default network the initial network is the same function of the pixels
-    """
+    """The parameters of a training run except its normalization; params.yaml explains them under `train`."""
 
     seed: int
     epochs: int
@@ -34,9 +30,9 @@ class Training(NamedTuple):
     gamma: float
     momentum: float = 0.0  # of sgd
     init: Literal["default", "he_normal", "zero_bias"] = "default"
-    weight_factor: float = 1.0
-    bias_factor: float = 1.0
-    start: Normalization | None = None
+    weight_factor: float = 1.0  # multiplies the initial weights of the first convolution
+    bias_factor: float = 1.0  # multiplies its initial biases
+    start: Normalization | None = None  # begin with the function that the initial network computes under this
 
 
 class Test(NamedTuple):
@@ -48,7 +44,7 @@ class Test(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """model: the trained network; losses: of every step, float32 tensor (steps,), on the CPU; tests: one each epoch"""
+    """losses: of every training step, float32 tensor (steps,), on the CPU; tests: one for each epoch"""
 
     model: LeNet
     losses: torch.Tensor
@@ -62,12 +58,10 @@ def train_and_test(
     threads: int = 1,
     progress: Callable[[int], object] | None = None,
 ) -> Outcome:
-    """Trains a new network on the training images under `norm` and tests it on the test images after every epoch.
+    """Trains a new network under `norm` and tests it after every epoch.
 
-    The learning rate falls after every epoch, whatever the number of epochs: a run of 14 is also the run of 5.
-
-    A pure function of its arguments and of the kind of device that holds `data`: it seeds all random numbers itself and
-    fixes whatever else could change a bit of the result, in whichever process it runs.
+    A pure function of its arguments and of the kind of device that holds `data`, in any process. The learning rate
+    does not depend on the number of epochs, so a run of 14 epochs contains the run of 5.
 
     progress: called after every step with the number of images seen so far
     """
@@ -85,7 +79,7 @@ def train_and_test(
             loss = F.nll_loss(model(norm(images[batch]), masks), labels[batch])
             loss.backward()
             optimizer.step()
-            losses[epoch, step] = loss.detach()  # on the device: reading it would wait for the step
+            losses[epoch, step] = loss.detach()  # stays on the device: reading it would wait for the step
             seen += len(batch)
             if progress:
                 progress(seen)
@@ -95,10 +89,10 @@ def train_and_test(
 
 
 def initial(norm: Normalization, training: Training) -> LeNet:
-    """The network before training under `norm`, on the CPU."""
+    """The untrained network, on the CPU."""
     torch.manual_seed(training.seed)
     model = LeNet()
-    # Drawn apart, so that what the seed draws next does not depend on the initial weights.
+    # A separate generator, so that later random numbers do not depend on `init`.
     generator = torch.Generator().manual_seed(training.seed)
     for layer in (model.conv1, model.conv2, model.fc1, model.fc2):
         if training.init == "he_normal":
@@ -115,7 +109,7 @@ def initial(norm: Normalization, training: Training) -> LeNet:
 
 @torch.no_grad()
 def test(model: LeNet, images: torch.Tensor, labels: torch.Tensor, norm: Normalization) -> Test:
-    """Accuracy and loss on all of `images` (uint8, (N, 1, 28, 28)) with their `labels` (int64, (N,))."""
+    """images: uint8 tensor (N, 1, 28, 28); labels: int64 tensor (N,)"""
     log_probabilities = torch.cat([model(norm(part)) for part in images.split(TEST_BATCH)]).cpu().double()
     labels, predicted = labels.cpu(), log_probabilities.argmax(dim=1)
     accuracy = (predicted == labels).sum().item() / len(labels)
@@ -129,7 +123,7 @@ def _optimizer(model: LeNet, training: Training) -> optim.Optimizer:
 
 
 def _eager(kind: type) -> type:
-    """The optimizer without its hooks for torch.compile, which cost a process 1.5 s and 150 of 690 MB."""
+    """The optimizer without its hooks for torch.compile, which cost each process 1.5 s and 150 of 690 MB."""
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in ("add_param_group", "step")}
     return type(kind.__name__, (kind,), methods | {"step": torch.no_grad()(methods["step"])})
 
@@ -138,26 +132,26 @@ def _eager(kind: type) -> type:
 def _drawn(
     seed: int, batch_size: int, shuffle: bool, epoch: int, count: int, device: torch.device
 ) -> tuple[list, torch.Tensor]:
-    """All that is random in one epoch over `count` images, by the seed alone; on the CPU for every device.
+    """All random numbers of an epoch over `count` images, drawn on the CPU, whatever the device.
 
-    The numbers are drawn as the notebook's loop draws them, one by one, so a seed means the same training run here and
-    there, up to rounding. As the trials of a search have one seed, they share the last epoch drawn: a run of one epoch
-    takes 7% less time (median of seven alternating pairs: 4 to 10%).
+    They are drawn in the order of the notebook: up to rounding, a seed gives the same training run in both. The last
+    epoch is cached, as the trials of a search share their seed: a run of one epoch takes 7% less time (median of seven
+    alternating pairs: 4 to 10%).
 
-    returns: for each step the indices of its images and its dropout masks; the state of torch's random numbers then
+    returns: indices of images and dropout masks for each step; torch's random state after the epoch
     """
     if epoch == 0:
         torch.manual_seed(seed)
         LeNet()  # the initial weights are drawn first
     else:
         torch.set_rng_state(_drawn(seed, batch_size, shuffle, epoch - 1, count, device)[1])
-    _integer()  # DataLoader draws a seed for its workers, at the start of every epoch
+    _integer()  # DataLoader draws a seed for its workers in every epoch
     if shuffle:  # RandomSampler draws a seed for the order
         order = torch.randperm(count, generator=torch.Generator().manual_seed(_integer()))
     else:
         order = torch.arange(count)
     masks = torch.empty(count, MASK_BYTES, dtype=torch.uint8)
-    for part in masks.split(batch_size):  # in one piece: kept apart, they cost a worker 450 MB, between what is freed
+    for part in masks.split(batch_size):  # one tensor: separate masks fragment memory, 450 MB per worker
         part.copy_(draw_masks(len(part)))
     steps = zip(order.to(device).split(batch_size), masks.to(device).split(batch_size), strict=True)
     return list(steps), torch.get_rng_state()

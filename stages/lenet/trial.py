@@ -1,4 +1,4 @@
-"""A trial of LeNet: a training run and its tests, as a worker runs it."""
+"""A trial of LeNet: a training run and its tests."""
 
 import math
 from pathlib import Path
@@ -10,11 +10,11 @@ from stages.lenet.model import silent
 from stages.lenet.training import Test, Training, initial, train_and_test
 from stages.settings.params import Params
 
-SILENT_IMAGES = 1000  # test images for which a unit must be 0 to count as silent
+SILENT_IMAGES = 1000  # a unit is silent if it is 0 for so many test images
 
 
 class LenetTrial:
-    """Evaluates trials in this process, with data that it reads once (see `study.fingerprint.Trial`)."""
+    """A `study.fingerprint.Trial`."""
 
     def __init__(self, settings: Params, root: Path = Path()):
         self.cores = settings.train.threads
@@ -51,16 +51,15 @@ class LenetTrial:
         start_std: float | None = None,
         **training: Any,
     ) -> dict[str, Any]:
-        """A training run under (mean, std) on the first `train_images` digits, tested after every epoch.
+        """A training run on the first `train_images` digits, tested after every epoch.
 
-        held_out: so many of the last training images are tested instead of the test images: for choices, a learning
-                  rate say, that the test must not see. 0 for none
+        held_out: test on so many of the last training images instead of the test images, to choose a learning rate,
+                  for instance; 0: on the test images
         start_mean, start_std, training: see `Training`
-        returns: accuracy and loss of the last test, and of the test after each epoch; accuracy on the test images of
-                 even and of odd index; for each layer the share of silent units before and after training; the kind
-                 of device. Accuracies are fractions in [0, 1]; a loss that is not finite is None.
+        returns:  accuracies, fractions in [0, 1], also on test images of even and odd index; losses, None if not
+                  finite; share of silent units in each layer; kind of device
         """
-        device.release_memory()  # of the trial before
+        device.release_memory()  # of the previous trial
         start = Normalization.of(start_mean, start_std) if start_mean is not None and start_std is not None else None
         norm, run = Normalization.of(mean, std), Training(start=start, **training)
         data = self.data.part(train_images, held_out)

@@ -1,4 +1,4 @@
-"""How far a stage is: a bar in a terminal, one line after the other in a log file."""
+"""The progress of a stage: a bar in a terminal, lines in a log file."""
 
 import io
 import sys
@@ -10,7 +10,7 @@ LOG_FORMAT = "{desc}: {n_fmt}/{total_fmt}{unit} ({percentage:.0f}%), {elapsed} p
 
 
 class _Lines(io.TextIOBase):
-    """Writes each new state of tqdm's bar as a line of its own, without what is meant for a terminal."""
+    """Writes each new state of tqdm's bar as a line, without control characters."""
 
     last = ""
 
@@ -22,11 +22,7 @@ class _Lines(io.TextIOBase):
 
 
 def bar(name: str, total: int, unit: str, done: int = 0, log_seconds: float = 0) -> tqdm:
-    """A progress bar on standard error, with the time left.
-
-    done:        how much of `total` is there before the start
-    log_seconds: at least so many seconds lie between two lines of a log
-    """
+    """A progress bar on standard error, beginning at `done`; log_seconds: minimum between two lines of a log"""
     terminal = sys.stderr.isatty()
     log: dict[str, Any] = {"mininterval": log_seconds, "file": _Lines(), "ncols": 120, "bar_format": LOG_FORMAT}
     options: dict[str, Any] = {"unit": f" {unit}", "unit_scale": total >= 10_000, "miniters": 1}

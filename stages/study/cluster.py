@@ -1,4 +1,4 @@
-"""Trials on a Dask cluster: the same evaluations, on many machines."""
+"""Evaluates trials on a Dask cluster."""
 
 import logging
 import pickle
@@ -20,26 +20,25 @@ from stages.study.local import gave_up
 from stages.study.worker import Project
 
 ROOT = Path(__file__).parents[2]
-# What a worker evaluates: text, as a pickled function would be code of this Python, by which another one dies.
+# What a worker evaluates: text, as a pickled function holds bytecode, which crashes another Python version.
 EVALUATE = "__import__('distributed').get_worker().plugins[project].evaluate(task)"
-COUNT_AFTER = 5  # seconds without a result, before the workers are counted again
+COUNT_AFTER = 5  # seconds without a result before workers are counted again
 
 
 class Cluster(AbstractContextManager):
-    """The workers of a Dask scheduler; a context manager, used as `local.Workers` is.
+    """The workers of a Dask scheduler, used like `local.Workers`.
 
-    Code and data are sent to each worker, also to one that comes later; it needs the dependencies only. One that cannot
-    compute the same is named and gets no trial. Without any worker, trials wait.
+    Each worker, also one that comes later, gets code and data; it needs only the dependencies. A worker that cannot
+    compute the same is reported and skipped. Without workers, trials wait.
 
-    trial:  the class that evaluates
-    raises: InputError if there is no scheduler, or if none of its workers can compute the same
+    raises: InputError if there is no scheduler, or it has workers but none can compute the same
     """
 
     def __init__(self, address: str, trial: type[Trial], settings: Params):
         self._named = f"params.yaml: run.scheduler = {address!r}"
         files = {str(module.relative_to(ROOT)): module.read_bytes() for module in ROOT.glob("stages/**/*.py")}
         what = trial, settings, fingerprint(settings, {}, trial)
-        self._project = f"study-{tokenize(files, repr(what))}"  # the same in another run: it takes this one's place
+        self._project = f"study-{tokenize(files, repr(what))}"  # another run's plugin replaces this one
         files |= {str(path): path.read_bytes() for path in trial.files(settings)}
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # errors are one line here
         try:
@@ -49,19 +48,15 @@ class Cluster(AbstractContextManager):
         said = f"{self._named}: {{}}; worker skipped"
         self._client.subscribe_topic(self._project, lambda event: print(said.format(short(event[1])), flush=True))
         workers: Mapping[str, object] = {}
-        with suppress(OSError):  # of a worker that dies meanwhile
+        with suppress(OSError):  # a worker may die meanwhile
             plugin = Project(self._project, files, pickle.dumps(what), platform.python_version())
             workers = self._client.register_plugin(plugin, self._project)
         if workers and not self._ready():
-            self._client.close()  # after the reasons have come
+            self._client.close()  # after the reasons have been printed
             raise InputError(f"{self._named}: no worker is ready")
 
     def run(self, tasks: Mapping[int, dict], started: Callable[[int], object]) -> Iterator[tuple[int, Any]]:
-        """The number of each task with its result, in the order in which they are ready.
-
-        started: called with the number of a task when it is handed to the scheduler
-        raises:  InputError if the scheduler dies, or gives up a task of which workers die
-        """
+        """As `local.Workers.run`; raises: InputError if the scheduler dies, or gives up a task that kills workers"""
         waiting, running, announced = iter(tasks), dict[distributed.Future, int](), False
         try:
             while True:
@@ -69,7 +64,7 @@ class Cluster(AbstractContextManager):
                 if not ready and not announced:
                     print(f"{self._named}: no worker is ready; waiting", flush=True)
                 announced = not ready
-                # The death of a worker counts for all tasks that it has: the one that it evaluates, and the next.
+                # Two tasks for each worker, no more: its death counts against all of its tasks.
                 room = max(1, 2 * ready) - len(running)
                 for number in islice(waiting, max(0, room)):
                     names = {"project": self._project, "task": tasks[number]}
@@ -92,9 +87,9 @@ class Cluster(AbstractContextManager):
             raise InputError(f"{self._named}: {gone}") from None
 
     def _ready(self) -> int:
-        """How many workers are ready."""
+        """The number of ready workers."""
         workers = self._client.scheduler_info()["workers"].values()
         return sum(worker["resources"].get(self._project, 0) for worker in workers)
 
     def __exit__(self, *_: object) -> None:
-        self._client.close(timeout=2)  # results of what still runs are dropped
+        self._client.close(timeout=2)  # results of running tasks are dropped

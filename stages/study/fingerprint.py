@@ -1,4 +1,4 @@
-"""What determines the trials of a study, in a form that can be kept with them and compared."""
+"""The fingerprint of a study: everything that determines its trials, as JSON."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,19 +9,19 @@ import torch
 from stages.settings.params import Params
 from stages.study import meaning
 
-CODE = "code of the trial"  # the key of its digest
+CODE = "code of the trial"  # the key of the code's digest
 
 
 class Trial(Protocol):
-    """The evaluation of trials in a worker: called with the parameters of one, it gives the result.
+    """Evaluates trials in a worker: called with a trial's parameters as keywords, it returns the result.
 
-    A result is a flat mapping that JSON can hold, with `accuracy`, which studies maximize, and `device`, its kind.
+    A result is a flat JSON mapping with `accuracy`, which studies maximize, and `device`, the kind of device.
 
-    root:         the folder that the project's data lie in
-    check:        raises InputError if what it reads is not there or is damaged
-    files:        those that it reads: a cluster's workers get them
-    threads:      how many CPU threads one trial uses
-    determinants: the settings and the data that determine the result, besides its parameters
+    root:         the folder of the project's data
+    check:        raises InputError if a file that it reads is missing or damaged
+    files:        the files that it reads, which a cluster's workers get
+    threads:      CPU threads of one trial
+    determinants: the settings and data that determine the result, besides the parameters
     """
 
     def __init__(self, settings: Params, root: Path = Path()): ...
@@ -37,7 +37,7 @@ class Trial(Protocol):
 
 
 def fingerprint(settings: Params, proposing: dict[str, dict], trial: type[Trial]) -> dict[str, Any]:
-    """What determines the trials of a study; `proposing` determines which ones there are (see `proposals`)."""
+    """Everything that determines the trials of a study; proposing: the `determinants` of its plan"""
     determinants = trial.determinants(settings)
     for section, values in proposing.items():
         determinants[section] = determinants.get(section, {}) | values
@@ -48,7 +48,7 @@ def fingerprint(settings: Params, proposing: dict[str, dict], trial: type[Trial]
 
 
 def changed(now: dict[str, Any], before: dict[str, Any]) -> str:
-    """The keys in which two fingerprints differ, with their sections as in params.yaml."""
+    """The keys in which two fingerprints differ, named as in params.yaml."""
     names = []
     for section in now | before:
         new, old = now.get(section, {}), before.get(section, {})

@@ -1,7 +1,7 @@
-"""Processes of this machine that evaluate trials side by side.
+"""Evaluates trials in parallel processes on this machine.
 
-Not a local Dask cluster: it starts slowly, and its workers outlive a parent that is killed. A worker that dies costs
-its own trial only: so each is a pool of its own, as a pool is broken by the death of any of its processes.
+Not a local Dask cluster: it starts slowly, and its workers outlive a killed parent. Each worker is a separate pool, as
+the death of a process breaks its pool.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ from typing import Any
 
 from stages.common.errors import InputError
 
-DEATHS = 3  # a task that has taken this many workers with it is given up
+DEATHS = 3  # a task that has killed so many workers is given up
 
 
 def gave_up(number: int, task: dict) -> InputError:
@@ -30,24 +30,24 @@ def gave_up(number: int, task: dict) -> InputError:
 
 
 class Workers(AbstractContextManager):
-    """`count` processes, each with one task at a time; a context manager that leaves none behind.
+    """`count` processes, each with one task at a time; killed at the end of the context.
 
-    evaluation: called with `arguments` once in every worker, gives the function for its tasks
+    evaluation: called with `arguments` once in every worker; returns the function that evaluates tasks
     """
 
     def __init__(self, count: int, evaluation: Callable[..., Callable], arguments: tuple):
-        # Pickled, so that a worker watches its parent before it imports, for seconds, what that needs.
+        # Pickled, so that a worker watches its parent before the imports for this, which take seconds.
         self._setup = pickle.dumps(functools.partial(evaluation, *arguments))
         spawn = multiprocessing.get_context("spawn")
         self._pools = defaultdict[int, ProcessPoolExecutor](lambda: ProcessPoolExecutor(1, spawn, _begin))
         self._count = count
 
     def run(self, tasks: Mapping[int, dict], started: Callable[[int], object]) -> Iterator[tuple[int, Any]]:
-        """The number of each task with its result, in the order in which they are ready.
+        """The number and result of each task, as soon as it is ready.
 
-        tasks:   arguments of each evaluation, by number
+        tasks:   keyword arguments of each evaluation, by number
         started: called with the number of a task when it starts
-        raises:  InputError if a task has cost DEATHS workers; whatever an evaluation raises
+        raises:  InputError if a task has killed DEATHS workers; whatever an evaluation raises
         """
         waiting, idle, deaths = deque(tasks), list(range(self._count)), Counter[int]()
         running: dict[Future, tuple[int, int]] = {}
@@ -57,7 +57,7 @@ class Workers(AbstractContextManager):
                 number, worker = waiting.popleft(), idle.pop()
                 running[self._submit(worker, tasks[number])] = number, worker
                 started(number)
-            yield from ready  # only now: while results are kept, the workers are busy
+            yield from ready  # only now: workers are busy while the caller saves results
             ready.clear()
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 number, worker = running.pop(future)
@@ -74,22 +74,22 @@ class Workers(AbstractContextManager):
     def _submit(self, worker: int, task: dict) -> Future:
         try:
             return self._pools[worker].submit(_evaluate, self._setup, task)
-        except BrokenProcessPool:  # it has died
+        except BrokenProcessPool:  # its process has died
             del self._pools[worker]
             return self._submit(worker, task)
 
     def __exit__(self, *_: object) -> None:
         for pool in self._pools.values():
-            for process in list(pool._processes.values()):  # which may be stopped
+            for process in list(pool._processes.values()):  # which may be paused, and then ignores SIGTERM
                 process.kill()
                 process.join()
 
 
 def _begin() -> None:
-    """Readies a worker, which ends with its parent however that ends, SIGKILL included."""
-    # Ctrl-C reaches all processes of a terminal: the parent decides what it means.
+    """Prepares a worker, which ends with its parent, even by SIGKILL."""
+    # Ctrl-C reaches all processes of a terminal: the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":  # at once, also while an import keeps the thread from running
+    if sys.platform == "linux":  # at once, even while an import blocks the thread
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     threading.Thread(target=_follow_parent, daemon=True).start()
 
@@ -109,7 +109,7 @@ def _evaluate(setup: bytes, task: dict) -> dict:
 
 
 def timed(evaluation: Callable[..., dict], task: dict) -> dict:
-    """The result, with the seconds that it took."""
+    """The result of an evaluation, with the seconds that it took."""
     start = time.perf_counter()
     result = evaluation(**task)
     return result | {"seconds": round(time.perf_counter() - start, 3)}

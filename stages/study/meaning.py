@@ -1,4 +1,4 @@
-"""The meaning of code, as a digest: can a change of a trial's code change its result?"""
+"""A digest of what code does: could a change of a trial's code change its result?"""
 
 import ast
 import hashlib
@@ -6,14 +6,14 @@ import importlib.util
 from collections.abc import Iterator
 from typing import TypeGuard
 
-# What changes no result: of settings the values count, which a fingerprint holds itself.
+# These change no result. A fingerprint holds the values of settings.
 IGNORED = ("stages.settings", "stages.common.device", "stages.common.errors")
 
 
 def digest(module: str) -> str:
-    """The digest of a module and of all modules of the project that it imports, directly or not.
+    """The digest of a module and all project modules that it imports, directly or not.
 
-    It is the same under every Python. Comments, docstrings, and where a module lies, do not count.
+    It ignores the Python version, comments, docstrings and the names of modules.
     """
     meanings: dict[str, str] = {}
     names = [module]
@@ -24,15 +24,13 @@ def digest(module: str) -> str:
             tree = ast.parse(loader.get_source(name))  # type: ignore[union-attr]
             names += _imports(tree)
             meanings[name] = meaning(tree)
-    # Sorted by what they say: a module that is moved or renamed says the same.
+    # Sorted by content, so that moving or renaming a module changes nothing.
     return hashlib.sha256("\n\n".join(sorted(meanings.values())).encode()).hexdigest()
 
 
 def meaning(node: ast.AST) -> str:
-    """A syntax tree in words that no version of Python changes, without imports from the project.
-
-    Unlike `ast.dump`, without empty fields, which differ between versions.
-    """
+    """A syntax tree as text, without imports from the project. Unlike `ast.dump`, it leaves out empty fields, which
+    differ between Python versions."""
     words = [type(node).__name__]
     for name, value in ast.iter_fields(node):
         parts = value if isinstance(value, list) else [value]
@@ -50,7 +48,7 @@ def meaning(node: ast.AST) -> str:
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
-    """The modules of the project that a module imports."""
+    """The project modules that a module imports."""
     for node in filter(_of_project, ast.walk(tree)):
         module = str(node.module)
         is_package = importlib.util.find_spec(module).submodule_search_locations  # type: ignore[union-attr]

@@ -1,13 +1,11 @@
-"""The two plans of a study: a search, whose trials a sampler proposes, and points, which are given.
+"""The two plans of a study: a search, in which a sampler proposes trials, and given points.
 
-The list of trials depends on the settings alone, not on the number of workers, their speed, or kills:
+The trials of a search depend on its settings alone, not on the number of workers, their speed, or interruptions:
 
-- trials are proposed in batches of fixed size, not when a worker falls idle;
-- a batch is proposed by a fresh sampler, from the seed, the batch's number and the completed trials before it, in the
-  order of their numbers: a sampler that lives on has a random state that no restart can bring back;
-- proposals are rounded before they are evaluated: the table has what was evaluated;
-- a trial depends on its parameters, the settings and the data alone (see `lenet.training`);
-- trials of other settings, data or code are another study (see `fingerprint`).
+- They are proposed in batches of fixed size, not whenever a worker is idle.
+- A new sampler proposes each batch from the seed, the batch's number and the completed trials before it, in order: no
+  restart could restore the random state of an old sampler.
+- Proposals are rounded before they are evaluated, so the table has what was evaluated.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,16 +23,12 @@ from stages.settings.params import Parameters
 from stages.study import store
 from stages.study.design import Planned
 
-# Optuna asks that choices are the same in all trials of a study.
+# Optuna requires the same choices in all trials of a study.
 CHOICES = {"optimizer": get_args(params.Optimizer), "init": get_args(params.Init), "shuffle": (False, True)}
 
 
 class Search:
-    """A sampler's trials.
-
-    settings: how they are proposed, and how many
-    fixed:    the parameters that all trials share
-    """
+    """Trials that a sampler proposes; fixed: the parameters that they share"""
 
     def __init__(self, settings: params.Search, fixed: Parameters):
         self.settings, self.fixed, self.total = settings, fixed, settings.n_trials
@@ -43,27 +37,27 @@ class Search:
 
     @property
     def determinants(self) -> dict[str, dict]:
-        """The settings that determine which trials there are, and their parameters."""
+        """The settings that determine the trials."""
         space = {name: {"low": axis.low, "high": axis.high, "log": axis.log} for name, axis in self.space.items()}
         search = self.settings.model_dump(include={"sampler", "seed", "batch"}) | {"space": space}
         return {"search": search} | ({"train": self.fixed} if self.fixed else {})
 
     def trials(self, study: optuna.Study) -> list[FrozenTrial]:
-        """Those of its trials that the study has, in order."""
+        """The trials of the plan that the study has, in order."""
         return study.get_trials(deepcopy=False)[: self.total]
 
     def rows(self, study: optuna.Study) -> list[Planned]:
-        """All parameters of these trials."""
+        """As `trials`, with all parameters."""
         proposed = ({axis: trial.params[axis] for axis in self.space} for trial in self.trials(study))
         return [Planned("", of_trial | self.fixed) for of_trial in proposed]
 
     def batches(self, study: optuna.Study) -> Iterator[list[FrozenTrial]]:
-        """Of one batch after the other the trials without a result; the next batch needs theirs.
+        """Batch by batch, the trials without a result; all need one before the next batch is proposed.
 
-        The first batch is always proposed again and compared. Later ones rest on sums that another kind of processor
-        rounds differently; whether a trial was changed, its digest tells.
+        Only the first batch and unfinished ones are proposed again and compared: later proposals rest on sums that
+        another kind of processor rounds differently.
 
-        raises: InputError if the kept trials are not those that the settings propose
+        raises: InputError if the settings propose other trials than the study has
         """
         for start in range(0, self.total, self.settings.batch):
             batch = slice(start, min(start + self.settings.batch, self.total))
@@ -74,7 +68,7 @@ class Search:
                 yield [trial for trial in self.trials(study)[batch] if not store.has_result(trial)]
 
     def _add(self, study: optuna.Study, batch: slice) -> None:
-        """Proposes a batch, and adds those of its trials that the study lacks."""
+        """Proposes a batch, compares it with the trials of the study, and adds the missing ones."""
         trials = self.trials(study)
         proposals = self._proposals(trials[: batch.start])
         for number, proposal in zip(range(batch.start, batch.stop), proposals, strict=False):
@@ -87,30 +81,30 @@ class Search:
                 raise store.refusal(store.path_of(study.study_name), wrong)
 
     def _proposals(self, before: Sequence[FrozenTrial]) -> list[Parameters]:
-        """The parameters of a batch's trials; before: the completed trials."""
+        """The parameters of the next batch; before: the completed trials"""
         points = self._sobol(len(before)) if self.settings.sampler == "qmc" else self._asked(before)
         return [{name: _rounded(point[name], axis) for name, axis in self.space.items()} for point in points]
 
     def _asked(self, before: Sequence[FrozenTrial]) -> list[dict[str, float]]:
-        """The proposals of Optuna's sampler, from a random state of its own for every batch."""
+        """The proposals of a new Optuna sampler, with a separate seed for each batch."""
         batch = len(before) // self.settings.batch
         seed = int(np.random.SeedSequence((self.settings.seed, batch)).generate_state(1)[0])
         samplers = optuna.samplers
         kinds = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler, "gp": samplers.GPSampler}
-        torch.set_num_threads(1)  # Optuna's Gaussian process rounds by it
+        torch.set_num_threads(1)  # their number changes the rounding in Optuna's Gaussian process
         study = optuna.create_study(direction="maximize", sampler=kinds[self.settings.sampler](seed=seed))
         study.add_trials(before)
         return [study.ask(dict(self.space)).params for _ in range(self.settings.batch)]
 
     def _sobol(self, start: int) -> Iterator[dict[str, float]]:
-        """The points of one scrambled Sobol sequence from that place on."""
+        """A batch of a scrambled Sobol sequence, from the point number `start` on."""
         stop, sequence = start + self.settings.batch, qmc.Sobol(len(self.space), seed=self.settings.seed)
-        for point in sequence.random_base2((stop - 1).bit_length())[start:stop]:  # how far along each axis
+        for point in sequence.random_base2((stop - 1).bit_length())[start:stop]:  # a share of each axis
             yield {name: _at(axis, share) for (name, axis), share in zip(self.space.items(), point, strict=True)}
 
 
 class Points:
-    """Trials at given points: each has all parameters; those of other points lie in the same study."""
+    """Trials at given points, with all parameters. The study may have trials at other points too."""
 
     def __init__(self, planned: Sequence[Planned]):
         self.planned, self.total = planned, len(planned)
@@ -118,7 +112,7 @@ class Points:
         self.determinants: dict[str, dict] = {}
 
     def trials(self, study: optuna.Study) -> list[FrozenTrial]:
-        """Those of its trials that the study has, in the order of the points."""
+        """The trials of the plan that the study has, in the order of the plan."""
         known = {_key(trial.params): trial for trial in study.get_trials(deepcopy=False)}
         return [known[key] for _, parameters in self.planned if (key := _key(parameters)) in known]
 
@@ -126,7 +120,7 @@ class Points:
         return self.planned
 
     def batches(self, study: optuna.Study) -> Iterator[list[FrozenTrial]]:
-        """All trials that have no result yet; those that the study lacks are added to it."""
+        """All trials without a result, in one batch; missing ones are first added to the study."""
         known = {_key(trial.params) for trial in study.get_trials(deepcopy=False)}
         for _, parameters in self.planned:
             if (key := _key(parameters)) not in known:
@@ -141,7 +135,7 @@ Plan = Search | Points
 
 
 def _at(axis: FloatDistribution, share: float) -> float:
-    """The value at a share, in [0, 1], of the way along an axis."""
+    """The value at a share, in [0, 1], of an axis."""
     return axis.low * (axis.high / axis.low) ** share if axis.log else axis.low + (axis.high - axis.low) * share
 
 

@@ -1,4 +1,4 @@
-"""The run of a study: trials are evaluated side by side, kept as soon as they are done, and none twice."""
+"""Runs a study: evaluates trials in parallel, none of them twice, and saves each result at once."""
 
 import itertools
 import os
@@ -21,23 +21,17 @@ from stages.study.fingerprint import Trial, fingerprint
 from stages.study.local import Workers
 from stages.study.proposals import Plan
 
-FROM_SCRATCH = "FROM_SCRATCH"  # the environment variable that asks for all trials again
-# Bytes that a worker needs, and some: it peaks at 0.8 GiB on LeNet (metrics/speed.md), at 1.5 GiB on photographs.
+FROM_SCRATCH = "FROM_SCRATCH"  # environment variable: evaluate all trials again
+# Bytes for each worker, with room to spare: peaks are 0.8 GiB for LeNet (metrics/speed.md), 1.5 GiB for photographs.
 WORKER_MEMORY = {"stages.lenet.trial": 2**30, "stages.vision.trial": 2**31}
-# That share a GPU: a step leaves it idle most of the time, and each takes a core to feed it (metrics/gpu.md). One takes
-# 1.1 GiB of an H200's own memory on LeNet: twice WORKER_MEMORY leaves room.
+# Workers for one GPU: each leaves it idle most of the time, but needs a core (metrics/gpu.md). On LeNet, each takes
+# 1.1 GiB of an H200's memory: twice WORKER_MEMORY leaves room.
 GPU_WORKERS = 4
 CGROUP = Path("/sys/fs/cgroup")
 
 
 def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> None:
-    """Evaluates the trials of a plan that the study lacks, and writes the table of all.
-
-    The trials are kept in data/studies/{name}.sqlite3.
-
-    trial:  evaluates one; the names of the parameters are its keyword arguments
-    raises: InputError, in one line, for whatever stops it
-    """
+    """Evaluates the trials that have no result, saves them in data/studies/, and writes the table of all trials."""
     runs_on, path = device.prepare(settings.run.device), store.path_of(name)
     for model in (file for file in trial.files(settings) if file.suffix == ".pt"):
         files.check_model(model)  # the fingerprint holds its hash
@@ -47,7 +41,7 @@ def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> None:
         batches = plan.batches(file.study)
         lacking = next(batches, None)
         done, rest = len(store.results(plan.trials(file.study))), ""
-        if lacking:  # else it does not matter whether the data is there
+        if lacking:  # otherwise the data may be missing
             trial.check(settings)
             count = min(worker_count(settings, trial, runs_on), plan.total - done)
             where = settings.run.scheduler or f"{count} at a time, on {device.describe(runs_on)}"
@@ -74,7 +68,7 @@ def _evaluate(file: store.StudyFile, plan: Plan, batches: Iterable[list[FrozenTr
 
 
 def executor(settings: Params, count: int, trial: type[Trial]) -> AbstractContextManager[Any]:
-    """Who evaluates: the cluster that `run.scheduler` names, or processes on this machine."""
+    """The cluster that `run.scheduler` names, or processes on this machine."""
     if not settings.run.scheduler:
         return Workers(count, trial, (settings,))
     try:
@@ -87,14 +81,14 @@ def executor(settings: Params, count: int, trial: type[Trial]) -> AbstractContex
 
 
 def worker_count(settings: Params, trial: type[Trial], runs_on: torch.device) -> int:
-    """How many trials run at a time: as cores and memory allow, on a GPU at most GPU_WORKERS."""
+    """How many trials run at a time, by cores and memory; on a GPU at most GPU_WORKERS."""
     if settings.run.workers != "auto":
         return int(settings.run.workers)
     if runs_on.type == "mps":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     free = psutil.virtual_memory().available
-    # What a container may use, of both: Linux says it in cgroups, version 2.
+    # A container's limits for both: cgroups, version 2.
     quota, limit, stat = (_words(name) for name in ("cpu.max", "memory.max", "memory.stat"))
     if "max" not in quota:
         cores = min(cores, int(quota[0]) // int(quota[1]))
@@ -111,6 +105,6 @@ def worker_count(settings: Params, trial: type[Trial], runs_on: torch.device) ->
 
 
 def _words(name: str) -> list[str]:
-    """Those of a file of this process's cgroup; where there is no such file, nothing is limited."""
+    """The words in a file of this process's cgroup; without the file, `max`: no limit."""
     path = CGROUP / name
     return path.read_text(encoding="utf-8").split() if path.exists() else ["max"]

@@ -1,9 +1,9 @@
-"""An Optuna study on disk: trials and their results, kept as soon as they are done, and never lost.
+"""Optuna studies on disk: each result is saved at once.
 
-The study is in memory; its SQLite file is replaced, whole, with every result. So a kill leaves no journal that could
-be rolled into a file from `git restore`, and a study that cannot begin changes nothing.
+A study is in memory; each result replaces the whole SQLite file. So a kill leaves no journal that SQLite would apply to
+a file from `git restore`, and a study that cannot begin changes nothing.
 
-A study of another `fingerprint` is renamed with the first result of the new one, and comes back with its settings.
+With another `fingerprint`, the first result renames the old file, which is used again when its settings return.
 """
 
 import gc
@@ -31,28 +31,24 @@ from stages.common.errors import InputError, short
 from stages.settings.params import Parameters
 from stages.study.fingerprint import changed
 
-DIGEST = "digest"  # the user attribute that says what was kept, of a trial and of the fingerprint
-CARRIED = "carried"  # that of a study whose fingerprint was changed by `carry`
-SECONDS = "seconds"  # that of the time which the evaluation took: no result
+DIGEST = "digest"  # user attribute: the hash of a trial with its result, or of the fingerprint
+CARRIED = "carried"  # user attribute of a study: the notes of `carry`
+SECONDS = "seconds"  # user attribute of a trial: the time of its evaluation, which is no result
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 @dataclass
 class StudyFile:
-    """A study in memory, and its file.
-
-    database: what the study lives in
-    label:    for the name of another study at `path`, when this one is written
-    """
+    """A study in memory, and its file."""
 
     path: Path
     study: optuna.Study
     database: sqlite3.Connection
-    label: str = ""
+    label: str = ""  # if not empty, the first write renames the old file at `path` with it
 
     def keep(self, trial: FrozenTrial, result: dict[str, Any]) -> None:
-        """Completes a trial with its result, and writes the study."""
+        """Completes a trial with its result, and writes the file."""
         evaluated = optuna.trial.Trial(self.study, trial._trial_id)
         for name, value in (result | {DIGEST: _digest([trial.params, _outcome(result)])}).items():
             evaluated.set_user_attr(name, value)
@@ -73,10 +69,7 @@ def path_of(name: str) -> Path:
 
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """Keeps other runs from the study at `path`, by a lock that dies with its process.
-
-    raises: InputError if another run has it
-    """
+    """Locks the study at `path`; a lock ends with its process. raises: InputError if another run has it"""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_suffix(".lock")
     try:
@@ -89,11 +82,7 @@ def hold(path: Path) -> Iterator[None]:
 
 
 def open_study(path: Path, fingerprint: dict, from_scratch: bool = False) -> StudyFile:
-    """The study of that fingerprint: the one at `path`, a renamed one, or a new one.
-
-    from_scratch: a new one all the same
-    raises:       InputError if a file is damaged, or a kept result is not what was kept
-    """
+    """The study with this fingerprint: at `path`, renamed, or new (`from_scratch`: always new); raises: as `load`"""
     present = load(path, path.stem) if path.exists() else None
     before = fingerprint_of(present.study) if present else {}
     if present and before == fingerprint and not from_scratch:
@@ -117,12 +106,9 @@ def open_study(path: Path, fingerprint: dict, from_scratch: bool = False) -> Stu
 
 
 def load(path: Path, name: str) -> StudyFile:
-    """The study of that name in the file at `path`, checked.
-
-    raises: InputError if the file is damaged, or a kept result is not what was kept
-    """
+    """The study in a file; raises: InputError if the file is damaged, or a result was changed since it was saved"""
     content = path.read_bytes()
-    gc.disable()  # else it takes two thirds of the time
+    gc.disable()  # it would take two thirds of the time
     try:
         database, storage = _database(content)
         for check in ("integrity_check(1)", "foreign_key_check"):
@@ -141,18 +127,18 @@ def load(path: Path, name: str) -> StudyFile:
 
 
 def add(study: optuna.Study, parameters: Parameters, distributions: dict[str, Any]) -> None:
-    """Appends a trial that waits for its evaluation."""
+    """Appends a trial that is to be evaluated."""
     study.add_trial(optuna.create_trial(state=TrialState.WAITING, params=parameters, distributions=distributions))
 
 
 def start(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Notes that the evaluation starts now; a trial that a kill has left running starts again."""
+    """Sets the start of the evaluation to now, also of a trial that a kill left running."""
     for state in (TrialState.WAITING, TrialState.RUNNING):
         study._storage.set_trial_state_values(trial._trial_id, state)
 
 
 def carry(study: optuna.Study, fingerprint: dict, note: dict[str, Any]) -> None:
-    """Gives a study the fingerprint of other code; `note` says how its results were shown to be the same."""
+    """Gives a study the fingerprint of new code; note: how its results were shown to be the same"""
     study.set_user_attr(CARRIED, [*study.user_attrs.get(CARRIED, []), note])
     _set_fingerprint(study, fingerprint)
 
@@ -171,13 +157,13 @@ def fingerprint_of(study: optuna.Study) -> dict:
 
 
 def refusal(path: Path, wrong: str) -> InputError:
-    """What is wrong with a study's file, and a way on that loses nothing."""
+    """The error for a wrong file, with a fix that loses nothing."""
     way = f"after `mv {path} {path}.old`, `git restore {path}` brings back the committed study, the next run a new one"
     return InputError(f"{path}: {short(wrong)}; {way}")
 
 
 def _database(content: bytes = b"") -> tuple[sqlite3.Connection, RDBStorage]:
-    """A database in memory with what a file holds, or an empty one, and Optuna's view of it."""
+    """A database in memory, with the content of a file or empty, and Optuna's storage for it."""
     database = sqlite3.connect(":memory:", check_same_thread=False)
     if content:
         database.deserialize(content)
@@ -186,7 +172,7 @@ def _database(content: bytes = b"") -> tuple[sqlite3.Connection, RDBStorage]:
 
 
 def _fault(study: optuna.Study) -> str | None:
-    """What does not hold together in a study, such as a result that was changed since it was kept."""
+    """What is inconsistent in a study, such as a result that was changed since it was saved; None: nothing."""
     wrong, fingerprint = "not as it was kept: the file was changed or is damaged", fingerprint_of(study)
     if study.user_attrs.get(DIGEST) != _digest(fingerprint) or study.direction != StudyDirection.MAXIMIZE:
         return f"what determines its trials is {wrong}"
@@ -206,21 +192,21 @@ def _set_fingerprint(study: optuna.Study, fingerprint: dict) -> None:
 
 
 def _renamed(path: Path, fingerprint: dict) -> StudyFile | None:
-    """The study of that fingerprint that was renamed; of several, the one with most trials."""
+    """The renamed study with this fingerprint; if there are several, the one with most trials."""
     names = path.parent.glob(f"{path.stem}-{_digest(fingerprint)[:8]}*{path.suffix}")
     found = [file for file in (load(name, path.stem) for name in names) if fingerprint_of(file.study) == fingerprint]
     return max(found, key=lambda file: len(file.study.trials), default=None)
 
 
 def _rename(path: Path, label: str) -> None:
-    """Gives the study a name that no file has: none that was renamed before is overwritten."""
+    """Renames a study's file, without overwriting another one."""
     names = (path.with_stem(f"{path.stem}-{label}" + f"-{number}" * (number > 1)) for number in itertools.count(1))
     old = path.rename(next(name for name in names if not name.exists()))
     print(f"{path}: the old study is now {old}", flush=True)
 
 
 def _outcome(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The result alone, of the user attributes of a trial."""
+    """The result in the user attributes of a trial."""
     return {name: value for name, value in attributes.items() if name not in (DIGEST, SECONDS)}
 
 

@@ -1,6 +1,6 @@
-"""What a Dask worker runs, sent as text (see `cluster`); the project comes with it, as files."""
+"""What a Dask worker runs, sent as text together with the files of the project (see `cluster`)."""
 
-from __future__ import annotations  # an older Python has to get as far as the check of its version
+from __future__ import annotations  # an older Python must reach the check of its version
 
 import functools
 import pickle
@@ -13,32 +13,32 @@ import distributed
 
 
 class Project(distributed.WorkerPlugin):
-    """Brings the code and the data of a study to a worker, and checks that it computes the same.
+    """Gives a worker the code and data of a study, and checks that it computes the same.
 
-    name:   trials need it as a resource, which only a ready worker has
-    files:  the content of each module and of each file that a trial reads, by path
-    trial:  the class that evaluates, the settings, and the fingerprint that the worker must find too; pickled
-    python: its version here, of which the worker must have the same minor one
+    name:   the resource that trials need, which only a ready worker has
+    files:  the content of each module and data file, by path
+    trial:  pickled: the class that evaluates, the settings, and the fingerprint that the worker must find too
+    python: the version here; the worker needs the same minor version
     """
 
     def __init__(self, name: str, files: dict, trial: bytes, python: str):
         self.name, self.files, self.trial, self.python = name, files, trial, python
 
     def __reduce__(self) -> tuple:
-        """Pickled as text: a worker that has another Python would die of code of this one."""
+        """Pickled as text: bytecode crashes another Python version."""
         names = {"source": Path(__file__).read_text(encoding="utf-8"), "sent": vars(self)}
         return eval, ("exec(source) or Project(**sent)", names)
 
     async def setup(self, worker: Any) -> None:
-        """Called by Dask in every worker, also in one that comes later."""
+        """Dask calls it in every worker, also in one that comes later."""
         ready = 0
         try:
             self._ready(worker)
             ready = 1
-        except Exception as error:  # whatever it lacks
+        except Exception as error:  # whatever the worker lacks
             await worker.scheduler.log_event(topic=self.name, msg=f"{worker.address}: {error}")
         await worker.set_resources(**{self.name: ready})
-        # Dask gives a worker trials that wait when its status changes, not when its resources do.
+        # Dask assigns waiting trials to a worker when its status changes, not when its resources do.
         worker.status = distributed.Status.paused
         worker.status = distributed.Status.running
 
@@ -46,7 +46,7 @@ class Project(distributed.WorkerPlugin):
         python = platform.python_version()
         if python.split(".")[:2] != self.python.split(".")[:2]:
             raise RuntimeError(f"has Python {python}; here it is {self.python}")
-        if worker.state.nthreads != 1:  # random numbers and threads are the process's
+        if worker.state.nthreads != 1:  # threads would share random numbers and settings
             raise RuntimeError(f"has {worker.state.nthreads} threads; start it with --nthreads 1")
         folder = Path(worker.local_directory, self.name)
         for name, content in self.files.items():

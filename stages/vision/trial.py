@@ -1,4 +1,4 @@
-"""Trials of networks for color images, as a worker runs them: each class is a `study.fingerprint.Trial`."""
+"""Trials of networks for color images: each public class is a `study.fingerprint.Trial`."""
 
 import hashlib
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class _Digits:
 
 
 class ScratchTrial(_Digits):
-    """A network trained from scratch on digits under a normalization."""
+    """A network trained from scratch on digits."""
 
     def __init__(self, settings: Params, root: Path = Path()):
         self.settings = settings.resnet.model_copy(update=settings.resnet.scratch.model_dump())
@@ -49,12 +49,10 @@ class ScratchTrial(_Digits):
         return {"resnet": resnet, "data": settings.resnet.scratch.model_dump() | DIGITS}
 
     def __call__(self, seed: int, border: float | None = None, recalibrated: int = 0, **parameters: float) -> Result:
-        """A training run under `mean` and `std`, or mean_r, mean_g, mean_b, std_r, std_g, std_b.
+        """A training run; parameters: as `Normalization.from_parameters`; returns: as `measured`
 
-        border:       the pixel / 255 whose value the first convolution's padding has; without it, zero
-        recalibrated: of the first training images; the statistics of batch normalization are estimated on them again
-                      before the test
-        returns:      as `measured`
+        border:       the first convolution pads with this pixel / 255, normalized; None: with zeros
+        recalibrated: before the test, batch statistics are estimated again on the first N training images; 0: not
         """
         norm, size = Normalization.from_parameters(parameters), self.settings.batch_size
         pads_like = None if border is None else Normalization.of(border, 1.0)
@@ -66,7 +64,7 @@ class ScratchTrial(_Digits):
 
 
 class _TreatmentTrial:
-    """A trained network that is given images under another normalization than its own, which is `norm`."""
+    """A trained network, whose own normalization is `norm`, tested under other normalizations."""
 
     loaded: Callable[[Params, Path], tuple[Resnet | Imagenet, mnist.Data, torch.nn.Module, Normalization]]
 
@@ -78,14 +76,15 @@ class _TreatmentTrial:
         self.own = treatments.logits(self.network, self.data.test_images, self.norm, self.settings.batch_size)
 
     def __call__(self, treated: int = 2, **parameters: float) -> Result:
-        """The network under `mean` and `std`, or mean_r, mean_g, mean_b, std_r, std_g, std_b.
+        """parameters: as `Normalization.from_parameters`
 
-        treated: how many of the treatments are tried, in the order of `treatments.outcomes`; kept trials have this name
-        returns: as `measured` and, for each treatment (as_is without a suffix, then _recalibrated and so on),
-            accuracy:          a fraction in [0, 1]; accuracy_own: under the network's own normalization
-            lost, gained:      images that are right under its own normalization alone, and under this one alone
-            folded_difference: of logits, the largest, from those under its own normalization
-            folded_other:      the number of predictions that differ from those
+        treated: number of treatments, in the order of `treatments.outcomes` (the name in kept trials)
+        returns: as `measured`; accuracy_own, under the network's own normalization; for each treatment (with the suffix
+                 _NAME, except as_is):
+            accuracy:          fraction in [0, 1]
+            lost, gained:      images that are right only under its own normalization, and only under this one
+            folded_difference: largest difference of a logit from that under its own normalization
+            folded_other:      number of predictions that differ from those under its own normalization
         """
         norm, labels = Normalization.from_parameters(parameters), self.data.test_labels
         was = self.own.argmax(1) == labels
@@ -137,12 +136,12 @@ class ImagenetTrial(_TreatmentTrial):
 
     @classmethod
     def check(cls, settings: Params) -> None:
-        """Fetches and decodes the photographs where that has not been done yet."""
+        """Also fetches and decodes the photographs if necessary."""
         cls.loaded(settings, Path())
 
     @staticmethod
     def files(settings: Params) -> list[Path]:
-        """A folder of the user's own is not among them: it must have the same path everywhere."""
+        """Without the user's folder of photographs, which must have the same path on every worker."""
         imagenet = settings.imagenet
         if imagenet.data != samples.NAME:
             return []
@@ -166,15 +165,10 @@ class ImagenetTrial(_TreatmentTrial):
 
 
 class ImagesTrial(ImagenetTrial):
-    """The published network under its own normalization, and what its images are."""
+    """The published network under its own normalization, and statistics of its images."""
 
     def __call__(self, **_: float) -> Result:  # type: ignore[override]
-        """returns: as `measured`; for r, g and b
-        mean_r:      of all pixels / 255
-        std_r:       of the same, all together
-        image_std_r: the mean of each image's own
-        own_mean_r, own_std_r: those that the network was trained under
-        """
+        """returns: as `measured`; `images.statistics` as mean_r, ...; the network's own numbers as own_mean_r, ..."""
         result = measured(self.own, self.data.test_labels, self.device)
         rows = images.statistics(self.data.test_images)
         rows |= {f"own_{kind}": [*numbers] * (3 // len(numbers)) for kind, numbers in self.norm}
@@ -184,7 +178,7 @@ class ImagesTrial(ImagenetTrial):
 
 
 def measured(outputs: torch.Tensor, labels: torch.Tensor, runs_on: torch.device) -> Result:
-    """Accuracies, also on images of even and odd index, mean cross-entropy, device; outputs: logits"""
+    """outputs: logits; returns: accuracy, also on images of even and odd index; mean cross-entropy; device"""
     right = outputs.argmax(1) == labels
     return {
         "accuracy": _share(right),
