@@ -45,9 +45,9 @@ def plan_of(settings: Params = USUAL) -> Search:
     return Search(settings.sweep, design.fixed(settings, settings.sweep))
 
 
-def opened(settings: Params, path: Path, **how: bool) -> StudyFile:
+def opened(settings: Params, path: Path) -> StudyFile:
     plan = plan_of(settings)
-    file = store.open_study(path, fingerprint(settings, plan.determinants, LenetTrial), **how)
+    file = store.open_study(path, fingerprint(settings, plan.determinants, LenetTrial))
     next(plan.batches(file.study), None)  # proposes: refused where the study has other trials
     return file
 
@@ -261,22 +261,15 @@ def test_no_study_that_was_moved_aside_is_ever_overwritten(path: Path) -> None:
     path.unlink()
     assert run(seeded(1998, 12), path) == longer
 
-    for _ in range(3):  # asked to start from scratch, and killed after the first result
-        file = opened(seeded(1998, 12), path, from_scratch=True)
-        first, *_ = next(plan_of().batches(file.study))
-        store.start(file.study, first)
-        file.keep(first, result(first))
-    replaced = [store.load(aside, "study").study.trials for aside in path.parent.glob("study-replaced*.sqlite3")]
-    assert sorted(sum(map(store.has_result, trials)) for trials in replaced) == [1, 1, 12]
-
 
 def test_study_that_cannot_begin_or_be_written_changes_nothing(path: Path) -> None:
     run(of(USUAL, n_trials=4), path)
     content = path.read_bytes()
     other = of(USUAL, seed=7)
     next(plan_of(other).batches(opened(other, path).study))  # proposed, and then there is no scheduler
-    for file in (opened(USUAL, path, from_scratch=True), opened(USUAL, path)):
-        trial, *_ = next(plan_of().batches(file.study))
+    for settings in (other, USUAL):
+        file = opened(settings, path)
+        trial, *_ = next(plan_of(settings).batches(file.study))
         store.start(file.study, trial)
         with full_disk(8192), pytest.raises(OSError, match=r"study\.sqlite3") as full:
             file.keep(trial, result(trial))

@@ -81,12 +81,12 @@ class Attack:
                 trials |= set(database.execute("SELECT number, value FROM trials JOIN trial_values USING (trial_id)"))
         return trials
 
-    def start(self, command: list[str], **env: str) -> tuple[subprocess.Popen, Path]:
+    def start(self, command: list[str]) -> tuple[subprocess.Popen, Path]:
         self.number += 1
         log = self.clone.folder / f"log-{self.number}"
         with log.open("w") as file:
             return subprocess.Popen(
-                command, cwd=self.clone.folder, env=ENV | env, stdout=file, stderr=file, start_new_session=True
+                command, cwd=self.clone.folder, env=ENV, stdout=file, stderr=file, start_new_session=True
             ), log
 
     def ended(self, process: subprocess.Popen, log: Path, kill: bool = False) -> tuple[int, str]:
@@ -140,11 +140,10 @@ class Attack:
         again = ["dvc", "repro", "--force", "--single-item", "@".join(words)]
         if words == ("download",):
             (self.clone.folder / mnist.FOLDER / self.random.choice(list(mnist.FILES))).unlink()
-        # From scratch: a study that has all its trials would evaluate none.
-        started, what = (
-            self.start(self.random.choice(([*STAGE, *words], again)), FROM_SCRATCH="1"),
-            f"stages, {words[0]}",
-        )
+        study = self.clone.folder / f"data/studies/{words[-1]}.sqlite3"
+        if study.exists():  # with all its trials, it would run none
+            study.rename(study.with_stem(f"{study.stem}-aside"))
+        started, what = self.start(self.random.choice(([*STAGE, *words], again))), f"stages, {words[0]}"
         time.sleep(self.random.uniform(0, LONGEST))
         self.note(what, *self.ended(*started, kill=True), *(["lost"] if kept - self.kept(words[-1]) else []))
         for _ in range(2):

@@ -21,7 +21,6 @@ from stages.study.fingerprint import Trial, fingerprint
 from stages.study.local import Workers
 from stages.study.proposals import Plan
 
-FROM_SCRATCH = "FROM_SCRATCH"  # environment variable: evaluate all trials again
 # Bytes for each worker, with room to spare: peaks are 0.8 GiB for LeNet (metrics/speed.md), 1.5 GiB for photographs.
 WORKER_MEMORY = {"stages.lenet.trial": 2**30, "stages.vision.trial": 2**31}
 # Workers for one GPU: each leaves it idle most of the time, but needs a core (metrics/gpu.md). On LeNet, each takes
@@ -36,8 +35,7 @@ def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> None:
     for model in (file for file in trial.files(settings) if file.suffix == ".pt"):
         files.check_model(model)  # the fingerprint holds its hash
     with store.hold(path):
-        determinants = fingerprint(settings, plan.determinants, trial)
-        file = store.open_study(path, determinants, from_scratch=bool(os.environ.get(FROM_SCRATCH)))
+        file = store.open_study(path, fingerprint(settings, plan.determinants, trial))
         batches = plan.batches(file.study)
         lacking = next(batches, None)
         done, rest = len(store.results(plan.trials(file.study))), ""

@@ -81,22 +81,22 @@ def hold(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: locked by process {holder}; wait for it, or stop it") from None
 
 
-def open_study(path: Path, fingerprint: dict, from_scratch: bool = False) -> StudyFile:
-    """The study with this fingerprint: at `path`, renamed, or new (`from_scratch`: always new); raises: as `load`"""
+def open_study(path: Path, fingerprint: dict) -> StudyFile:
+    """The study with this fingerprint: at `path`, renamed, or new; raises: as `load`"""
     present = load(path, path.stem) if path.exists() else None
     before = fingerprint_of(present.study) if present else {}
-    if present and before == fingerprint and not from_scratch:
+    if present and before == fingerprint:
         return present
-    label = "replaced" if from_scratch else _digest(before)[:8]
-    if not from_scratch and (renamed := _renamed(path, fingerprint)):
+    label = _digest(before)[:8]
+    if renamed := _renamed(path, fingerprint):
         if present:
             _rename(path, label)
         print(f"{path} continues {renamed.path.name}, the study of these settings", flush=True)
         renamed.path = renamed.path.rename(path)
         return renamed
     if present:
-        reason = "as asked" if from_scratch else f"{changed(fingerprint, before)} changed"
-        print(f"{path} starts from scratch: {reason}; its first result will rename the old study", flush=True)
+        what = f"{changed(fingerprint, before)} changed"
+        print(f"{path} starts from scratch: {what}; its first result will rename the old study", flush=True)
     database, storage = _database()
     study = optuna.create_study(storage=storage, study_name=path.stem, direction="maximize")
     with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
