@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import SETTINGS, refused
-from matplotlib.collections import PathCollection, QuadMesh
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
@@ -205,12 +207,13 @@ def grid(costs: Mapping[tuple[float, float], Sequence[float]]) -> Shown:
     return over_seeds(points)
 
 
-def cells(ax: Any) -> tuple[list[list[str]], np.ndarray, np.ndarray]:
-    """What is written in cells, and the numbers of their colors and greys, row by row, by std and mean."""
-    meshes = [each.get_array() for each in ax.collections if isinstance(each, QuadMesh)]
-    costs, greys = (np.ma.filled(np.ma.asarray(mesh).astype(float), np.nan) for mesh in meshes)
-    written = [text for *_, text in sorted((text.xy[1], text.xy[0], text.get_text()) for text in ax.texts)]
-    return np.reshape(np.array(written, dtype=object), costs.shape).tolist(), costs, greys
+def cells(ax: Any) -> list[list[str]]:
+    """What is written in the cells: by std, from the least, and by mean."""
+    written = np.full((len(ax.get_yticks()), len(ax.get_xticks())), "", object)
+    for text in ax.texts:
+        x, y = text.get_position()
+        written[round(y), round(x)] = text.get_text()
+    return written.tolist()
 
 
 NAN = float("nan")
@@ -228,32 +231,31 @@ def test_cells_have_the_differences_from_the_reference() -> None:
     figure, (three, one, bar) = drawn("cells", grid(GRID), grid({(0.1307, 10.0): [9], (0.1307, 0.3081): [0]}))
     titles = three.get_title(), one.get_title()
     assert titles == tuple(f"SGD, learning rate 0.01, 1 epoch, {seeds}" for seeds in ("3 seeds", "1 seed"))
-    written, costs, greys = cells(three)
-    assert written == [["+0.1", "0", "1 of 3"], ["-0.2", "-0.6", "0 of 3"]]
-    assert costs == pytest.approx(np.array([[0.1, 0, NAN], [-0.2, -0.6, NAN]]), nan_ok=True)
-    assert greys == pytest.approx(np.array([[NAN, NAN, 0], [NAN, NAN, 1]]), nan_ok=True)
-    written, costs, _ = cells(one)
-    assert (written, costs.tolist()) == ([["0"], ["-9.0"]], [[0], [pytest.approx(-9)]])
-    assert (texts(three.get_yticklabels()), texts(one.get_yticklabels())) == (["0.3081", "1"], ["0.3081", "10"])
+    assert cells(three) == [["+0.1", "+0.0", "1 of 3"], ["-0.2", "-0.6", "0 of 3"], ["", "", ""]]
+    assert cells(one) == [["", "+0.0", ""], ["", "", ""], ["", "-9.0", ""]]  # at the same places
+    colors = {(patch.get_x() + 0.5, patch.get_y() + 0.5): to_hex(patch.get_facecolor()) for patch in three.patches}
+    assert (colors[2, 0], colors[2, 1]) == (to_hex("0.88"), to_hex("0.7"))
+    assert colors[1, 1] == to_hex(matplotlib.colormaps["viridis"](1 - 0.6 / 2))
     assert bar.get_ylim() == (-2, 0)
     marks = {"zero_one (0, 1)", "standard (0.1307, 0.3081)", "only some of the seeds learn", "no seed learns"}
     assert set(texts(figure.legends[0].get_texts())) == marks
     assert points(one).keys() == {"standard"}  # not where another cell would be
-    offset, factor = three.child_axes
+    assert texts(three.get_yticklabels()) == ["0.3081", "1", "10"]
+    (offset,), (_, factor) = three.child_axes, one.child_axes
     assert texts(offset.get_xticklabels()) == ["-0.4", "+0.0", "+6.2"]
-    assert texts(factor.get_yticklabels()) == ["1", "3.3"]
+    assert texts(factor.get_yticklabels()) == ["1", "3.3", "33"]
 
 
 def test_cell_of_several_rates_is_that_of_the_best() -> None:
     tried = {"standard": (0.3081, 0.01, 0.98), "slow": (1, 0.02, 0.96), "good": (1, 0.04, 0.97), "dead": (1, 0.08, 0.1)}
     of = {name: ({"mean": 0.1307, "std": std, "lr": lr}, [reached]) for name, (std, lr, reached) in tried.items()}
-    assert cells(drawn("cells", over_seeds(of))[1][0])[0] == [["0"], ["-1.0"]]
+    _, (ax, _) = drawn("cells", over_seeds(of))
+    assert (cells(ax), ax.get_title()) == ([["+0.0"], ["-1.0"]], "SGD, 1 epoch, 1 seed, each at its best rate")
 
 
 def test_cells_without_a_reference_that_learns_have_no_differences() -> None:
-    written, costs, _ = cells(drawn("cells", grid(GRID | {(0.1307, 0.3081): [0, 0, NAN]}))[1][0])
-    assert written == [["3 of 3", "2 of 3", "1 of 3"], ["3 of 3", "3 of 3", "0 of 3"]]
-    assert np.isnan(costs).all()
+    _, (ax, _) = drawn("cells", grid(GRID | {(0.1307, 0.3081): [0, 0, NAN]}))
+    assert cells(ax) == [["3 of 3", "2 of 3", "1 of 3"], ["3 of 3", "3 of 3", "0 of 3"]]
 
 
 def test_curves_of_epochs_have_errors_and_relative_errors() -> None:

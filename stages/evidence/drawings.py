@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import FuncNorm, ListedColormap, Normalize
+from matplotlib.colors import FuncNorm, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
@@ -34,12 +34,10 @@ LABELS = {  # of axes, by the name of the parameter
     **{f"{kind}_{color[0]}": f"{kind}, {color}" for kind in ("mean", "std") for color in ("red", "green", "blue")},
 }
 LEAST = 5e-5  # error that is drawn: that of a perfect trial of 10,000 images counts as half a wrong one
-OFFSET = "distance from the mean of the pixels, in their standard deviations"
+OFFSET = "distance from the mean of the pixels,\nin their standard deviations"
 FACTOR = "std, in standard deviations of the pixels"
 MARKED = {"standard": "*", "zero_one": "d", "none": "s"}  # normalizations that maps show, and their markers
-COSTS = Normalize(-2, 0)  # of differences, in points
 Pixels = Mapping[str, float]  # mean and std of the data, fractions
-SOME, NONE = "0.88", "0.7"  # greys of cells in which some of the seeds learn, or none
 
 
 class Shown(NamedTuple):
@@ -186,56 +184,41 @@ def rates(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
 
 
 def cells(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
-    """A cell for each normalization of a grid: its difference from the reference where all seeds learn.
-
-    Of several points with one normalization, such as one for each learning rate, the best is shown.
-    """
+    """A cell for each normalization: its difference from the reference where all seeds learn, else how many do."""
     tried = [judgement.point_table(study.metrics, settings.normalizations) for study in studies]
-    same_stds = len({frozenset(points["std"]) for points in tried}) == 1
-    figure, panels = _panels(settings, len(studies), 5.5, shared=same_stds)
+    means, stds = (sorted({*pd.concat(tried)[axis]}) for axis in ("mean", "std"))
+    figure, panels = _panels(settings, len(studies), 3.4 + 0.3 * len(stds))
+    shades = ScalarMappable(Normalize(-2, 0), matplotlib.colormaps[settings.look.colormap].with_extremes(bad="white"))
     for study, points, ax in zip(studies, tried, panels, strict=True):
-        _draw_cells(ax, points, study.rule.reference, settings, pixels)
-        protocol_of, counted = _title(study, settings, len(studies)), _counted(points["n"].max())
-        ax.set(xlabel=LABELS["mean"], title=f"{protocol_of}, {counted}")
+        reference = (points["name"] == study.rule.reference) & (points["learned"] == points["n"])
+        points["cost"] = 100 * points["difference_mean"].mask(reference, 0.0)
+        # Of several points in a cell, such as one for each learning rate, the best is shown.
+        best = points.sort_values(["learned", "accuracy_mean"]).drop_duplicates(["mean", "std"], keep="last")
+        for cell in best.itertuples():
+            x, y, label = means.index(cell.mean), stds.index(cell.std), None
+            color: Any = shades.to_rgba(cell.cost)
+            if cell.learned < cell.n:
+                color, label = ("0.88", "only some of the seeds learn") if cell.learned else ("0.7", "no seed learns")
+            ax.bar(x, 1, 1, y - 0.5, color=color, edgecolor="white", label=label)
+            if marked := cell.normalization in MARKED:
+                mark_place(ax, cell.normalization, (cell.mean, cell.std), (x, y + 0.1))
+            text = f"{cell.learned} of {cell.n}" if math.isnan(cell.cost) else f"{cell.cost:+z.1f}"
+            text_color = "white" if to_rgb(color)[1] < 0.65 else "black"  # green is most of the brightness
+            ax.text(x, y - 0.3 * marked, text, color=text_color, ha="center", va="center", fontsize=8)
+        ax.set_xticks(range(len(means)), map(_number, means), rotation=45)
+        offsets = [f"{(mean - pixels['mean']) / pixels['std']:+.1f}" for mean in means]
+        ax.secondary_xaxis("top", xlabel=OFFSET).set_xticks(range(len(means)), offsets, fontsize=8)
+        ax.set(xlabel=LABELS["mean"], xlim=(-0.5, len(means) - 0.5), ylim=(-0.5, len(stds) - 0.5))
+        rate = ", each at its best rate" if points["lr"].nunique() > 1 else ""
+        ax.set_title(f"{_title(study, settings, len(studies))}, {_counted(points['n'].max())}{rate}")
+    panels[0].set_yticks(range(len(stds)), map(_number, stds))
     panels[0].set_ylabel(LABELS["std"])
+    factors = [f"{std / pixels['std']:.2g}" for std in stds]
+    panels[-1].secondary_yaxis("right", ylabel=FACTOR).set_yticks(range(len(stds)), factors, fontsize=8)
     references = ", ".join(dict.fromkeys(study.rule.reference for study in studies))
-    label = f"test accuracy: difference from {references}, points"
-    figure.colorbar(ScalarMappable(COSTS), ax=panels, extend="both", label=label)
+    figure.colorbar(shades, ax=panels, extend="both", label=f"test accuracy: difference from {references}, points")
     _common_legend(figure, panels)
     return figure
-
-
-def _draw_cells(ax: Axes, points: pd.DataFrame, reference: str, settings: Params, pixels: Pixels) -> None:
-    points = points.sort_values(["learned", "accuracy_mean", "name"])
-    best = points.drop_duplicates(["mean", "std"], keep="last")
-    all_learn = best["learned"] == best["n"]
-    costs = 100 * best["difference_mean"].mask(best["name"] == reference, 0.0).where(all_learn)
-    best = best.assign(cost=costs, grey=(best["learned"] == 0).where(~all_learn).astype(float))
-    costs, greys = (best.pivot(index="std", columns="mean", values=of) for of in ("cost", "grey"))
-    stds, means = list(costs.index), list(costs.columns)
-    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "textcoords": "offset points"}
-    for cell in best.itertuples():
-        place, name = (means.index(cell.mean), stds.index(cell.std)), cell.normalization
-        cost = "0" if cell.name == reference else f"{cell.cost:+z.1f}"
-        text = f"{cell.learned} of {cell.n}" if math.isnan(cell.cost) else cost
-        color = "white" if COSTS(cell.cost) < 0.6 else "black"  # not of nan, whose comparison is false
-        ax.annotate(text, place, (0, -13 if name in MARKED else 0), color=color, **style)
-        if name in MARKED:
-            norm = settings.normalizations[name]
-            mark_place(ax, name, (norm.mean[0], norm.std[0]), place)
-    edges = np.arange(len(means) + 1) - 0.5, np.arange(len(stds) + 1) - 0.5
-    borders: dict[str, Any] = {"edgecolors": "white", "linewidth": 0.5, "zorder": 0}
-    ax.pcolormesh(*edges, costs, norm=COSTS, **borders)
-    ax.pcolormesh(*edges, greys, cmap=ListedColormap([SOME, NONE]), vmin=0, vmax=1, **borders)
-    for grey, label in ((SOME, "only some of the seeds learn"), (NONE, "no seed learns")):
-        if (best["grey"] == (grey == NONE)).any():
-            ax.scatter([], [], s=110, marker="s", color=grey, label=label)
-    ax.set_xticks(range(len(means)), [f"{mean:g}" for mean in means], rotation=45)
-    ax.set_yticks(range(len(stds)), map(_number, stds))
-    offsets = [f"{(mean - pixels['mean']) / pixels['std']:+.1f}" for mean in means]
-    factors = [f"{std / pixels['std']:.2g}" for std in stds]
-    ax.secondary_xaxis("top", xlabel=OFFSET).set_xticks(range(len(means)), offsets, fontsize=8)
-    ax.secondary_yaxis("right", ylabel=FACTOR).set_yticks(range(len(stds)), factors, fontsize=8)
 
 
 def epochs(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
