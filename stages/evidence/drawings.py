@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import FuncNorm, Normalize, to_rgb
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
@@ -26,7 +26,6 @@ from stages.settings.params import SWEEP, Params, Rule, Space, free
 from stages.settings.params import Figure as Drawn
 
 GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
-TICKS = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
 LABELS = {  # of axes, by the name of the parameter
     "mean": "mean: what is subtracted (pixels lie in [0, 1])",
     "std": "std: what the difference is divided by",
@@ -119,21 +118,12 @@ def accuracy_maps(studies: Sequence[Shown], settings: Params, pixels: Pixels) ->
             label = f"failed: accuracy up to {threshold:.0%} ({(~learned).sum()})"
             ax.scatter(x[~learned], y[~learned], s=20, c="tab:gray", marker="x", label=label, **style)
         if learned.any():
-            # A tenth of the trials may lie below the scale: else a few bad ones would take all of its colors.
-            low, high = float(np.quantile(accuracy[learned], 0.1)), float(accuracy[learned].max())
-            style |= {"s": 30, "edgecolors": "black", "linewidths": 0.4, "norm": error_scale(low, high)}
+            # A quarter of the trials may lie below the scale: else a few bad ones would take most of its colors.
+            low, high = np.quantile(accuracy[learned], 0.25), accuracy[learned].max()
+            style |= {"s": 30, "edgecolors": "black", "linewidths": 0.4, "vmin": low, "vmax": high}
             label = f"{'learned' if threshold else 'trials'} ({learned.sum()})"
             points = ax.scatter(x[learned], y[learned], c=accuracy[learned], label=label, **style)
-            below = "min" if accuracy[learned].min() < low else "neither"
-            bar = figure.colorbar(
-                points,
-                ax=ax,
-                label="test accuracy, on the scale of log(error)",
-                extend=below,
-                format=PercentFormatter(1),
-            )
-            ticks = [tick for tick in TICKS if low <= tick <= high]
-            bar.set_ticks(ticks if len(ticks) > 1 else [low, high])
+            figure.colorbar(points, ax=ax, label="test accuracy", extend="min", format=PercentFormatter(1))
         of_lenet = "optimizer" in trials
         if of_lenet and names == ("mean", "std"):
             for name, norm in settings.normalizations.items():
@@ -364,13 +354,6 @@ def networks(studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figu
 
 
 # What all share
-
-
-def error_scale(low: float, high: float) -> FuncNorm:
-    """Colours by the order of magnitude of the error: 0.97 and 0.98 differ as much as 0.5 and 0.67."""
-    functions = (lambda accuracy: -np.log10(np.maximum(1 - accuracy, LEAST)), lambda order: 1 - 10.0**-order)
-    high = min(high, 1 - LEAST)
-    return FuncNorm(functions, min(low, high - LEAST), high)
 
 
 def plain_ticks(*axes: Axis) -> None:
