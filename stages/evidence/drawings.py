@@ -327,7 +327,8 @@ def networks(figure: Figure, studies: Sequence[Shown], settings: Params, pixels:
             ax.bar_label(drawn, fmt="%.1f", fontsize=6, padding=2)
         ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
         _title(ax, f"{network(settings, study.name)}, {study.metrics['images']:,} images")
-    panels[0].set_ylabel(f"accuracy, %; whiskers: {settings.rule.confidence:.0%} interval of\nthe change from the unchanged network")
+    percent = f"{settings.rule.confidence:.0%}"
+    panels[0].set_ylabel(f"accuracy, %; whiskers: {percent} interval of\nthe change from the unchanged network")
     _common_legend(figure)
 
 
