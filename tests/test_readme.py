@@ -102,3 +102,16 @@ def test_pixels_of_the_photographs_have_the_mean_and_std_that_are_measured() -> 
     for kind, numbers in params.load(ROOT / "params.yaml").normalizations["pixels"]:
         for number, color in zip(numbers, ("red", "green", "blue"), strict=True):
             assert abs(number - channels[color][kind]) < 0.0006
+
+
+def test_difference_that_the_answer_calls_the_worst_is_the_worst() -> None:
+    worst = SETTINGS["report"]["answer"][0].partition("at worst")[2].partition("{")[2].partition("}")[0].split(".")
+    points = {
+        (study, point): round(100 * each["difference"]["mean"], 2)
+        for study in SETTINGS["studies"]
+        if study.startswith("own_rate_")
+        for point, each in yaml.safe_load(committed(f"metrics/studies/{study}.json")).items()
+        if "difference" in each
+    }
+    assert len(points) == 9
+    assert points[tuple(worst)] == min(points.values())
