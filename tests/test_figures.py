@@ -231,7 +231,7 @@ def test_cells_have_the_differences_from_the_reference() -> None:
     assert (colors[2, 0], colors[2, 1]) == (to_hex("0.88"), to_hex("0.7"))
     assert colors[1, 1] == to_hex(matplotlib.colormaps["viridis"](1 - 0.6 / 2))
     assert bar.get_ylim() == (-2, 0)
-    marks = {"zero_one (0, 1)", "standard (0.1307, 0.3081)", "only some of the seeds learn", "no seed learns"}
+    marks = {"zero_one (0, 1)", "standard (0.1307, 0.3081)", "k of n: only some seeds learn", "0 of n: no seed learns"}
     assert set(texts(figure.legends[0].get_texts())) == marks
     assert points(one).keys() == {"standard"}  # not where another cell would be
     assert texts(three.get_yticklabels()) == ["0.3081", "1", "10"]
@@ -282,8 +282,8 @@ def test_every_seed_is_a_point_beside_those_of_rounding() -> None:
     shown = [np.asarray(each.get_offsets()) for each in ax.collections if isinstance(each, PathCollection)]
     assert [each[:, 1].tolist() for each in shown] == [pytest.approx([-1, 0, -1]), pytest.approx([-1.5])]
     labels = texts(ax.get_xticklabels())
-    assert labels[0] == "zero_one\nminus standard\npoints\n3 seeds, std 0.58"
-    assert labels[1].startswith("zero_one: rounding")
+    assert labels[0] == "zero_one - standard\n(points)\n3 seeds, SD 0.58"
+    assert labels[1].startswith("zero_one on two")
 
 
 def test_law_has_the_largest_rates_and_its_exponent() -> None:

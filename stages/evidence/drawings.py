@@ -28,7 +28,7 @@ from stages.settings.params import Figure as Drawn
 LABELS = {  # of axes, by parameter
     "mean": "mean, subtracted from pixels (0 to 1)",
     "std": "std, the divisor",
-    "lr": "learning rate (first epoch)",
+    "lr": "learning rate",
     **{f"{kind}_{color[0]}": f"{kind}, {color}" for kind in ("mean", "std") for color in ("red", "green", "blue")},
 }
 OFFSET = "distance from the mean of the pixels,\nin their standard deviations"
@@ -117,6 +117,8 @@ def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pix
         trials = tables.last_epochs(study.table)
         _draw_trials(ax, trials, x, y, study.rule.threshold, settings.look.colormap)
         trained = network(settings, study.name)
+        if "accuracy_own" in trials:
+            trained += f", {trials['accuracy_own'].iloc[0]:.2%} under its own numbers"
         if "optimizer" in trials:
             trained = protocol(tables.parameters(trials.drop(columns=free(study.space)))[0], settings)
             if (x, y) == ("mean", "std"):
@@ -194,7 +196,7 @@ def cells(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
             x, y, label = means.index(cell.mean), stds.index(cell.std), None
             color: Any = shades.to_rgba(cell.cost)
             if cell.learned < cell.n:
-                color, label = ("0.88", "only some of the seeds learn") if cell.learned else ("0.7", "no seed learns")
+                color, label = ("0.88", "k of n: only some seeds learn") if cell.learned else ("0.7", "0 of n: no seed learns")
             ax.bar(x, 1, 1, y - 0.5, color=color, edgecolor="white", label=label)
             if marked := cell.normalization in MARKED:
                 _mark(ax, cell.normalization, cell.mean, cell.std, (x, y + 0.1))
@@ -243,7 +245,7 @@ def epochs(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: P
         _title(above, _trained(study, settings))
     _plain_ticks(upper[0])
     upper[0].set_ylabel("test error, % (log scale):\nmean and range over seeds")
-    lower[0].set_ylabel("relative increase in errors, %:\nmean and interval")
+    lower[0].set_ylabel(f"increase in errors from the reference, %:\nmean and {settings.rule.confidence:.0%} interval")
 
 
 def _curve(ax: Axes, x: Any, mean: Any, band: tuple[Any, Any], color: str, label: str | None = None) -> None:
@@ -260,13 +262,13 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
         for point in _colors(settings, study.metrics):
             if "difference" in study.metrics[point]:
                 differences = ended[point]["accuracy"] - ended[reference]["accuracy"]  # nan for other seeds
-                groups.append((f"{point}\nminus {reference}\n{study.name}", differences.dropna(), "C0"))
+                groups.append((f"{point} - {reference}\n({study.name})", differences.dropna(), "C0"))
     for point, differences in _rounding(studies, settings.rule.threshold):
-        groups.append((f"{point}: rounding,\ntwo kinds of processor", differences, "tab:gray"))
+        groups.append((f"{point} on two\nkinds of processor", differences, "tab:gray"))
     labels = []
     for place, (label, differences, color) in enumerate(groups):
         points, count = 100 * differences.to_numpy(), len(differences)
-        labels.append(f"{label}\n{count} seeds, std {points.std(ddof=1):.2f}" if count > 1 else f"{label}\n1 seed")
+        labels.append(f"{label}\n{count} seeds, SD {points.std(ddof=1):.2f}" if count > 1 else f"{label}\n1 seed")
         ax.scatter(place + np.linspace(-0.3, 0.3, count + 2)[1:-1], points, s=14, color=color, alpha=0.7)
         low, high = interval(points, settings.rule.confidence)
         ax.errorbar(place, (low + high) / 2, (high - low) / 2, color="black", fmt="_", capsize=6)

@@ -72,4 +72,4 @@ def exponent(law: Mapping[str, Any]) -> str:
         return "no exponent: too few largest rates within the grid"
     low, high = (law["exponent"]["interval"][end] for end in ("low", "high"))
     between = " to ".join("open" if end is None else f"{-end:.2f}" for end in (high, low))
-    return f"exponent {-law['exponent']['estimate']:.2f} ({between})"
+    return f"fitted exponent {-law['exponent']['estimate']:.2f} ({between})"

@@ -298,6 +298,7 @@ class Study(_Section):
     """Trials at given points, or of a search."""
 
     trial: Trial
+    title: str | None = None
     normalizations: list[str] = []
     points: dict[Name, Point] = {}
     grid: Grid | None = None
