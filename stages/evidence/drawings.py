@@ -196,7 +196,8 @@ def cells(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
             x, y, label = means.index(cell.mean), stds.index(cell.std), None
             color: Any = shades.to_rgba(cell.cost)
             if cell.learned < cell.n:
-                color, label = ("0.88", "k of n: only some seeds learn") if cell.learned else ("0.7", "0 of n: no seed learns")
+                some, none = ("0.88", "k of n: only some seeds learn"), ("0.7", "0 of n: no seed learns")
+                color, label = some if cell.learned else none
             ax.bar(x, 1, 1, y - 0.5, color=color, edgecolor="white", label=label)
             if marked := cell.normalization in MARKED:
                 _mark(ax, cell.normalization, cell.mean, cell.std, (x, y + 0.1))
