@@ -214,8 +214,8 @@ def cells(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
     panels[0].set_ylabel(LABELS["std"])
     factors = [f"{std / pixels['std']:.2g}" for std in stds]
     panels[-1].secondary_yaxis("right", ylabel=FACTOR).set_yticks(range(len(stds)), factors, fontsize=8)
-    references = ", ".join(dict.fromkeys(study.rule.reference for study in studies))
-    figure.colorbar(shades, ax=panels, extend="both", label=f"test accuracy: difference from {references}, points")
+    label = f"test accuracy: difference from {_references(studies)}, points"
+    figure.colorbar(shades, ax=panels, extend="both", label=label)
     _common_legend(figure)
 
 
@@ -246,7 +246,9 @@ def epochs(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: P
         _title(above, _trained(study, settings))
     _plain_ticks(upper[0])
     upper[0].set_ylabel("test error, % (log scale):\nmean and range over seeds")
-    lower[0].set_ylabel(f"increase in errors from the reference, %:\nmean and {settings.rule.confidence:.0%} interval")
+    lower[0].set_ylabel(
+        f"more errors than under {_references(studies)}, %:\nmean and {settings.rule.confidence:.0%} interval"
+    )
 
 
 def _curve(ax: Axes, x: Any, mean: Any, band: tuple[Any, Any], color: str, label: str | None = None) -> None:
@@ -263,7 +265,10 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
         for point in _colors(settings, study.metrics):
             if "difference" in study.metrics[point]:
                 differences = ended[point]["accuracy"] - ended[reference]["accuracy"]  # nan for other seeds
-                groups.append((f"{point} - {reference}\n({study.name})", differences.dropna(), "C0"))
+                of = study.metrics[point]
+                label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\n- {reference}"
+                mixed = f"\n{of['mixed_pairs']} on two processors" if "mixed_pairs" in of else ""
+                groups.append((f"{label}\nin {study.name}{mixed}", differences.dropna(), "C0"))
     for point, differences in _rounding(studies, settings.rule.threshold):
         groups.append((f"{point} on two\nkinds of processor", differences, "tab:gray"))
     labels = []
@@ -376,6 +381,10 @@ def _mark(ax: Axes, name: str, mean: float, std: float, place: tuple[float, floa
     x, y = place or (mean, std)
     marker, label = MARKED.get(name, "o"), _described(name, mean, std)
     ax.scatter(x, y, s=110, facecolors="none", edgecolors="red", zorder=3, marker=marker, label=label)
+
+
+def _references(studies: Sequence[Shown]) -> str:
+    return ", ".join(dict.fromkeys(study.rule.reference for study in studies))
 
 
 def _described(name: str, mean: float, std: float) -> str:
