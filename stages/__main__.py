@@ -55,7 +55,7 @@ def main() -> None:
             what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         else:
             raise
-        raise InputError(f"{name}: {what}; existing results and finished trials are kept") from None
+        raise InputError(f"{'@'.join([name, *entry])}: {what}; existing results and finished trials are kept") from None
 
 
 def _on_interrupt(handler: Any) -> None:

@@ -55,7 +55,7 @@ def main(settings: Params) -> None:
         text = RESULTS.sub(lambda _: f"\n{texts['answer.md']}\n", README.read_text(encoding="utf-8"))
         files.write_bytes(README, text.encode())
     files.write_json(SUMMARY, headline)
-    print(f"{', '.join(map(str, PAGES))}, {SUMMARY}: from {len(metrics) + len(studies)} files in metrics")
+    print(f"{README}, {', '.join(map(str, PAGES))}, {SUMMARY}: from {len(metrics) + len(studies)} files in metrics")
 
 
 def pages(
