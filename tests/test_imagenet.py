@@ -251,9 +251,28 @@ def test_network_that_cannot_absorb_a_normalization_is_one_line(arch: str, tmp_p
     assert f"imagenet.arch = '{arch}': cannot absorb a normalization; accepted: one whose images go first to" in line
 
 
-def test_unreachable_weights_are_one_line_with_a_way_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the weights lie that timm has fetched; it can fetch no others."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_weights_that_timm_has_fetched_are_used(fetched: Path) -> None:
+    folder, revision, network = fetched / "models--timm--tinynet_e.in1k", "0" * 40, timm.create_model("tinynet_e")
+    weights = folder / "snapshots" / revision / "model.safetensors"
+    for path in (folder / "refs/main", weights):
+        path.parent.mkdir(parents=True)
+    (folder / "refs/main").write_text(revision)
+    save_file(network.state_dict(), weights)
+    published = model.published("tinynet_e", None)
+    named = published.network.state_dict()
+    assert all(torch.equal(part, named[name]) for name, part in network.state_dict().items())
+    assert published.weights == model.published("tinynet_e", str(weights)).weights
+
+
+def test_unreachable_weights_are_one_line_with_a_way_by_hand(fetched: Path) -> None:
     for arch in (f"{LITE0}.in1k", "resnet18"):
         line = refused(model.published, arch, None)
         assert "imagenet.weights = None: cannot be fetched (" in line

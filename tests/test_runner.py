@@ -18,7 +18,7 @@ from stages.study import runner, store
 from stages.study.design import Planned
 from stages.study.fingerprint import Trial
 from stages.study.proposals import Points
-from stages.vision.trial import ImagenetTrial
+from stages.vision.trial import ImagenetTrial, ScratchTrial
 
 pytestmark = pytest.mark.usefixtures("here")
 CONTAINER = {"memory.max": f"{6 * 2**30}", "memory.stat": f"anon {2**30}\nfile {5 * 2**30}"}  # 1 of 6 GiB is in use
@@ -28,7 +28,9 @@ CONTAINER = {"memory.max": f"{6 * 2**30}", "memory.stat": f"anon {2**30}\nfile {
     ("count", "trial", "machine"),
     [
         (16, LenetTrial, {}),
-        (4, LenetTrial, {"threads": 4}),
+        (4, LenetTrial, {"threads": {"train": 4}}),
+        (3, ScratchTrial, {"threads": {"resnet": 5}}),
+        (2, ImagenetTrial, {"threads": {"imagenet": 8}}),
         (16, LenetTrial, {"container": {"cpu.max": "max 100000", "memory.max": "max"}}),
         (3, LenetTrial, {"container": {"cpu.max": "350000 100000"}}),
         (1, LenetTrial, {"container": {"cpu.max": "50000 100000"}}),
@@ -54,10 +56,11 @@ def test_no_more_workers_start_than_have_cores_and_memory(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(machine.get("cores", 16)), raising=False)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=gpu))
-    monkeypatch.setattr(trial, "threads", lambda _: machine.get("threads", 1))
-    run = SETTINGS.run.model_copy(update={"workers": machine.get("workers", "auto")})
+    of_section: dict[str, dict] = {name: {"threads": each} for name, each in machine.get("threads", {}).items()}
+    of_section["run"] = {"workers": machine.get("workers", "auto")}
+    sections = {name: getattr(SETTINGS, name).model_copy(update=update) for name, update in of_section.items()}
     device = torch.device(machine.get("device", "cuda" if "gpu" in machine else "cpu"))
-    assert runner.worker_count(SETTINGS.model_copy(update={"run": run}), trial, device) == count
+    assert runner.worker_count(SETTINGS.model_copy(update=sections), trial, device) == count
     said = f"run.workers: {count} instead of 16, as {machine.get('memory', 5):.1f} GiB of memory are free"
     limited = machine.get("container") == CONTAINER or ("memory" in machine and "workers" not in machine)
     assert (said in capsys.readouterr().out) == limited
