@@ -77,7 +77,7 @@ def check_difference(
     """Checks a difference; returns its p by the name of the point, unless it is that of a single pair."""
     differences, confidence, margin = pairs[:, 0] - pairs[:, 1], own.confidence, own.margin
     assert found["n"] == len(pairs)
-    assert found["mean"] == pytest.approx(differences.mean(), abs=2e-6)
+    assert found["mean"] == pytest.approx(differences.mean(), rel=5e-6, abs=2e-6)
     if outcome == "accuracy":
         check_relative(1 - pairs, confidence, found["relative_error"])
     if len(pairs) == 1:
