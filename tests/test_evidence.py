@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from conftest import SETTINGS, Clone, committed
 
-from stages import report
+from stages import judge, report
 from stages.common import folding, mnist
 from stages.common.normalization import Normalization
 from stages.fold import load, log_probabilities
@@ -168,3 +168,12 @@ def test_own_rates_are_the_best_on_held_out_images() -> None:
         tried = report.best_rates(SETTINGS, rates, json.loads(committed(f"metrics/studies/{rates}.json")))
         found = {best["normalization"]: best["lr"] for _, best, _ in tried}
         assert {name: point.lr for name, point in study.points.items()} == found
+
+
+def test_metrics_of_a_study_that_is_gone_are_removed(here: Path) -> None:
+    for path in (Path("plots/trials/shuffled.csv"), Path("metrics/studies/gone.json")):
+        path.parent.mkdir(parents=True)
+    Path("plots/trials/shuffled.csv").write_text(committed("plots/trials/shuffled.csv"))
+    Path("metrics/studies/gone.json").write_text("{}")
+    judge.main(SETTINGS)
+    assert [path.name for path in Path("metrics/studies").iterdir()] == ["shuffled.json"]

@@ -188,7 +188,7 @@ def test_curves_of_rates_have_the_mean_and_the_range_of_seeds() -> None:
     assert ends == pytest.approx(np.array([[[0.01, 0.96], [0.01, 0.98]], [[0.1, 0.9], [0.1, 0.98]]]))
     assert np.transpose(other.get_data()) == pytest.approx(np.array([[0.1, 1.8001 / 3]]))
     assert points(ax)["only"] == pytest.approx(np.array([[1, 0.96]]))  # of the two that learned
-    names = {"standard (0.1307, 0.3081)", "mean 7, std 2.5", "only some of the seeds learn: their mean"}
+    names = {"standard (0.1307, 0.3081)", "mean 7, std 2.5", "only some seeds learn: mean of those that do"}
     assert set(texts(figure.legends[0].get_texts())) == names
 
 

@@ -169,7 +169,7 @@ def rates(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
             ax.errorbar(curve["lr"], mean, reach, color=color, marker=".", elinewidth=0.8, label=label)
         if len(some := points.query("0 < learned < n")):
             hollow = {"facecolors": "none", "edgecolors": some["normalization"].map(colors)}
-            ax.scatter(some["lr"], some["accuracy_mean"], label="only some of the seeds learn: their mean", **hollow)
+            ax.scatter(some["lr"], some["accuracy_mean"], label="only some seeds learn: mean of those that do", **hollow)
         tried_rates = points["lr"].min() / 1.2, points["lr"].max() * 1.2  # also those at which nothing learns
         ax.set(xlabel=LABELS["lr"], xscale="log", xlim=tried_rates)
         _plain_ticks(ax)
@@ -214,7 +214,7 @@ def cells(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
     panels[0].set_ylabel(LABELS["std"])
     factors = [f"{std / pixels['std']:.2g}" for std in stds]
     panels[-1].secondary_yaxis("right", ylabel=FACTOR).set_yticks(range(len(stds)), factors, fontsize=8)
-    label = f"test accuracy: difference from {_references(studies)}, points"
+    label = f"accuracy: difference from {_references(studies)}, points; white: not tried"
     figure.colorbar(shades, ax=panels, extend="both", label=label)
     _common_legend(figure)
 
