@@ -169,7 +169,8 @@ def rates(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
             ax.errorbar(curve["lr"], mean, reach, color=color, marker=".", elinewidth=0.8, label=label)
         if len(some := points.query("0 < learned < n")):
             hollow = {"facecolors": "none", "edgecolors": some["normalization"].map(colors)}
-            ax.scatter(some["lr"], some["accuracy_mean"], label="only some seeds learn: mean of those that do", **hollow)
+            label = "only some seeds learn: mean of those that do"
+            ax.scatter(some["lr"], some["accuracy_mean"], label=label, **hollow)
         tried_rates = points["lr"].min() / 1.2, points["lr"].max() * 1.2  # also those at which nothing learns
         ax.set(xlabel=LABELS["lr"], xscale="log", xlim=tried_rates)
         _plain_ticks(ax)
