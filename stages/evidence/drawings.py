@@ -76,13 +76,13 @@ def draw(figure: Drawn, studies: Sequence[Shown], settings: Params, pixels: Pixe
     raises: InputError if a study cannot be drawn in this way
     """
     for study in studies:
-        if figure.kind not in (accepted := kinds(study)):
-            names = ", ".join(accepted) or "none"
-            raise InputError(f"params.yaml: {study.name} cannot be drawn as {figure.kind}; accepted: {names}")
+        if figure.kind not in kinds(study):
+            accepted = ", ".join(kinds(study)) or "none"
+            raise InputError(f"params.yaml: {study.name} cannot be drawn as {figure.kind}; accepted: {accepted}")
     drawn = Figure(layout="constrained")
     if studies:
         with matplotlib.rc_context({"legend.frameon": False}):
-            accepted[figure.kind](drawn, studies, settings, pixels)
+            kinds(studies[0])[figure.kind](drawn, studies, settings, pixels)
     missing = [f"no results of {name}" for name in figure.studies if name not in {study.name for study in studies}]
     drawn.suptitle("\n".join([figure.title, *missing]))
     for line in missing:
@@ -264,9 +264,8 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
     for study in studies:
         ended, reference = judgement.ends(study.table), study.rule.reference
         for point in _colors(settings, study.metrics):
-            if "difference" in study.metrics[point]:
+            if "difference" in (of := study.metrics[point]):
                 differences = ended[point]["accuracy"] - ended[reference]["accuracy"]  # nan for other seeds
-                of = study.metrics[point]
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\n- {reference}"
                 mixed = f"\n{of['mixed_pairs']} on two processors" if "mixed_pairs" in of else ""
                 groups.append((f"{label}\nin {study.name}{mixed}", differences.dropna(), "C0"))
@@ -336,8 +335,8 @@ def networks(figure: Figure, studies: Sequence[Shown], settings: Params, pixels:
             ax.bar_label(drawn, fmt="%.1f", fontsize=6, padding=2)
         ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
         _title(ax, f"{network(settings, study.name)}, {study.metrics['images']:,} images")
-    percent = f"{settings.rule.confidence:.0%}"
-    panels[0].set_ylabel(f"accuracy, %; whiskers: {percent} interval of\nthe change from the unchanged network")
+    whiskers_are = f"{settings.rule.confidence:.0%} interval of\nthe change from the unchanged network"
+    panels[0].set_ylabel(f"accuracy, %; whiskers: {whiskers_are}")
     _common_legend(figure)
 
 

@@ -3,7 +3,7 @@
 A study is in memory; each result replaces the whole SQLite file. So a kill leaves no journal that SQLite would apply to
 a file from `git restore`, and a study that cannot begin changes nothing.
 
-With another `fingerprint`, the first result renames the old file, which is used again when its settings return.
+With another `fingerprint`, the first result renames the old file, which is used again if its settings return.
 """
 
 import gc
