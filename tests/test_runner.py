@@ -85,7 +85,7 @@ def test_two_points_of_the_same_parameters_share_their_trials(monkeypatch: pytes
     planned = [Planned(point, {"mean": 0.0, "std": 1.0, "seed": seed}) for point, seed in points]
     for _ in range(2):  # the second time, all of them are done
         runner.run("one", SETTINGS, Points(planned), LenetTrial)
-        assert len(store.load(Path("data/studies/one.sqlite3"), "one").study.trials) == 2
+        assert len(store.load(Path("data/studies/one.sqlite3")).study.trials) == 2
         rows = tables.read("one")
         assert list(zip(rows["point"], rows["seed"], strict=True)) == points
     metrics = judgement.comparison(rows, SETTINGS.rule, images=10_000)["same"]

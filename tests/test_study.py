@@ -230,7 +230,7 @@ def test_other_settings_start_from_scratch_and_the_old_study_comes_back(section,
     assert ("data.train_images" in said) == ("train_images" in change)
     assert re.search(r"study\.sqlite3: the old study is now .*/study-[0-9a-f]{8}\.sqlite3\n", said)
     assert run(settings, path) == old
-    assert table(store.load(path, "study").study) == old
+    assert table(store.load(path).study) == old
     assert len(list(path.parent.iterdir())) == 2  # the other one is renamed
 
 

@@ -110,13 +110,13 @@ def test_study_is_carried_to_other_code_only_if_old_and_new_results_are_the_same
         return [[{"loss": 0.2}, {"loss": 0.3 if task["seed"] == differs else 0.2}] for task in tasks]
 
     path = Path("data/studies/one.sqlite3")
-    before = store.load(path, "one").study
+    before = store.load(path).study
     monkeypatch.setattr(carry, "evaluate", evaluate)
     monkeypatch.setattr(carry, "checked_out", lambda *_: commit)
     monkeypatch.setattr(meaning, "digest", lambda _: "of other code")
     plan, settings, carries = Points(POINTS[:2]), with_test_images(test_images), "carried over" in said
     assert carry.carried("one", plan, LenetTrial, settings, few=False) == (carries, said)
-    after = store.load(path, "one").study
+    after = store.load(path).study
     assert store.results(after.trials) == store.results(before.trials)
     assert (store.fingerprint_of(after) == store.fingerprint_of(before)) != carries
     assert [note["trials"] for note in after.user_attrs.get(store.CARRIED, [])] == [[0, 1, 0]] * carries

@@ -73,7 +73,7 @@ def carried(name: str, plan: Plan, trial: type[Trial], settings: Params, few: bo
     if not path.exists():
         return True, "no study is kept"
     with store.hold(path), tempfile.TemporaryDirectory() as old:
-        file = store.load(path, name)
+        file = store.load(path)
         kept, now = store.fingerprint_of(file.study), fingerprint(settings, plan.determinants, trial)
         changed = differing(kept, now)
         if changed != [CODE]:

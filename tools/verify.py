@@ -58,7 +58,7 @@ def verified(name: str, plan: Plan, trial: type[Trial], settings: Params, chance
     except FileNotFoundError as error:  # a model that another stage trains
         print(f"| {name} | | | | not here: {error.filename} | |", flush=True)
         return False
-    if path.exists() and store.fingerprint_of(study := store.load(path, name).study) == determinants:
+    if path.exists() and store.fingerprint_of(study := store.load(path).study) == determinants:
         next(plan.batches(study), None)  # refuses other trials
         kept = [each for each in plan.trials(study) if store.has_result(each)]
     minutes = sum(each.user_attrs.get(store.SECONDS, 0) for each in kept) / 60

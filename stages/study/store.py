@@ -83,7 +83,7 @@ def hold(path: Path) -> Iterator[None]:
 
 def open_study(path: Path, fingerprint: dict) -> StudyFile:
     """The study with this fingerprint: at `path`, renamed, or new; raises: as `load`"""
-    present = load(path, path.stem) if path.exists() else None
+    present = load(path) if path.exists() else None
     before = fingerprint_of(present.study) if present else {}
     if present and before == fingerprint:
         return present
@@ -105,7 +105,7 @@ def open_study(path: Path, fingerprint: dict) -> StudyFile:
     return StudyFile(path, study, database, label)
 
 
-def load(path: Path, name: str) -> StudyFile:
+def load(path: Path) -> StudyFile:
     """The study in a file; raises: InputError if the file is damaged, or a result was changed since it was saved"""
     content = path.read_bytes()
     gc.disable()  # it would take two thirds of the time
@@ -115,7 +115,7 @@ def load(path: Path, name: str) -> StudyFile:
             found = database.execute(f"PRAGMA {check}").fetchone()
             if found not in (None, ("ok",)):
                 raise ValueError(f"{check} finds {found[0]}")
-        study = optuna.load_study(storage=storage, study_name=name)
+        study = optuna.load_study(storage=storage, study_name=None)
         wrong = _fault(study)
     except Exception as error:  # whatever a damaged file can raise
         wrong = f"the file is damaged: {error.__cause__ or error}"
@@ -194,7 +194,7 @@ def _set_fingerprint(study: optuna.Study, fingerprint: dict) -> None:
 def _renamed(path: Path, fingerprint: dict) -> StudyFile | None:
     """The renamed study with this fingerprint; if there are several, the one with most trials."""
     names = path.parent.glob(f"{path.stem}-{_digest(fingerprint)[:8]}*{path.suffix}")
-    found = [file for file in (load(name, path.stem) for name in names) if fingerprint_of(file.study) == fingerprint]
+    found = [file for file in map(load, names) if fingerprint_of(file.study) == fingerprint]
     return max(found, key=lambda file: len(file.study.trials), default=None)
 
 
