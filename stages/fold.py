@@ -9,7 +9,7 @@ from stages.common.errors import InputError
 from stages.common.folding import folded
 from stages.common.normalization import Normalization
 from stages.lenet.model import LeNet
-from stages.lenet.training import TEST_BATCH
+from stages.lenet.training import log_probabilities
 from stages.settings.params import Params
 
 MODEL = Path("data/models/baseline.pt")
@@ -20,8 +20,8 @@ def main(settings: Params) -> None:
     """Folds the baseline to each normalization, and from there to raw pixels; compares outputs on the test images."""
     own = settings.norm
     images = mnist.load(1, settings.data.test_images).test_images
-    files.check_model(MODEL)
     model = load(MODEL)
+    torch.set_num_threads(1)
     original = log_probabilities(model, images, own)
     diverged = not original.isfinite().all()
     if diverged:
@@ -46,14 +46,7 @@ def load(path: Path) -> LeNet:
     model = LeNet()
     try:
         model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-    except Exception as error:  # torch raises many, with long messages
-        wrong = error.strerror if isinstance(error, OSError) else "cannot be read as weights of a LeNet"
-        raise InputError(f"{path}: {wrong}; accepted: a state dict, as in data/models") from None
+    except Exception:  # torch raises many, with long messages
+        accepted = f"accepted: a state dict, such as {MODEL}, which `dvc repro -f -s baseline` makes"
+        raise InputError(f"{path}: cannot be read as weights of a LeNet; {accepted}") from None
     return model
-
-
-@torch.no_grad()
-def log_probabilities(model: LeNet, images: torch.Tensor, norm: Normalization) -> torch.Tensor:
-    """float32 (N, 10), of uint8 images (N, 1, 28, 28)"""
-    torch.set_num_threads(1)
-    return torch.cat([model(norm(part)) for part in images.split(TEST_BATCH)])

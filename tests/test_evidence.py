@@ -15,10 +15,10 @@ from conftest import SETTINGS, Clone, committed
 from stages import judge, report
 from stages.common import folding, mnist
 from stages.common.normalization import Normalization
-from stages.fold import load, log_probabilities
+from stages.fold import load
 from stages.lenet import training
 from stages.lenet.model import LeNet, silent
-from stages.lenet.training import Training, initial, train_and_test
+from stages.lenet.training import Training, initial, log_probabilities, train_and_test
 from stages.settings.params import Init
 
 STANDARD, RAW = Normalization.of(0.1307, 0.3081), Normalization.of(0.0, 1.0)
@@ -63,14 +63,6 @@ def test_start_at_standard_is_the_standard_networks_function(norm: Normalization
     expected = log_probabilities(initial(STANDARD, default), data.test_images, STANDARD)
     start = initial(norm, default._replace(start=STANDARD))
     assert (log_probabilities(start, data.test_images, norm) - expected).abs().max() < 1e-4
-
-
-def test_factors_scale_the_first_convolution_only() -> None:
-    scaled = initial(RAW, DEFAULT._replace(weight_factor=2.0, bias_factor=0.5)).state_dict()
-    default = initial(RAW, DEFAULT).state_dict()
-    assert torch.equal(scaled.pop("conv1.weight"), 2 * default.pop("conv1.weight"))
-    assert torch.equal(scaled.pop("conv1.bias"), 0.5 * default.pop("conv1.bias"))
-    assert all(torch.equal(scaled[name], weights) for name, weights in default.items())
 
 
 @pytest.mark.parametrize(("layer", "fan_in"), [("conv1", 9), ("conv2", 9 * 32), ("fc1", 64 * 12**2), ("fc2", 128)])
@@ -125,7 +117,7 @@ def test_fold_as_a_tool_makes_a_model_for_raw_pixels(finished: Clone, tmp_path: 
     other = tmp_path / "other.pt"
     torch.save({"fc.weight": torch.zeros(2, 2)}, other)
     for more, message in (
-        (["--model", "absent.pt"], "absent.pt: No such file"),
+        (["--model", "absent.pt"], "absent.pt: cannot be read as weights"),
         (["--model", "README.md"], "README.md: cannot be read as weights"),
         (["--model", str(other)], "cannot be read as weights of a LeNet"),
         (["--model", str(model), "--std", "0"], "--std 0: must be finite, and std above 0"),

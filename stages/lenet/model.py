@@ -50,20 +50,14 @@ def silent(model: LeNet, images: torch.Tensor) -> dict[str, float]:
 
     images: normalized, float32 (N, 1, 28, 28)
     """
-    largest = [_largest(model, part) for part in images.split(SILENT_BATCH)]
-    names = ("conv1", "conv2", "fc1")
-    return {
-        name: (torch.stack(parts).amax(0) <= 0).double().mean().item()
-        for name, parts in zip(names, zip(*largest, strict=True), strict=True)
-    }
-
-
-def _largest(model: LeNet, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """For each unit of conv1, conv2 (pooled) and fc1, the largest value before the ReLU over the images."""
-    conv1 = model.conv1(images)
-    conv2 = F.max_pool2d(model.conv2(F.relu(conv1)), 2)
-    fc1 = model.fc1(F.relu(conv2).flatten(1))
-    return conv1.amax(0), conv2.amax(0), fc1.amax(0)
+    largest: dict[str, list[torch.Tensor]] = {"conv1": [], "conv2": [], "fc1": []}
+    for part in images.split(SILENT_BATCH):
+        conv1 = model.conv1(part)
+        conv2 = F.max_pool2d(model.conv2(F.relu(conv1)), 2)
+        fc1 = model.fc1(F.relu(conv2).flatten(1))
+        for values, layer in zip(largest.values(), (conv1, conv2, fc1), strict=True):
+            values.append(layer.amax(0))  # before the ReLU
+    return {name: (torch.stack(values).amax(0) <= 0).double().mean().item() for name, values in largest.items()}
 
 
 def draw_masks(count: int) -> torch.Tensor:

@@ -26,8 +26,7 @@ def train_once(name: str, norm: Normalization, settings: Params) -> None:
         flush=True,
     )
     with progress.bar(name, settings.data.train_images * training.epochs, "images", log_seconds=10) as bar:
-        threads, update = settings.train.threads, lambda seen: bar.update(seen - bar.n)
-        outcome = train_and_test(norm, training, data, threads, update)
+        outcome = train_and_test(norm, training, data, train.threads, bar.update)
     test, plots = outcome.tests[-1], Path("plots", name)
     files.write_model(Path(f"data/models/{name}.pt"), outcome.model)
     files.write_csv(plots / "learning_curve.csv", ("images", "loss"), _curve(outcome.losses, settings))

@@ -30,8 +30,6 @@ class Training(NamedTuple):
     gamma: float
     momentum: float = 0.0  # of sgd
     init: Literal["default", "he_normal", "zero_bias"] = "default"
-    weight_factor: float = 1.0  # multiplies the initial weights of the first convolution
-    bias_factor: float = 1.0  # multiplies its initial biases
     start: Normalization | None = None  # begin with the function that the initial network computes under this
 
 
@@ -56,14 +54,14 @@ def train_and_test(
     training: Training,
     data: Data,
     threads: int = 1,
-    progress: Callable[[int], object] | None = None,
+    progress: Callable[[int], object] = lambda images: None,
 ) -> Outcome:
     """Trains a new network under `norm` and tests it after every epoch.
 
     A pure function of its arguments and of the kind of device that holds `data`, in any process. The learning rate
     does not depend on the number of epochs, so a run of 14 epochs contains the run of 5.
 
-    progress: called after every step with the number of images seen so far
+    progress: called after every step with the number of its images
     """
     fix(threads)
     images, labels = data.train_images, data.train_labels
@@ -71,7 +69,7 @@ def train_and_test(
     optimizer = _optimizer(model, training)
     scheduler = optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=training.gamma)
     losses = torch.empty(training.epochs, -(-len(images) // training.batch_size), device=images.device)
-    tests, seen = [], 0
+    tests = []
     for epoch in range(training.epochs):
         steps, _ = _drawn(training.seed, training.batch_size, training.shuffle, epoch, len(images), images.device)
         for step, (batch, masks) in enumerate(steps):
@@ -80,9 +78,7 @@ def train_and_test(
             loss.backward()
             optimizer.step()
             losses[epoch, step] = loss.detach()  # stays on the device: reading it would wait for the step
-            seen += len(batch)
-            if progress:
-                progress(seen)
+            progress(len(batch))
         scheduler.step()
         tests.append(test(model, data.test_images, data.test_labels, norm))
     return Outcome(model, losses.flatten().cpu(), tests)
@@ -99,21 +95,23 @@ def initial(norm: Normalization, training: Training) -> LeNet:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
         if training.init != "default":
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    with torch.no_grad():
-        if training.start:
-            model.conv1 = fold(model.conv1, own=training.start, new=norm)
-        model.conv1.weight.mul_(training.weight_factor)
-        model.conv1.bias.mul_(training.bias_factor)  # type: ignore[union-attr]
+    if training.start:
+        model.conv1 = fold(model.conv1, own=training.start, new=norm)
     return model
 
 
-@torch.no_grad()
 def test(model: LeNet, images: torch.Tensor, labels: torch.Tensor, norm: Normalization) -> Test:
     """images: uint8 tensor (N, 1, 28, 28); labels: int64 tensor (N,)"""
-    log_probabilities = torch.cat([model(norm(part)) for part in images.split(TEST_BATCH)]).cpu().double()
-    labels, predicted = labels.cpu(), log_probabilities.argmax(dim=1)
+    outputs, labels = log_probabilities(model, images, norm).double(), labels.cpu()
+    predicted = outputs.argmax(dim=1)
     accuracy = (predicted == labels).sum().item() / len(labels)
-    return Test(accuracy, F.nll_loss(log_probabilities, labels).item(), predicted)
+    return Test(accuracy, F.nll_loss(outputs, labels).item(), predicted)
+
+
+@torch.no_grad()
+def log_probabilities(model: LeNet, images: torch.Tensor, norm: Normalization) -> torch.Tensor:
+    """float32 (N, 10), on the CPU, for images as in `test`"""
+    return torch.cat([model(norm(part)) for part in images.split(TEST_BATCH)]).cpu()
 
 
 def _optimizer(model: LeNet, training: Training) -> optim.Optimizer:

@@ -14,7 +14,7 @@ from stages.settings.params import Imagenet, Params, Resnet
 from stages.vision import images, model, samples, treatments
 
 MODEL = Path("data/models/resnet.pt")
-DIGITS = {name: sha256 for name, (_, sha256) in mnist.FILES.items()}
+DIGITS = mnist.FILES
 
 Result = dict[str, float | int | str]
 
