@@ -158,7 +158,6 @@ ATTRIBUTE = "trial_user_attributes SET value_json ="
         ("DELETE FROM trials WHERE trial_id = 2", "the file is damaged: foreign_key_check finds"),
         ("DELETE FROM study_user_attributes", "what determines its trials"),
         ("UPDATE study_directions SET direction = 'MINIMIZE'", "what determines its trials"),
-        ("UPDATE studies SET study_name = 'other'", "the file is damaged: "),
         ("DROP TABLE trials", "the file is damaged: "),
     ],
 )
@@ -246,6 +245,8 @@ def test_settings_that_determine_no_trial_keep_the_study(path: Path) -> None:
     }
     for section, change in changes.items():
         assert table(opened(changed(settings, section, change), path).study)[:4] == old
+    renamed = path.rename(path.with_stem("another"))  # as its entry in params.yaml
+    assert table(opened(settings, renamed).study) == old
 
 
 def test_no_study_that_was_moved_aside_is_ever_overwritten(path: Path) -> None:
