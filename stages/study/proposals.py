@@ -52,33 +52,14 @@ class Search:
         return [Planned("", of_trial | self.fixed) for of_trial in proposed]
 
     def batches(self, study: optuna.Study) -> Iterator[list[FrozenTrial]]:
-        """Batch by batch, the trials without a result; all need one before the next batch is proposed.
-
-        Only the first batch and unfinished ones are proposed again and compared: later proposals rest on sums that
-        another kind of processor rounds differently.
-
-        raises: InputError if the settings propose other trials than the study has
-        """
+        """Batch by batch, the trials without a result; all need one before the next batch is proposed."""
         for start in range(0, self.total, self.settings.batch):
-            batch = slice(start, min(start + self.settings.batch, self.total))
-            done = sum(map(store.has_result, self.trials(study)[batch])) == batch.stop - start
-            if start == 0 or not done:
-                self._add(study, batch)
-            if not done:
-                yield [trial for trial in self.trials(study)[batch] if not store.has_result(trial)]
-
-    def _add(self, study: optuna.Study, batch: slice) -> None:
-        """Proposes a batch, compares it with the trials of the study, and adds the missing ones."""
-        trials = self.trials(study)
-        proposals = self._proposals(trials[: batch.start])
-        for number, proposal in zip(range(batch.start, batch.stop), proposals, strict=False):
-            if number >= len(trials):
-                store.add(study, proposal, self.space)
-                continue
-            kept, proposed = (trials[number].params, trials[number].distributions), (proposal, self.space)
-            if kept != proposed:
-                wrong = f"trial {number} is {kept[0]} in {kept[1]}, but the settings propose {proposal} in {self.space}"
-                raise store.refusal(store.path_of(study.study_name), wrong)
+            stop, trials = min(start + self.settings.batch, self.total), self.trials(study)
+            if len(trials) < stop:
+                for proposal in self._proposals(trials[:start])[len(trials) - start : stop - start]:
+                    store.add(study, proposal, self.space)
+            if lacking := [trial for trial in self.trials(study)[start:stop] if not store.has_result(trial)]:
+                yield lacking
 
     def _proposals(self, before: Sequence[FrozenTrial]) -> list[Parameters]:
         """The parameters of the next batch; before: the completed trials"""

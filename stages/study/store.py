@@ -122,7 +122,8 @@ def load(path: Path) -> StudyFile:
     finally:
         gc.enable()
     if wrong:
-        raise refusal(path, wrong)
+        way = f"after `mv {path} {path}.old`, `git restore {path}` gets the committed study, the next run begins anew"
+        raise InputError(f"{path}: {short(wrong)}; {way}")
     return StudyFile(path, study, database)
 
 
@@ -154,12 +155,6 @@ def results(trials: Iterable[FrozenTrial]) -> list[dict[str, Any]]:
 
 def fingerprint_of(study: optuna.Study) -> dict:
     return study.user_attrs.get("fingerprint", {})
-
-
-def refusal(path: Path, wrong: str) -> InputError:
-    """The error for a wrong file, with a fix that loses nothing."""
-    way = f"after `mv {path} {path}.old`, `git restore {path}` brings back the committed study, the next run a new one"
-    return InputError(f"{path}: {short(wrong)}; {way}")
 
 
 def _database(content: bytes = b"") -> tuple[sqlite3.Connection, RDBStorage]:
