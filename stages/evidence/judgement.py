@@ -68,7 +68,8 @@ def comparison(table: pd.DataFrame, rule: Rule, images: int) -> Metrics:
         learned = trials[trials["accuracy"] > rule.threshold]
         metrics[point] = {"parameters": parameters[point], "n": len(trials), "learned": len(learned)}
         if len(learned):
-            metrics[point] |= {outcome: over_seeds(learned[outcome].to_numpy()) for outcome in DIFFERENCES}
+            over_seeds = learned[[*DIFFERENCES]].agg(["mean", "std", "min", "max"], skipna=False)  # nan if one diverged
+            metrics[point] |= {outcome: {"n": len(learned), **over_seeds[outcome]} for outcome in DIFFERENCES}
     comparable = {point: ended[point] for point, each in metrics.items() if each["learned"] == each["n"]}
     if (reference := comparable.pop(rule.reference, None)) is None:
         return metrics
@@ -89,12 +90,6 @@ def comparison(table: pd.DataFrame, rule: Rule, images: int) -> Metrics:
     return metrics
 
 
-def over_seeds(values: np.ndarray) -> dict[str, float | None]:
-    """values: one for each seed; std: with n - 1 in the denominator"""
-    std = values.std(ddof=1) if len(values) > 1 else None
-    return {"n": len(values), "mean": values.mean(), "std": std, "min": values.min(), "max": values.max()}
-
-
 def point_table(metrics: Mapping[str, Any], normalizations: dict[str, Normalization]) -> pd.DataFrame:
     """The metrics of points over seeds, a row for each: its name and that of its normalization, its parameters, and its
     metrics, nested keys joined by _; nan where it has none."""
@@ -111,34 +106,27 @@ def point_table(metrics: Mapping[str, Any], normalizations: dict[str, Normalizat
 def search(table: pd.DataFrame, axes: Sequence[str], rule: Rule) -> Metrics:
     """The metrics of a search over `axes`.
 
-    best:       the trial with the best accuracy, on the images that chose it; cross_half_accuracy: see there
+    best:       the trial with the best accuracy, which is too high by luck, as the images that chose it measured it.
+                cross_half_accuracy: that of the best trial on one half, on the other half; the mean of both ways round
     good:       trials whose accuracy is at most the rule's tolerance below the best
     accuracies: of the trials that learned, of each kind
     """
     trials = tables.last_epochs(table).set_index("trial")
-    accuracy = trials["accuracy"]
+    accuracy, even, odd = trials["accuracy"], trials["accuracy_even"], trials["accuracy_odd"]
     number, learned = accuracy.idxmax(), trials[accuracy > rule.threshold]
     good = trials[accuracy >= accuracy.max() - rule.tolerance]
     kinds = [name for name in trials if name.startswith("accuracy") and not name.endswith(("_even", "_odd", "_own"))]
-    best = {"number": int(number), "accuracy": accuracy.max(), "cross_half_accuracy": cross_half_accuracy(trials)}
+    spread = ["min", "median", "max"]
+    crossed = (odd[even.idxmax()] + even[odd.idxmax()]) / 2
+    best = {"number": int(number), "accuracy": accuracy.max(), "cross_half_accuracy": crossed}
     return {
         "best": best | {axis: Exact(trials[axis][number]) for axis in axes},
         "completed": len(trials),
         "learned": len(learned),
-        "good": {"count": len(good)} | {axis: spread(good[axis]) for axis in axes},
-        "accuracies": {name: spread(learned[name]) for name in kinds if len(learned)},
+        "good": {"count": len(good)} | good[[*axes]].agg(spread).to_dict(),
+        "accuracies": learned[kinds].agg(spread).to_dict() if len(learned) else {},
         "device_kinds": trials["device"].nunique(),
     }
-
-
-def cross_half_accuracy(trials: pd.DataFrame) -> float:
-    """The accuracy of the best trial on images that had no part in choosing it.
-
-    The best of many accuracies on the same images is too high by luck. Here the best trial on one half of the test
-    images counts with its accuracy on the other half; the mean of both ways round.
-    """
-    even, odd = trials["accuracy_even"], trials["accuracy_odd"]
-    return (odd[even.idxmax()] + even[odd.idxmax()]) / 2
 
 
 def treatments(table: pd.DataFrame, images: int, rule: Rule) -> Metrics:
@@ -175,9 +163,9 @@ def change(lost: int, gained: int, images: int, confidence: float) -> Metrics:
     """
     test = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
     # As if one image more had changed each way: with no change at all, the interval has a width all the same.
-    share_lost, share_gained, total = (lost + 1) / (images + 2), (gained + 1) / (images + 2), images + 2
-    middle = share_gained - share_lost
-    half = stats.norm.ppf((1 + confidence) / 2) * math.sqrt((share_gained + share_lost - middle**2) / total)
+    total = images + 2
+    middle, changed = (gained - lost) / total, (gained + lost + 2) / total
+    half = stats.norm.ppf((1 + confidence) / 2) * math.sqrt((changed - middle**2) / total)
     return {
         "lost": lost,
         "gained": gained,
@@ -192,7 +180,3 @@ def photographs(table: pd.DataFrame, images: int) -> Metrics:
     (row,), kinds = table.to_dict("records"), ("mean", "std", "image_std", "own_mean", "own_std")
     channels = {color: {kind: row[f"{kind}_{color[0]}"] for kind in kinds} for color in ("red", "green", "blue")}
     return {"accuracy": row["accuracy"], "loss": row["loss"], "images": images, "channels": channels}
-
-
-def spread(values: pd.Series) -> dict[str, float]:
-    return dict(values.agg(["min", "median", "max"]))

@@ -38,8 +38,7 @@ def largest_rates(table: pd.DataFrame, pixels: Mapping[str, float], threshold: f
     trials["works"] = trials["lr"].where(trials["accuracy"] > threshold, 0.0)
     trials["works"] = trials.groupby(["mean", "seed"])["works"].transform("max")
     trials["fails"] = trials["lr"].where(trials["lr"] > trials["works"], math.inf)
-    rates = {"works": "max", "fails": "min"}
-    return trials.groupby(["offset", "mean", "seed"], as_index=False).agg(rates)
+    return trials.groupby(["offset", "mean", "seed"], as_index=False).agg({"works": "max", "fails": "min"})
 
 
 def law(table: pd.DataFrame, pixels: Mapping[str, float], rule: Rule) -> dict[str, Any]:

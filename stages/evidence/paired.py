@@ -1,10 +1,11 @@
 """Compares points over seeds: does one differ from the reference, and by more than the margin?"""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 YES, NO, OPEN = "yes", "no", "open"
@@ -42,15 +43,12 @@ def compare(
             "interval": ends(differences, confidence, step),
             "confidence": confidence,
             "p": {test: p[test] for test in tests},
-            "p_holm": {},
         }
         if margin > 0:
             compared[name] |= {"margin": margin} | relative_error(values, reference, confidence, step)
-    for test in tests:
-        corrected = holm([each["p"][test] for each in compared.values()], planned)
-        for each, p_holm in zip(compared.values(), corrected, strict=True):
-            each["p_holm"][test] = p_holm
-    for each in compared.values():
+    by_test = [[each["p"][test] for each in compared.values()] for test in tests]
+    for each, corrected in zip(compared.values(), holm(by_test, planned).T, strict=True):
+        each["p_holm"] = dict(zip(tests, corrected, strict=True))
         shown = {test: p < 1 - confidence for test, p in each["p_holm"].items()}
         each["differs"] = YES if shown["differs"] else NO if each["n"] > 1 else OPEN
         if margin > 0:
@@ -115,7 +113,7 @@ def p_values(differences: np.ndarray, margin: float, step: float = 0.0) -> dict[
     }
 
 
-def holm(p: Sequence[float] | np.ndarray, planned: int) -> np.ndarray:
+def holm(p: ArrayLike, planned: int) -> np.ndarray:
     """Holm's corrected p along the last axis, for a family of `planned` tests, whose other p are 1."""
     p = np.asarray(p, float)
     order = np.argsort(p, axis=-1)  # nan last
