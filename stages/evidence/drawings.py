@@ -50,24 +50,20 @@ class Shown(NamedTuple):
 
 
 def make(figure: Drawn, path: Path, settings: Params) -> None:
-    """Draws a figure of params.yaml and saves it."""
-    pixels = files.read_json(Path("metrics/statistics.json"))["train"]
+    """Draws a figure of params.yaml, of its studies that have results, and saves it."""
+    studies, pixels = [], files.read_json(Path("metrics/statistics.json"))["train"]
     with judgement.whole(f"a table or metrics file of {', '.join(figure.studies)}", "`dvc repro` makes it again"):
-        studies = [study for name in figure.studies if (study := _read(name, settings))]
+        for name in figure.studies:
+            study, judged = settings.studies.get(name), Path(f"metrics/studies/{name}.json")
+            search = settings.sweep if name == SWEEP else study and study.search
+            if tables.path(name).exists() and (search or judged.exists()):
+                metrics, space = ({}, search.space) if search else (files.read_json(judged), {})
+                kind, table = judgement.kind(study, metrics), tables.read(name)
+                studies.append(Shown(name, kind, table, metrics, settings.rule.of(name), space))
         drawn = draw(figure, studies, settings, pixels)
     image = io.BytesIO()
     drawn.savefig(image, format="png", dpi=settings.look.dpi, metadata={"Software": None})  # always the same bytes
     files.write_bytes(path, image.getvalue())
-
-
-def _read(name: str, settings: Params) -> Shown | None:
-    """The study, if it has results."""
-    study, judged = settings.studies.get(name), Path(f"metrics/studies/{name}.json")
-    search = settings.sweep if name == SWEEP else study and study.search
-    if not tables.path(name).exists() or not (search or judged.exists()):
-        return None
-    metrics, space = ({}, search.space) if search else (files.read_json(judged), {})
-    return Shown(name, judgement.kind(study, metrics), tables.read(name), metrics, settings.rule.of(name), space)
 
 
 def draw(figure: Drawn, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
@@ -107,6 +103,9 @@ def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pix
         axes = free(study.space)
         half = (len(axes) + 1) // 2  # each mean is paired with its std
         pairs += [(study, x, y) for x, y in zip(axes[:half], axes[-half:], strict=True)]
+    mean, std = pixels["mean"], pixels["std"]
+    offset: Any = (lambda x: (x - mean) / std, lambda offset: mean + offset * std)
+    factor: Any = (lambda y: y / std, lambda factor: factor * std)
     [panels] = _panels(figure, settings, len(pairs), settings.look.width / 1.618)  # the golden ratio
     for ax, (study, x, y) in zip(panels, pairs, strict=True):
         for axis, name in (("x", x), ("y", y)):
@@ -115,44 +114,34 @@ def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pix
             ax.set(**{f"{axis}label": LABELS[name], f"{axis}scale": scale, f"{axis}lim": limits})
         _plain_ticks(ax)
         trials = tables.last_epochs(study.table)
-        _draw_trials(ax, trials, x, y, study.rule.threshold, settings.look.colormap)
+        threshold = study.rule.threshold
+        learned, failed = trials[trials["accuracy"] > threshold], trials[trials["accuracy"] <= threshold]
+        style: dict[str, Any] = {"clip_on": False, "zorder": 2}  # a trial at the edge is whole
+        if len(failed):
+            label = f"failed: accuracy up to {threshold:.0%} ({len(failed)})"
+            ax.scatter(failed[x], failed[y], s=20, c="tab:gray", marker="x", label=label, **style)
+        if len(learned):
+            accuracy, label = learned["accuracy"], f"{'learned' if threshold else 'trials'} ({len(learned)})"
+            # A quarter of the trials may lie below the scale: else a few bad ones would take most of its colors.
+            style |= {"vmin": accuracy.quantile(0.25), "vmax": accuracy.max(), "cmap": settings.look.colormap}
+            style |= {"edgecolors": "black", "linewidths": 0.4}
+            dots = ax.scatter(learned[x], learned[y], s=30, c=accuracy, label=label, **style)
+            figure.colorbar(dots, ax=ax, label="test accuracy", extend="min", format=PercentFormatter(1))
         trained = network(settings, study.name)
         if "accuracy_own" in trials:
             trained += f", {trials['accuracy_own'].iloc[0]:.2%} under its own numbers"
         if "optimizer" in trials:
             trained = protocol(tables.parameters(trials.drop(columns=free(study.space)))[0], settings)
-            if (x, y) == ("mean", "std"):
-                _compare_with_digits(ax, settings, pixels)
+        if "optimizer" in trials and (x, y) == ("mean", "std"):
+            for name, norm in settings.normalizations.items():
+                if name in MARKED and ax.viewLim.contains(norm.mean[0], norm.std[0]):
+                    _mark(ax, name, norm.mean[0], norm.std[0])
+            ax.secondary_xaxis("top", functions=offset, xlabel=OFFSET)
+            _plain_ticks(ax.secondary_yaxis("right", functions=factor, ylabel=FACTOR))
         best = trials.loc[trials["accuracy"].idxmax()]
         _mark(ax, f"best: {best['accuracy']:.2%}", best[x], best[y])
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=3 if len(pairs) == 1 else 1)
         _title(ax, f"{len(trials)} trials, {trained}")
-
-
-def _draw_trials(ax: Axes, trials: pd.DataFrame, x: str, y: str, threshold: float, colormap: str) -> None:
-    learned, failed = trials[trials["accuracy"] > threshold], trials[trials["accuracy"] <= threshold]
-    style: dict[str, Any] = {"clip_on": False, "zorder": 2}  # a trial at the edge is whole
-    if len(failed):
-        label = f"failed: accuracy up to {threshold:.0%} ({len(failed)})"
-        ax.scatter(failed[x], failed[y], s=20, c="tab:gray", marker="x", label=label, **style)
-    if len(learned):
-        accuracy, label = learned["accuracy"], f"{'learned' if threshold else 'trials'} ({len(learned)})"
-        # A quarter of the trials may lie below the scale: else a few bad ones would take most of its colors.
-        style |= {"vmin": accuracy.quantile(0.25), "vmax": accuracy.max(), "edgecolors": "black", "linewidths": 0.4}
-        dots = ax.scatter(learned[x], learned[y], s=30, c=accuracy, cmap=colormap, label=label, **style)
-        ax.figure.colorbar(dots, ax=ax, label="test accuracy", extend="min", format=PercentFormatter(1))
-
-
-def _compare_with_digits(ax: Axes, settings: Params, pixels: Pixels) -> None:
-    """Marks known normalizations, and adds axes in standard deviations of the pixels."""
-    for name, norm in settings.normalizations.items():
-        if name in MARKED and ax.viewLim.contains(norm.mean[0], norm.std[0]):
-            _mark(ax, name, norm.mean[0], norm.std[0])
-    mean, std = pixels["mean"], pixels["std"]
-    offset: Any = (lambda x: (x - mean) / std, lambda offset: mean + offset * std)
-    factor: Any = (lambda y: y / std, lambda factor: factor * std)
-    ax.secondary_xaxis("top", functions=offset, xlabel=OFFSET)
-    _plain_ticks(ax.secondary_yaxis("right", functions=factor, ylabel=FACTOR))
 
 
 def rates(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
@@ -230,16 +219,19 @@ def epochs(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: P
         errors = 100 * np.maximum(1 - accuracy, 5e-5)  # above 0, for the logarithmic scale
         for point, color in colors.items():
             of, own = study.metrics[point], errors.loc[point]
+            x, band = own.columns, {"color": color, "alpha": 0.15, "linewidth": 0}
             if of["learned"] == of["n"]:
-                _curve(above, own.columns, own.mean(), (own.min(), own.max()), color, point)
+                above.plot(x, own.mean(), color=color, marker=".", label=point)
+                above.fill_between(x, own.min(), own.max(), **band)
             else:
                 learned = own.ffill(axis=1).iloc[:, -1] < 100 * (1 - study.rule.threshold)
-                lines = above.plot(own.columns, own.where(learned, axis=0).T, color=color, linewidth=0.8)
+                lines = above.plot(x, own.where(learned, axis=0).T, color=color, linewidth=0.8)
                 lines[0].set_label(f"{point}: {of['learned']} of {of['n']} seeds learn, a line for each")
             if "difference" in of:
                 pair = own.align(errors.loc[reference], join="inner")
                 relative = 100 * relative_errors(*(each.to_numpy().T for each in pair))
-                _curve(below, own.columns, relative.mean(axis=1), interval(relative, study.rule.confidence), color)
+                below.plot(x, relative.mean(axis=1), color=color, marker=".")
+                below.fill_between(x, *interval(relative, study.rule.confidence), **band)
         below.axhline(0, color=colors.get(reference, "black"), linewidth=1)
         below.set_xlabel("epoch")
         below.locator_params("x", integer=True)
@@ -247,14 +239,8 @@ def epochs(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: P
         _title(above, _trained(study, settings))
     _plain_ticks(upper[0])
     upper[0].set_ylabel("test error, % (log scale):\nmean and range over seeds")
-    lower[0].set_ylabel(
-        f"more errors than under {_references(studies)}, %:\nmean and {settings.rule.confidence:.0%} interval"
-    )
-
-
-def _curve(ax: Axes, x: Any, mean: Any, band: tuple[Any, Any], color: str, label: str | None = None) -> None:
-    ax.plot(x, mean, color=color, marker=".", label=label)
-    ax.fill_between(x, *band, color=color, alpha=0.15, linewidth=0)
+    more = f"more errors than under {_references(studies)}, %"
+    lower[0].set_ylabel(f"{more}:\nmean and {settings.rule.confidence:.0%} interval")
 
 
 def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
@@ -269,7 +255,12 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\n- {reference}"
                 mixed = f"\n{of['mixed_pairs']} on two processors" if "mixed_pairs" in of else ""
                 groups.append((f"{label}\nin {study.name}{mixed}", differences.dropna(), "C0"))
-    for point, differences in _rounding(studies, settings.rule.threshold):
+    # The same trials on two kinds of processor, where they learn
+    ends = [tables.last_epochs(study.table) for study in studies]
+    trial = [tuple(sorted(parameters.items())) for table in ends for parameters in tables.parameters(table)]
+    learned = pd.concat(ends).assign(trial=trial).query(f"accuracy > {settings.rule.threshold}")
+    by_device = learned.groupby(["point", "trial", "device"], sort=False)["accuracy"].last().unstack()
+    for point, differences in by_device.diff(-1, axis=1).stack().dropna().groupby("point", sort=False):
         groups.append((f"{point} on two\nkinds of processor", differences, "tab:gray"))
     labels = []
     for place, (label, differences, color) in enumerate(groups):
@@ -281,15 +272,6 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
     ax.set_xticks(range(len(labels)), labels, fontsize=7)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_ylabel(f"difference in accuracy, points:\nevery seed; mean and its {settings.rule.confidence:.0%} interval")
-
-
-def _rounding(studies: Sequence[Shown], threshold: float) -> Iterable[tuple[str, pd.Series]]:
-    """Differences in accuracy between two kinds of processor, for the same trial, by point; only where it learns."""
-    ends = [tables.last_epochs(study.table) for study in studies]
-    trial = [tuple(sorted(parameters.items())) for table in ends for parameters in tables.parameters(table)]
-    learned = pd.concat(ends).assign(trial=trial).query("accuracy > @threshold")
-    by_device = learned.groupby(["point", "trial", "device"], sort=False)["accuracy"].last().unstack()
-    return by_device.diff(-1, axis=1).stack().dropna().groupby("point", sort=False)
 
 
 def law(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:

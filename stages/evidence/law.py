@@ -26,30 +26,22 @@ def varied(table: pd.DataFrame) -> set[str]:
     return {str(name) for name in trials if trials[name].nunique(dropna=False) > 1} - {"seed"}
 
 
-def largest_rates(table: pd.DataFrame, pixels: Mapping[str, float], threshold: float) -> pd.DataFrame:
-    """For each `mean` and `seed`, sorted by offset:
-
-    offset: distance of the inputs' mean from zero, in standard deviations of the pixels
-    works:  the largest rate at which training learns, 0 if none does
-    fails:  the next larger rate that was tried, infinite if there is none
-    """
-    trials = tables.last_epochs(table)[["mean", "seed", "lr", "accuracy"]].astype(float)
-    trials["offset"] = (pixels["mean"] - trials["mean"]).abs() / pixels["std"]
-    trials["works"] = trials["lr"].where(trials["accuracy"] > threshold, 0.0)
-    trials["works"] = trials.groupby(["mean", "seed"])["works"].transform("max")
-    trials["fails"] = trials["lr"].where(trials["lr"] > trials["works"], math.inf)
-    return trials.groupby(["offset", "mean", "seed"], as_index=False).agg({"works": "max", "fails": "min"})
-
-
 def law(table: pd.DataFrame, pixels: Mapping[str, float], rule: Rule) -> dict[str, Any]:
     """The metrics of a study over means and learning rates.
 
-    offsets:  for each mean: `offset`, n (seeds), `all`, the largest rate at which all seeds learn, and `none`, the
-              smallest rate from which on none does; the latter two only if they lie within the grid
+    offsets:  for each mean: `offset`, its distance from the pixels' mean in their standard deviations; n (seeds);
+              `all`, the largest rate at which all seeds learn, and `none`, the smallest from which on none does, both
+              only if they lie within the grid
     n:        the number of largest rates, one for each mean and seed; censored: how many lie beyond the grid
     exponent, rate_at_0: see `fit`
     """
-    largest, offsets = largest_rates(table, pixels, rule.threshold), {}
+    trials = tables.last_epochs(table)[["mean", "seed", "lr", "accuracy"]].astype(float)
+    trials["offset"] = (pixels["mean"] - trials["mean"]).abs() / pixels["std"]
+    trials["works"] = trials["lr"].where(trials["accuracy"] > rule.threshold, 0.0)
+    trials["works"] = trials.groupby(["mean", "seed"])["works"].transform("max")
+    trials["fails"] = trials["lr"].where(trials["lr"] > trials["works"], math.inf)
+    largest = trials.groupby(["offset", "mean", "seed"], as_index=False).agg({"works": "max", "fails": "min"})
+    offsets = {}
     for mean, of_seeds in largest.groupby("mean", sort=False):
         rates = {"all": of_seeds["works"].min(), "none": of_seeds["fails"].max()}
         inside = {name: rate for name, rate in rates.items() if 0 < rate < math.inf}
@@ -64,6 +56,8 @@ def fit(largest: pd.DataFrame, confidence: float) -> dict[str, Any]:
     Log rates spread normally around the line; each is only known to lie between `works` and `fails`. The spread is at
     least that of the grid's steps: otherwise rates that happen to lie on a line would leave no spread.
 
+    largest:  for each mean and seed, its `offset`, the largest rate that `works`, 0 if none does, and the next one,
+              which `fails`, infinite beyond the grid
     exponent: `estimate`; `interval`, by the likelihood ratio, with None for an open end; `holds`: it contains the law's
     returns:  both; nothing if fewer than two offsets have a largest rate within the grid
     """

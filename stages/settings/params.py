@@ -231,8 +231,6 @@ class Point(Overrides):
     border: Number | None = None
     recalibrated: Pair | None = None
 
-    _checked = model_validator(mode="after")(_one_normalization)
-
 
 class Grid(_Section):
     """Points with all combinations of these values."""
@@ -241,8 +239,6 @@ class Grid(_Section):
     mean: Some[Number] | None = None
     std: Some[Positive] | None = None
     lr: Some[Positive] | None = None
-
-    _checked = model_validator(mode="after")(_one_normalization)
 
 
 class Trial(_Section):
@@ -260,8 +256,8 @@ class Study(_Section):
     trial: Trial
     title: str | None = None
     normalizations: list[str] = []
-    points: dict[Name, Point] = {}
-    grid: Grid | None = None
+    points: dict[Name, Annotated[Point, AfterValidator(_one_normalization)]] = {}
+    grid: Annotated[Grid, AfterValidator(_one_normalization)] | None = None
     seeds: Few | None = None
     search: Search | None = None
     treatments: Some[Treatment] | None = None
@@ -427,15 +423,11 @@ def load(path: Path = PATH) -> Params:
     raises: InputError naming the key, its value and what is accepted, one line for each key that is wrong
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except Exception as error:  # whatever a damaged file can raise
-        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
-    try:
-        return Params.model_validate(content)
+        return Params.model_validate(yaml.load(path.read_text(encoding="utf-8"), _Loader))
     except ValidationError as error:
         raise InputError("\n".join(dict.fromkeys(_line(path, problem) for problem in error.errors()))) from None
-    except RecursionError:
-        raise InputError(f"{path}: cannot be read: too deep, or a mapping that contains itself") from None
+    except Exception as error:  # whatever a damaged file can raise, such as one with a mapping that contains itself
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
 
 
 class _Loader(yaml.SafeLoader):
