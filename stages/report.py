@@ -1,7 +1,4 @@
-"""Stage `report`: the results in report.md, all tables in appendix.md, and the headline figures in summary.json.
-
-All are made of the metrics files alone. No study is named here: params.yaml says what is shown where.
-"""
+"""Stage `report`: the metrics in words and tables, report.md and appendix.md, and the headline ones in summary.json."""
 
 import re
 from collections.abc import Mapping
@@ -48,9 +45,10 @@ def main(settings: Params) -> None:
             texts = pages(settings, metrics, kinds, points)
         except jinja2.UndefinedError as error:
             raise LookupError(error) from error
-    named = [*settings.report.headline, *(name for text in settings.report.answer for name, _ in NAMED.findall(text))]
-    rows = [name for name in settings.report.table if name not in kinds["comparison"] | kinds["treatments"]]
-    for missing in dict.fromkeys([*rows, *(name for name in named if name not in points)]):
+    named = [name for name, _ in NAMED.findall(" ".join(settings.report.answer))]
+    asked = [*settings.report.table, *settings.report.headline, *named]
+    shown = kinds["comparison"] | kinds["treatments"] | points
+    for missing in [name for name in dict.fromkeys(asked) if name not in shown]:
         print(f"report: no results of {missing}: left out")
     for path in PAGES:
         files.write_bytes(path, texts[path.name].encode())
@@ -67,11 +65,11 @@ def pages(
 ) -> dict[str, str]:
     """The text of each template, by name.
 
-    points: the metrics of each STUDY.POINT that has a difference; a sentence that names another one is left out
+    points: by STUDY.POINT; a sentence that names another one is left out
     raises: UndefinedError for a number that the metrics lack: never an empty place on a page
     """
-    loader, undefined = jinja2.FileSystemLoader(TEMPLATES), jinja2.StrictUndefined
-    environment = jinja2.Environment(loader=loader, undefined=undefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.loader = jinja2.FileSystemLoader(TEMPLATES)
     environment.filters["thousands"] = "{:,}".format
     difference = environment.get_template("macros.jinja").module.in_words  # type: ignore[attr-defined]
     values: dict[str, Any] = {
@@ -80,7 +78,6 @@ def pages(
         "settings": settings,
         "words": words,
         "best_rates": [row for name, of in kinds["grid"].items() for row in best_rates(settings, name, of)],
-        "columns_of": lambda rows: [name for name in settings.report.columns if any(name in row for row in rows)],
         "some_learn": lambda of: sum(0 < each["learned"] < each["n"] for each in of.values()),
         "sentences": [
             NAMED.sub(lambda found: difference(points[found[1]], found[2] in settings.report.table).strip(), sentence)

@@ -97,7 +97,7 @@ def kinds(study: Shown) -> dict[str, Callable[..., None]]:
 
 
 def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
-    """Trials of searches over pairs of axes: dots in the color of their accuracy, crosses where training failed."""
+    """Trials of searches over pairs of axes: dots in the color of their accuracy, crosses if failed."""
     pairs: list[tuple[Shown, str, str]] = []
     for study in studies:
         axes = free(study.space)
@@ -165,14 +165,15 @@ def rates(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
         _plain_ticks(ax)
         _title(ax, _trained(study, settings))
     best = pd.concat(tried).query("learned == n").groupby("normalization").max(numeric_only=True)
-    panels[0].set_ylim(min(best["accuracy_mean"], default=0.05) - 0.05, max(best["accuracy_max"], default=1) + 0.002)
+    lowest, highest = min(best["accuracy_mean"], default=0.05), max(best["accuracy_max"], default=1)
+    panels[0].set_ylim(lowest - 0.05, highest + 0.002)
     panels[0].set_ylabel("accuracy: mean and range over seeds")
     panels[0].yaxis.set_major_formatter(PercentFormatter(1))
     _common_legend(figure)
 
 
 def cells(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
-    """A cell for each normalization: its difference from the reference where all seeds learn, else how many do."""
+    """A cell for each normalization: its difference from the reference, or how many seeds learn."""
     tried = [judgement.point_table(study.metrics, settings.normalizations) for study in studies]
     means, stds = (sorted({*pd.concat(tried)[axis]}) for axis in ("mean", "std"))
     [panels] = _panels(figure, settings, len(studies), 3.4 + 0.3 * len(stds), sharey=True)
@@ -210,7 +211,7 @@ def cells(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
 
 
 def epochs(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
-    """Above, errors after each epoch. Below, their relative difference from the reference's, where all seeds learn."""
+    """Above, errors after each epoch. Below, their relative difference from the reference's."""
     [upper, lower] = _panels(figure, settings, len(studies), 8, rows=2, sharex=True, sharey="row", height_ratios=(3, 2))
     upper[0].set_yscale("log")
     for study, above, below in zip(studies, upper, lower, strict=True):
@@ -244,7 +245,7 @@ def epochs(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: P
 
 
 def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
-    """Differences from the reference: each seed, the mean and its interval. Grey: differences that rounding makes."""
+    """Differences from the reference: each seed, mean and interval. Grey: those that rounding makes."""
     [[ax]] = _panels(figure, settings, 1, 5.5)
     groups: list[tuple[str, pd.Series, str]] = []
     for study in studies:
@@ -287,9 +288,10 @@ def law(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixe
             ax.plot(x, ends[1], color=color, marker="_" if fails else "^")
         trained = protocol(tables.parameters(study.table.drop(columns="lr"))[0], settings)
         x = np.array([1, 1 + max(each["offset"] for each in offsets) ** 2])
-        rate, fitted = study.metrics.get("rate_at_0", math.nan), study.metrics.get("exponent", {"estimate": math.nan})
+        rate = study.metrics.get("rate_at_0", math.nan)
+        fitted = study.metrics.get("exponent", {"estimate": math.nan})["estimate"]
         label = f"{trained}: {exponent(study.metrics)}"
-        ax.plot(x, rate * x ** -fitted["estimate"], color=color, linewidth=0.8, label=label)
+        ax.plot(x, rate * x**-fitted, color=color, linewidth=0.8, label=label)
         ax.plot(x, rate * x**-EXPONENT, color=color, linestyle="dotted")
     ax.plot([], [], color="black", linestyle="dotted", label=f"theory: exponent {-EXPONENT:g}")
     ax.errorbar([], [], [], fmt="none", color="black", capsize=4, label="from where all seeds learn to where none does")
@@ -310,7 +312,8 @@ def networks(figure: Figure, studies: Sequence[Shown], settings: Params, pixels:
         width = 0.8 / len(treatments)
         for number, treatment in enumerate(treatments):
             bars = pd.json_normalize([norm[treatment] for norm in norms], sep="_")
-            mean, x = bars["difference_mean"], np.arange(len(norms)) + (number - (len(treatments) - 1) / 2) * width
+            x = np.arange(len(norms)) + (number - (len(treatments) - 1) / 2) * width
+            mean = bars["difference_mean"]
             reach = mean - bars["difference_interval_low"], bars["difference_interval_high"] - mean
             whiskers: dict[str, Any] = {"yerr": 100 * np.maximum(0, reach), "error_kw": {"linewidth": 0.8}}
             drawn = ax.bar(x, 100 * bars["accuracy"], width, label=TREATMENTS[treatment], **whiskers)
@@ -338,8 +341,9 @@ def _title(ax: Any, text: str) -> None:
 def _trained(study: Shown, settings: Params) -> str:
     """How the points of a study were trained, and over how many seeds."""
     counts = [of["n"] for of in study.metrics.values()]
-    fewest = f"{min(counts)} to " if min(counts) < max(counts) else ""
-    return f"{protocol(shared(study.metrics), settings)}, {fewest}{max(counts)}\u00a0seed{'s' * (max(counts) > 1)}"
+    few, many = min(counts), max(counts)
+    number = f"{few} to {many}" if few < many else f"{many}"
+    return f"{protocol(shared(study.metrics), settings)}, {number}\u00a0seed{'s' * (many > 1)}"
 
 
 def _plain_ticks(ax: Any) -> None:

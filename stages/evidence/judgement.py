@@ -48,18 +48,15 @@ def ends(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def comparison(table: pd.DataFrame, rule: Rule, images: int) -> Metrics:
-    """The metrics of points over seeds, by the name of the point:
-
-    parameters, n (seeds), learned (how many of them)
-    accuracy, loss:  over the seeds that learned
-    difference:      from the reference, seed by seed, by the rule, with the `relative_error`; loss_difference: the same
-                     of the loss, a declared second outcome, which has no margin. Only where all seeds of both learned:
-                     a mean over trials that learned and trials that did not says nothing
-    mixed_pairs:     how many of the pairs ran on two kinds of device
+    """The metrics of points over seeds, of the end of each trial, by the name of the point.
 
     images: on which accuracies are measured, if not on `held_out` ones
 
-    What is compared is the end of the trials. The planned comparisons are those of all other points with the reference.
+    parameters, n (seeds), learned (how many of them)
+    accuracy, loss: over the seeds that learned
+    difference:     from the reference, seed by seed. Only where all seeds of both learned: a mean over trials that
+                    learned and trials that did not says nothing. loss_difference: the same of the loss
+    mixed_pairs:    how many of the pairs ran on two kinds of device
     """
     ended, first = ends(table), table.drop_duplicates("point")
     parameters = dict(zip(first["point"], tables.parameters(first), strict=True))
@@ -80,7 +77,7 @@ def comparison(table: pd.DataFrame, rule: Rule, images: int) -> Metrics:
         if parameters[point].get("held_out") == held_out and trials.index.isin(reference.index).any()
     }
     for outcome, margin, step in (("accuracy", rule.margin, 1 / (held_out or images)), ("loss", math.nan, 0.0)):
-        values = {point: (own[outcome].to_numpy(), other[outcome].to_numpy()) for point, (own, other) in pairs.items()}
+        values = {name: (own[outcome].to_numpy(), other[outcome].to_numpy()) for name, (own, other) in pairs.items()}
         finite = {point: pair for point, pair in values.items() if np.isfinite(pair).all()}  # not of what diverged
         for point, each in compare(finite, rule.confidence, len(metrics) - 1, margin, step).items():
             metrics[point][DIFFERENCES[outcome]] = each
@@ -91,8 +88,7 @@ def comparison(table: pd.DataFrame, rule: Rule, images: int) -> Metrics:
 
 
 def point_table(metrics: Mapping[str, Any], normalizations: dict[str, Normalization]) -> pd.DataFrame:
-    """The metrics of points over seeds, a row for each: its name and that of its normalization, its parameters, and its
-    metrics, nested keys joined by _; nan where it has none."""
+    """Points over seeds, a row for each: names of point and normalization, parameters, metrics, as `accuracy_mean`."""
     points = [{"name": name} | each["parameters"] | each for name, each in metrics.items()]
     table = pd.json_normalize(points, sep="_")
     lacking = ["lr", "accuracy_mean", "accuracy_min", "accuracy_max", "difference_mean"]
@@ -106,8 +102,8 @@ def point_table(metrics: Mapping[str, Any], normalizations: dict[str, Normalizat
 def search(table: pd.DataFrame, axes: Sequence[str], rule: Rule) -> Metrics:
     """The metrics of a search over `axes`.
 
-    best:       the trial with the best accuracy, which is too high by luck, as the images that chose it measured it.
-                cross_half_accuracy: that of the best trial on one half, on the other half; the mean of both ways round
+    best:       the trial with the best accuracy, too high by luck: the images that measure it chose it.
+                cross_half_accuracy: chosen on one half, measured on the other; the mean of both ways
     good:       trials whose accuracy is at most the rule's tolerance below the best
     accuracies: of the trials that learned, of each kind
     """
@@ -115,8 +111,7 @@ def search(table: pd.DataFrame, axes: Sequence[str], rule: Rule) -> Metrics:
     accuracy, even, odd = trials["accuracy"], trials["accuracy_even"], trials["accuracy_odd"]
     number, learned = accuracy.idxmax(), trials[accuracy > rule.threshold]
     good = trials[accuracy >= accuracy.max() - rule.tolerance]
-    kinds = [name for name in trials if name.startswith("accuracy") and not name.endswith(("_even", "_odd", "_own"))]
-    spread = ["min", "median", "max"]
+    accuracies, spread = learned.filter(regex="^accuracy(?!_even|_odd|_own)"), ["min", "median", "max"]
     crossed = (odd[even.idxmax()] + even[odd.idxmax()]) / 2
     best = {"number": int(number), "accuracy": accuracy.max(), "cross_half_accuracy": crossed}
     return {
@@ -124,17 +119,13 @@ def search(table: pd.DataFrame, axes: Sequence[str], rule: Rule) -> Metrics:
         "completed": len(trials),
         "learned": len(learned),
         "good": {"count": len(good)} | good[[*axes]].agg(spread).to_dict(),
-        "accuracies": learned[kinds].agg(spread).to_dict() if len(learned) else {},
+        "accuracies": accuracies.agg(spread).to_dict() if len(learned) else {},
         "device_kinds": trials["device"].nunique(),
     }
 
 
 def treatments(table: pd.DataFrame, images: int, rule: Rule) -> Metrics:
-    """The metrics of a trained network under normalizations, each by treatment: accuracy, and the change from the
-    network's own on the same images, with the `relative_error`.
-
-    images: that each accuracy is measured on
-    """
+    """The metrics of a trained network, by normalization and treatment; images: that accuracies are measured on"""
     metrics: Metrics = {}
     for row, norm in zip(table.to_dict("records"), tables.parameters(table), strict=True):
         del norm["treated"]
@@ -158,8 +149,8 @@ def change(lost: int, gained: int, images: int, confidence: float) -> Metrics:
     """The change of accuracy on the same images, paired by image.
 
     lost, gained: images that are right before alone, and after alone
-    returns:      both; mean, (gained - lost) / images; interval, of Bonett and Price (2012), which holds its confidence
-                  where few images change; p_different, of McNemar's exact test that lost and gained are equally likely
+    interval:     of Bonett and Price (2012), which holds its confidence where few images change
+    p_different:  of McNemar's exact test that lost and gained are equally likely
     """
     test = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
     # As if one image more had changed each way: with no change at all, the interval has a width all the same.

@@ -51,13 +51,10 @@ def law(table: pd.DataFrame, pixels: Mapping[str, float], rule: Rule) -> dict[st
 
 
 def fit(largest: pd.DataFrame, confidence: float) -> dict[str, Any]:
-    """Fits rate = rate_at_0 x (1 + offset^2)^-exponent by maximum likelihood.
-
-    Log rates spread normally around the line; each is only known to lie between `works` and `fails`. The spread is at
-    least that of the grid's steps: otherwise rates that happen to lie on a line would leave no spread.
+    """Fits rate = rate_at_0 x (1 + offset^2)^-exponent, with normally spread log rates, by maximum likelihood.
 
     largest:  for each mean and seed, its `offset`, the largest rate that `works`, 0 if none does, and the next one,
-              which `fails`, infinite beyond the grid
+              which `fails`, infinite beyond the grid; a rate is only known to lie between them
     exponent: `estimate`; `interval`, by the likelihood ratio, with None for an open end; `holds`: it contains the law's
     returns:  both; nothing if fewer than two offsets have a largest rate within the grid
     """
@@ -67,7 +64,9 @@ def fit(largest: pd.DataFrame, confidence: float) -> dict[str, Any]:
     inside = np.isfinite(low) & np.isfinite(high)
     if len(set(x[inside].tolist())) < 2:
         return {}
-    middle, least = (low[inside] + high[inside]) / 2, np.mean(high[inside] - low[inside]) / math.sqrt(12)
+    middle = (low[inside] + high[inside]) / 2
+    # The least spread is that of the grid's steps: rates that happen to lie on a line would leave none.
+    least = np.mean(high[inside] - low[inside]) / math.sqrt(12)
 
     def loss(free: np.ndarray, exponent: float) -> float:
         line, spread = free[0] - exponent * x, least + abs(free[1])
@@ -78,11 +77,14 @@ def fit(largest: pd.DataFrame, confidence: float) -> dict[str, Any]:
         start = np.mean(middle + exponent * x[inside]), np.std(middle + exponent * x[inside])
         return optimize.minimize(loss, start, (exponent,), method="Nelder-Mead")
 
-    estimate = float(optimize.minimize_scalar(lambda exponent: best(exponent).fun, bounds=ENDS, method="bounded").x)
+    found = optimize.minimize_scalar(lambda exponent: best(exponent).fun, bounds=ENDS, method="bounded")
+    estimate = float(found.x)
     most = best(estimate).fun + stats.chi2.ppf(confidence, 1) / 2
 
     def end(bound: float) -> float | None:
-        return optimize.brentq(lambda e: best(e).fun - most, bound, estimate) if best(bound).fun > most else None
+        if best(bound).fun <= most:
+            return None
+        return optimize.brentq(lambda exponent: best(exponent).fun - most, bound, estimate)
 
     low_end, high_end = map(end, ENDS)
     holds = (low_end is None or low_end <= EXPONENT) and (high_end is None or high_end >= EXPONENT)

@@ -16,19 +16,15 @@ Pair = tuple[np.ndarray, np.ndarray]
 def compare(
     pairs: Mapping[str, Pair], confidence: float, planned: int, margin: float = math.nan, step: float = 0.0
 ) -> dict[str, dict[str, Any]]:
-    """The differences of an outcome from the reference, over the same seeds, with two answers for each name.
-
-    differs: yes, no (no difference found), or open (a single pair)
-    exceeds: the difference is beyond the margin (yes), within it (no), or neither is shown (open)
-
-    The p of each test are corrected for all planned comparisons (Holm 1979), even if some could not be made: with
-    probability `confidence`, no answer of a kind is wrong. This is about the mean over seeds on these test images.
+    """The differences of an outcome from the reference, over the same seeds.
 
     pairs:   by name, the values and the reference's, float arrays (n,); element i of both has the same seed
+    planned: comparisons that the p are corrected for (Holm 1979), even if some could not be made
     margin:  above 0, for accuracies; without it, only `differs` is answered
     step:    the outcome's resolution, such as 1 / (number of test images) for an accuracy
-    returns: also n; mean, std, interval of the differences; `relative_error` for accuracies; p, p_holm by test.
-             For a single pair, std and interval are None, p is nan
+    returns: by name: n; mean, std, interval of the differences; relative_error; p, p_holm by test
+             differs: yes, no (none found), or open (a single pair: std and interval are None, p is nan)
+             exceeds: beyond the margin (yes), within it (no), or neither is shown (open)
     """
     tests = ("differs", "within", "beyond") if margin > 0 else ("differs",)
     compared: dict[str, dict[str, Any]] = {}
@@ -87,13 +83,11 @@ def relative_errors(errors: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def standard_error(differences: np.ndarray, step: float) -> np.ndarray:
-    """The standard error of the mean along the last axis.
-
-    The variance is at least step^2 / 6, that of the difference of two values rounded to multiples of `step`. Otherwise
-    a few differences that happen to be equal would have p = 0.
-    """
+    """The standard error of the mean along the last axis, of differences of multiples of `step`."""
     n = differences.shape[-1]
-    return np.maximum(differences.std(axis=-1, ddof=min(1, n - 1)), max(step / math.sqrt(6), 1e-12)) / math.sqrt(n)
+    # That of two rounded values: else a few differences that happen to be equal would have p = 0.
+    least = max(step / math.sqrt(6), 1e-12)
+    return np.maximum(differences.std(axis=-1, ddof=min(1, n - 1)), least) / math.sqrt(n)
 
 
 def p_values(differences: np.ndarray, margin: float, step: float = 0.0) -> dict[str, np.ndarray]:

@@ -388,7 +388,7 @@ class Params(_Section):
             if taken := sorted(stages & set(getattr(self, key))):
                 raise ValueError(f"{key}.{taken[0]}: must have another name: it is that of a stage")
         if "standard" not in self.normalizations:
-            raise ValueError("normalizations.standard is missing: maps show it, and distances are from its mean")
+            raise ValueError("normalizations.standard is missing: maps show it")
         if OWN in self.normalizations:
             raise ValueError(f"normalizations.{OWN}: must have another name: it is a trained network's own")
         if unknown := sorted(set(self.rule.studies) - {SWEEP, *self.studies}):
@@ -414,7 +414,8 @@ def _named(key: str, section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield f"{key}.{name}", name
             yield from _named(f"{key}.{name}", value)
         elif value and name in ("normalization", "normalizations", "start"):
-            yield from ((f"{key}.{name}", each) for each in ([value] if isinstance(value, str) else value))
+            names = [value] if isinstance(value, str) else value
+            yield from ((f"{key}.{name}", each) for each in names)
 
 
 def load(path: Path = PATH) -> Params:
