@@ -16,8 +16,7 @@ def main(settings: Params) -> None:
     for name in names:
         table = tables.path(name)
         with judgement.whole(table, f"`git restore {table}` brings back the committed one"):
-            metrics = judged(name, settings)
-        files.write_json(FOLDER / f"{name}.json", metrics)
+            files.write_json(FOLDER / f"{name}.json", judged(name, settings))
     for path in FOLDER.glob("*.json"):
         if path.stem not in names:
             path.unlink()

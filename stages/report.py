@@ -56,13 +56,10 @@ def main(settings: Params) -> None:
         text = RESULTS.sub(lambda _: f"\n{texts['answer.md']}\n", README.read_text(encoding="utf-8"))
         files.write_bytes(README, text.encode())
     files.write_json(SUMMARY, headline)
-    read = len(metrics) + sum(map(len, kinds.values()))
-    print(f"{README}, {', '.join(map(str, PAGES))}, {SUMMARY}: from {read} files in metrics")
+    print(f"{README}, {', '.join(map(str, PAGES))}, {SUMMARY}: made from metrics")
 
 
-def pages(
-    settings: Params, metrics: Mapping[str, Any], kinds: Mapping[str, Mapping[str, Any]], points: Mapping[str, Any]
-) -> dict[str, str]:
+def pages(settings: Params, metrics: Mapping, kinds: Mapping, points: Mapping) -> dict[str, str]:
     """The text of each template, by name.
 
     points: by STUDY.POINT; a sentence that names another one is left out
@@ -92,7 +89,7 @@ def pages(
 
 def best_rates(settings: Params, study: str, metrics: Mapping[str, Any]) -> list[tuple]:
     """For each normalization of a grid of learning rates: the study, its best point and the next best."""
-    points = judgement.point_table(metrics, settings.normalizations).query("learned == n").dropna(subset=["lr"])
+    points = judgement.point_table(metrics, settings).query("learned == n").dropna(subset=["lr"])
     points = points[points["normalization"].isin(list(settings.normalizations))]
     by_normalization = points.sort_values(["accuracy_mean", "lr"], ascending=False).groupby("normalization")
     return [(study, *tried.head(2).to_dict("records")) for _, tried in by_normalization if len(tried) > 1]

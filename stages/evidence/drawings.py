@@ -33,6 +33,8 @@ LABELS = {  # of axes, by parameter
 }
 OFFSET = "distance from the mean of the pixels,\nin their standard deviations"
 FACTOR = "std, in standard deviations of the pixels"
+SOME_LEARN = {"color": "0.88", "label": "k of n: only some seeds learn"}
+NONE_LEARNS = {"color": "0.7", "label": "0 of n: no seed learns"}
 MARKED = {"standard": "*", "zero_one": "d", "none": "s"}  # normalizations with a marker in maps and cells
 
 Pixels = Mapping[str, float]  # mean and std of the pixels, from 0 to 1
@@ -51,15 +53,18 @@ class Shown(NamedTuple):
 
 def make(figure: Drawn, path: Path, settings: Params) -> None:
     """Draws a figure of params.yaml, of its studies that have results, and saves it."""
-    studies, pixels = [], files.read_json(Path("metrics/statistics.json"))["train"]
+    pixels = files.read_json(Path("metrics/statistics.json"))["train"]
+    studies = []
     with judgement.whole(f"a table or metrics file of {', '.join(figure.studies)}", "`dvc repro` makes it again"):
         for name in figure.studies:
-            study, judged = settings.studies.get(name), Path(f"metrics/studies/{name}.json")
+            study = settings.studies.get(name)
+            judged = Path(f"metrics/studies/{name}.json")
             search = settings.sweep if name == SWEEP else study and study.search
             if tables.path(name).exists() and (search or judged.exists()):
-                metrics, space = ({}, search.space) if search else (files.read_json(judged), {})
-                kind, table = judgement.kind(study, metrics), tables.read(name)
-                studies.append(Shown(name, kind, table, metrics, settings.rule.of(name), space))
+                metrics = {} if search else files.read_json(judged)
+                space = search.space if search else {}
+                kind = judgement.kind(study, metrics)
+                studies.append(Shown(name, kind, tables.read(name), metrics, settings.rule.of(name), space))
         drawn = draw(figure, studies, settings, pixels)
     image = io.BytesIO()
     drawn.savefig(image, format="png", dpi=settings.look.dpi, metadata={"Software": None})  # always the same bytes
@@ -79,7 +84,8 @@ def draw(figure: Drawn, studies: Sequence[Shown], settings: Params, pixels: Pixe
     if studies:
         with matplotlib.rc_context({"legend.frameon": False}):
             kinds(studies[0])[figure.kind](drawn, studies, settings, pixels)
-    missing = [f"no results of {name}" for name in figure.studies if name not in {study.name for study in studies}]
+    with_results = {study.name for study in studies}
+    missing = [f"no results of {name}" for name in figure.studies if name not in with_results]
     drawn.suptitle("\n".join([figure.title, *missing]))
     for line in missing:
         print(f"{figure.title}: {line}")
@@ -115,13 +121,15 @@ def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pix
         _plain_ticks(ax)
         trials = tables.last_epochs(study.table)
         threshold = study.rule.threshold
-        learned, failed = trials[trials["accuracy"] > threshold], trials[trials["accuracy"] <= threshold]
+        learned = trials[trials["accuracy"] > threshold]
+        failed = trials.drop(learned.index)
         style: dict[str, Any] = {"clip_on": False, "zorder": 2}  # a trial at the edge is whole
         if len(failed):
             label = f"failed: accuracy up to {threshold:.0%} ({len(failed)})"
             ax.scatter(failed[x], failed[y], s=20, c="tab:gray", marker="x", label=label, **style)
         if len(learned):
-            accuracy, label = learned["accuracy"], f"{'learned' if threshold else 'trials'} ({len(learned)})"
+            accuracy = learned["accuracy"]
+            label = f"{'learned' if threshold else 'trials'} ({len(learned)})"
             # A quarter of the trials may lie below the scale: else a few bad ones would take most of its colors.
             style |= {"vmin": accuracy.quantile(0.25), "vmax": accuracy.max(), "cmap": settings.look.colormap}
             style |= {"edgecolors": "black", "linewidths": 0.4}
@@ -147,7 +155,7 @@ def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pix
 def rates(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
     """Accuracy against learning rate, a curve for each normalization: mean and range of the seeds."""
     [panels] = _panels(figure, settings, len(studies), 4.5, sharey=True)
-    tried = [judgement.point_table(study.metrics, settings.normalizations).sort_values("lr") for study in studies]
+    tried = [judgement.point_table(study.metrics, settings).sort_values("lr") for study in studies]
     colors = _colors(settings, pd.concat(tried)["normalization"])
     for study, points, ax in zip(studies, tried, panels, strict=True):
         for name, color in colors.items():
@@ -174,27 +182,27 @@ def rates(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
 
 def cells(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
     """A cell for each normalization: its difference from the reference, or how many seeds learn."""
-    tried = [judgement.point_table(study.metrics, settings.normalizations) for study in studies]
+    tried = [judgement.point_table(study.metrics, settings) for study in studies]
     means, stds = (sorted({*pd.concat(tried)[axis]}) for axis in ("mean", "std"))
     [panels] = _panels(figure, settings, len(studies), 3.4 + 0.3 * len(stds), sharey=True)
-    shades = ScalarMappable(Normalize(-2, 0), matplotlib.colormaps[settings.look.colormap].with_extremes(bad="white"))
+    colormap = matplotlib.colormaps[settings.look.colormap].with_extremes(bad="white")
+    shades = ScalarMappable(Normalize(-2, 0), colormap)
     for study, points, ax in zip(studies, tried, panels, strict=True):
         reference = (points["name"] == study.rule.reference) & (points["learned"] == points["n"])
         points["cost"] = 100 * points["difference_mean"].mask(reference, 0.0)
         # Of several points in a cell, such as one for each learning rate, the best is shown.
         best = points.sort_values(["learned", "accuracy_mean"]).drop_duplicates(["mean", "std"], keep="last")
         for cell in best.itertuples():
-            x, y, label = means.index(cell.mean), stds.index(cell.std), None
-            color: Any = shades.to_rgba(cell.cost)
+            x, y = means.index(cell.mean), stds.index(cell.std)
+            style: dict[str, Any] = {"color": shades.to_rgba(cell.cost)}
             if cell.learned < cell.n:
-                some, none = ("0.88", "k of n: only some seeds learn"), ("0.7", "0 of n: no seed learns")
-                color, label = some if cell.learned else none
-            ax.bar(x, 1, 1, y - 0.5, color=color, edgecolor="white", label=label)
+                style = SOME_LEARN if cell.learned else NONE_LEARNS
+            ax.bar(x, 1, 1, y - 0.5, edgecolor="white", **style)
             if marked := cell.normalization in MARKED:
                 _mark(ax, cell.normalization, cell.mean, cell.std, (x, y + 0.1))
             text = f"{cell.learned} of {cell.n}" if math.isnan(cell.cost) else f"{cell.cost:+z.1f}"
-            text_color = "white" if to_rgb(color)[1] < 0.65 else "black"  # green is most of the brightness
-            ax.text(x, y - 0.3 * marked, text, color=text_color, ha="center", va="center", fontsize=8)
+            color = "white" if to_rgb(style["color"])[1] < 0.65 else "black"  # green is most of the brightness
+            ax.text(x, y - 0.3 * marked, text, color=color, ha="center", va="center", fontsize=8)
         ax.set_xticks(range(len(means)), map(_number, means), rotation=45)
         offsets = [f"{(mean - pixels['mean']) / pixels['std']:+.1f}" for mean in means]
         ax.secondary_xaxis("top", xlabel=OFFSET).set_xticks(range(len(means)), offsets, fontsize=8)
@@ -266,8 +274,10 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
     labels = []
     for place, (label, differences, color) in enumerate(groups):
         points, count = 100 * differences.to_numpy(), len(differences)
-        labels.append(f"{label}\n{count} seeds, SD {points.std(ddof=1):.2f}" if count > 1 else f"{label}\n1 seed")
-        ax.scatter(place + np.linspace(-0.3, 0.3, count + 2)[1:-1], points, s=14, color=color, alpha=0.7)
+        number = f"{count} seeds, SD {points.std(ddof=1):.2f}" if count > 1 else "1 seed"
+        labels.append(f"{label}\n{number}")
+        x = place + np.linspace(-0.3, 0.3, count + 2)[1:-1]
+        ax.scatter(x, points, s=14, color=color, alpha=0.7)
         low, high = interval(points, settings.rule.confidence)
         ax.errorbar(place, (low + high) / 2, (high - low) / 2, color="black", fmt="_", capsize=6)
     ax.set_xticks(range(len(labels)), labels, fontsize=7)
@@ -279,7 +289,8 @@ def law(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixe
     """The largest learning rate that works against 1 + offset^2. Triangles are the ends of the tested rates."""
     [[ax]] = _panels(figure, settings, 1, 5.5)
     for number, study in enumerate(studies):
-        color, tried, offsets = f"C{number}", study.table["lr"], study.metrics["offsets"].values()
+        color, tried = f"C{number}", study.table["lr"]
+        offsets = study.metrics["offsets"].values()
         for each in offsets:
             x, works, fails = 1 + each["offset"] ** 2, each.get("all"), each.get("none")
             ends = works or tried.min(), fails or tried.max()
@@ -339,7 +350,6 @@ def _title(ax: Any, text: str) -> None:
 
 
 def _trained(study: Shown, settings: Params) -> str:
-    """How the points of a study were trained, and over how many seeds."""
     counts = [of["n"] for of in study.metrics.values()]
     few, many = min(counts), max(counts)
     number = f"{few} to {many}" if few < many else f"{many}"

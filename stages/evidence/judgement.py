@@ -12,10 +12,9 @@ from scipy import stats
 from stages.common import tables
 from stages.common.errors import InputError
 from stages.common.files import Exact
-from stages.common.normalization import Normalization
 from stages.evidence.paired import compare, relative_error
 from stages.evidence.words import TREATMENTS
-from stages.settings.params import Rule, Study
+from stages.settings.params import Params, Rule, Study
 
 DIFFERENCES = {"accuracy": "difference", "loss": "loss_difference"}  # the comparison of each outcome, in the metrics
 
@@ -87,13 +86,13 @@ def comparison(table: pd.DataFrame, rule: Rule, images: int) -> Metrics:
     return metrics
 
 
-def point_table(metrics: Mapping[str, Any], normalizations: dict[str, Normalization]) -> pd.DataFrame:
+def point_table(metrics: Mapping[str, Any], settings: Params) -> pd.DataFrame:
     """Points over seeds, a row for each: names of point and normalization, parameters, metrics, as `accuracy_mean`."""
     points = [{"name": name} | each["parameters"] | each for name, each in metrics.items()]
     table = pd.json_normalize(points, sep="_")
     lacking = ["lr", "accuracy_mean", "accuracy_min", "accuracy_max", "difference_mean"]
     table = table.reindex(columns=table.columns.union(lacking, sort=False))
-    named = {tuple(norm.parameters().values()): name for name, norm in reversed(normalizations.items())}
+    named = {tuple(norm.parameters().values()): name for name, norm in reversed(settings.normalizations.items())}
     pairs = zip(table["mean"], table["std"], strict=True)
     table["normalization"] = [named.get(pair, "mean {:g}, std {:g}".format(*pair)) for pair in pairs]
     return table
@@ -109,9 +108,11 @@ def search(table: pd.DataFrame, axes: Sequence[str], rule: Rule) -> Metrics:
     """
     trials = tables.last_epochs(table).set_index("trial")
     accuracy, even, odd = trials["accuracy"], trials["accuracy_even"], trials["accuracy_odd"]
-    number, learned = accuracy.idxmax(), trials[accuracy > rule.threshold]
+    number = accuracy.idxmax()
+    learned = trials[accuracy > rule.threshold]
     good = trials[accuracy >= accuracy.max() - rule.tolerance]
-    accuracies, spread = learned.filter(regex="^accuracy(?!_even|_odd|_own)"), ["min", "median", "max"]
+    accuracies = learned.filter(regex="^accuracy(?!_even|_odd|_own)")
+    spread = ["min", "median", "max"]
     crossed = (odd[even.idxmax()] + even[odd.idxmax()]) / 2
     best = {"number": int(number), "accuracy": accuracy.max(), "cross_half_accuracy": crossed}
     return {

@@ -1,8 +1,7 @@
 """The law: how the largest learning rate that works depends on the mean of the inputs.
 
-For a quadratic loss, the largest eigenvalue of the Hessian grows with the square of the inputs' mean (LeCun, Kanter
-and Solla 1991), and the largest rate of gradient descent is inversely proportional to it. So for inputs with a mean of
-d standard deviations, the largest rate that works should fall as (1 + d^2)^-1.
+For a quadratic loss, the largest rate is inversely proportional to the largest eigenvalue of the Hessian, which grows
+with the square of the inputs' mean (LeCun, Kanter and Solla 1991): as 1 + d^2, for a mean of d standard deviations.
 """
 
 import math

@@ -52,7 +52,7 @@ def compare(
     return compared
 
 
-def interval(differences: np.ndarray, confidence: float, step: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def interval(differences: np.ndarray, confidence: float, step: float = 0.0) -> Pair:
     """Student's interval of the mean along the last axis; nan for a single difference."""
     degrees = differences.shape[-1] - 1
     return stats.t.interval(confidence, degrees, differences.mean(axis=-1), standard_error(differences, step))

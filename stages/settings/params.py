@@ -356,9 +356,6 @@ class Run(_Section):
     imagenet: str | None
 
 
-# All of it
-
-
 class Params(_Section):
     data: Data
     normalizations: dict[Name, Normalization]
@@ -426,7 +423,8 @@ def load(path: Path = PATH) -> Params:
     try:
         return Params.model_validate(yaml.load(path.read_text(encoding="utf-8"), _Loader))
     except ValidationError as error:
-        raise InputError("\n".join(dict.fromkeys(_line(path, problem) for problem in error.errors()))) from None
+        lines = dict.fromkeys(_line(path, problem) for problem in error.errors())
+        raise InputError("\n".join(lines)) from None
     except Exception as error:  # whatever a damaged file can raise, such as one with a mapping that contains itself
         raise InputError(f"{path}: cannot be read: {reason(error)}") from None
 
@@ -450,7 +448,8 @@ for _tag, _pattern, _first in (
 
 
 def _line(path: Path, problem: Mapping[str, Any]) -> str:
-    key, value = short(".".join(str(key) for key in problem["loc"] if key != "[key]")), problem["input"]
+    keys = [str(key) for key in problem["loc"] if key != "[key]"]
+    key, value = short(".".join(keys)), problem["input"]
     if not isinstance(value, dict):  # else keys contradict each other, which the message names
         key = f"{key or 'the file'} = {short(reprlib.repr(value))}"
     message = re.sub(r"^\w+ should", "must", problem["msg"].removeprefix("Value error, "))
