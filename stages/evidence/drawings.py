@@ -112,12 +112,12 @@ def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pix
     mean, std = pixels["mean"], pixels["std"]
     offset: Any = (lambda x: (x - mean) / std, lambda offset: mean + offset * std)
     factor: Any = (lambda y: y / std, lambda factor: factor * std)
-    [panels] = _panels(figure, settings, len(pairs), settings.look.width / 1.618)  # the golden ratio
+    [panels] = _panels(figure, settings, len(pairs), settings.look.width / 1.618)
     for ax, (study, x, y) in zip(panels, pairs, strict=True):
         for axis, name in (("x", x), ("y", y)):
             searched = study.space[name]
-            limits, scale = (searched.low, searched.high), "log" if searched.log else "linear"
-            ax.set(**{f"{axis}label": LABELS[name], f"{axis}scale": scale, f"{axis}lim": limits})
+            ax.set(**{f"{axis}label": LABELS[name], f"{axis}lim": (searched.low, searched.high)})
+            ax.set(**{f"{axis}scale": "log" if searched.log else "linear"})
         _plain_ticks(ax)
         trials = tables.last_epochs(study.table)
         threshold = study.rule.threshold

@@ -52,11 +52,13 @@ class _Section(BaseModel, strict=True, frozen=True, allow_inf_nan=False):
         return value
 
 
-def _some(section: type[BaseModel], keys: Collection[str]) -> Any:
+def _optional(section: type[BaseModel], keys: Collection[str]) -> Any:
     """A section that has these keys of another one, all of them optional."""
-    fields = {key: field for key, field in section.model_fields.items() if key in keys}
-    optional: Any = {key: (Annotated[field.annotation, field] | None, None) for key, field in fields.items()}
-    return create_model(section.__name__, __base__=_Section, **optional)
+    fields: dict[str, Any] = {}
+    for key, field in section.model_fields.items():
+        if key in keys:
+            fields[key] = Annotated[field.annotation, field] | None, None
+    return create_model(section.__name__, __base__=_Section, **fields)
 
 
 def _grey(norm: Normalization) -> Normalization:
@@ -101,7 +103,7 @@ class Train(_Section):
         return self.lr[optimizer]
 
 
-class Overrides(_some(Train, Train.model_fields.keys() - {"lr", "threads"})):  # type: ignore[misc]
+class Overrides(_optional(Train, Train.model_fields.keys() - {"lr", "threads"})):  # type: ignore[misc]
     """What a trial of LeNet has otherwise than `train` and `data` say."""
 
     train_images: TrainImages | None = None
@@ -148,7 +150,7 @@ class Imagenet(_Section):
     fine_tune: Sgd
 
 
-class Network(_some(Imagenet, {"arch", "weights", "batch_size"})):  # type: ignore[misc]
+class Network(_optional(Imagenet, {"arch", "weights", "batch_size"})):  # type: ignore[misc]
     """What a study of a published network has otherwise than `imagenet` says."""
 
 
@@ -307,7 +309,7 @@ class Rule(_Section):
         return self.model_copy(update=alone | {"studies": {}})
 
 
-class StudyRule(_some(Rule, Rule.model_fields.keys() - {"studies"})):  # type: ignore[misc]
+class StudyRule(_optional(Rule, Rule.model_fields.keys() - {"studies"})):  # type: ignore[misc]
     """How the results of a study are judged otherwise."""
 
 
