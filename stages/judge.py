@@ -16,8 +16,7 @@ def main(settings: Params) -> None:
     for name in names:
         table = tables.path(name)
         with judgement.whole(table, f"`git restore {table}` brings back the committed one"):
-            metrics = judged(name, settings)
-        files.write_json(FOLDER / f"{name}.json", metrics)
+            files.write_json(FOLDER / f"{name}.json", judged(name, settings))
     for path in FOLDER.glob("*.json"):
         if path.stem not in names:
             path.unlink()
@@ -26,14 +25,15 @@ def main(settings: Params) -> None:
 
 def judged(name: str, settings: Params) -> judgement.Metrics:
     rule, table, study = settings.rule.of(name), tables.read(name), settings.studies.get(name)
-    kind = judgement.kind(study)
     if study is None or study.search:
         search = (study and study.search) or settings.sweep
         return judgement.search(table, list(search.space), rule)
-    if kind == "seeds":
+    if study.seeds is not None:
         if law.varied(table) == {"mean", "lr"}:
             return law.law(table, files.read_json(PIXELS)["train"], rule)
-        images = settings.data.test_images if study.of_lenet else settings.resnet.scratch.test_images
-        return judgement.comparison(table, rule, images)
-    images = settings.imagenet.test_images if study.trial.settings == "imagenet" else settings.resnet.test_images
-    return judgement.treatments(table, images, rule) if kind == "treatments" else judgement.photographs(table, images)
+        digits = settings.data if study.of_lenet else settings.resnet.scratch
+        return judgement.comparison(table, rule, digits.test_images)
+    images = (settings.imagenet if study.trial.settings == "imagenet" else settings.resnet).test_images
+    if judgement.kind(study) == "treatments":
+        return judgement.treatments(table, images, rule)
+    return judgement.photographs(table, images)

@@ -1,11 +1,7 @@
-"""Stage `report`: the results in report.md, all tables in appendix.md, and the headline figures in summary.json.
-
-All are made of the metrics files alone. No study is named here: params.yaml says what is shown where.
-"""
+"""Stage `report`: the metrics in words and tables, report.md and appendix.md, and the headline ones in summary.json."""
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +24,31 @@ NAMED = re.compile(r"\{((\w+)\.\w+)\}")  # a point of a study, in a sentence of 
 
 def main(settings: Params) -> None:
     metrics = {name: files.read_json(Path(f"metrics/{name}.json")) for name in SINGLE}
-    judged = {path.stem: files.read_json(path) for path in Path("metrics/studies").glob("*.json")}
-    studies = {name: judged[name] for name in (SWEEP, *settings.studies) if name in judged}
     kinds: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
-    for name, of in studies.items():
-        kind = judgement.kind(settings.studies.get(name), of)
-        if kind == "seeds":
-            kind = "comparison" if len(of) <= FEW else "grid"
-        kinds[kind][name] = of
+    for name in (SWEEP, *settings.studies):
+        if (path := Path(f"metrics/studies/{name}.json")).exists():
+            of = files.read_json(path)
+            kind = judgement.kind(settings.studies.get(name), of)
+            if kind == "seeds":
+                kind = "comparison" if len(of) <= FEW else "grid"
+            kinds[kind][name] = of
+    headline: dict[str, dict[str, float]] = {}
     with judgement.whole("a file in metrics", "`dvc repro` makes it again"):
         points = {f"{study}.{point}": each for study, of in kinds["comparison"].items() for point, each in of.items()}
         for study, of in kinds["treatments"].items():
             points |= {f"{study}.{norm}": each["as_is"] for norm, each in of["normalizations"].items()}
+        for name in settings.report.headline:
+            if "difference" in points.get(name, {}):
+                study, point = name.split(".")
+                headline.setdefault(study, {})[point] = round(100 * points[name]["difference"]["mean"], 2)
         try:
             texts = pages(settings, metrics, kinds, points)
         except jinja2.UndefinedError as error:
             raise LookupError(error) from error
-        headline = summary(settings, points)
-    named = [*settings.report.headline, *(name for text in settings.report.answer for name, _ in NAMED.findall(text))]
-    rows = [name for name in settings.report.table if name not in kinds["comparison"] | kinds["treatments"]]
-    for missing in dict.fromkeys([*rows, *(name for name in named if name not in points)]):
+    named = [name for name, _ in NAMED.findall(" ".join(settings.report.answer))]
+    asked = [*settings.report.table, *settings.report.headline, *named]
+    shown = kinds["comparison"] | kinds["treatments"] | points
+    for missing in [name for name in dict.fromkeys(asked) if name not in shown]:
         print(f"report: no results of {missing}: left out")
     for path in PAGES:
         files.write_bytes(path, texts[path.name].encode())
@@ -55,31 +56,25 @@ def main(settings: Params) -> None:
         text = RESULTS.sub(lambda _: f"\n{texts['answer.md']}\n", README.read_text(encoding="utf-8"))
         files.write_bytes(README, text.encode())
     files.write_json(SUMMARY, headline)
-    print(f"{README}, {', '.join(map(str, PAGES))}, {SUMMARY}: from {len(metrics) + len(studies)} files in metrics")
+    print(f"{README}, {', '.join(map(str, PAGES))}, {SUMMARY}: made from metrics")
 
 
-def pages(
-    settings: Params, metrics: Mapping[str, Any], kinds: Mapping[str, Mapping[str, Any]], points: Mapping[str, Any]
-) -> dict[str, str]:
+def pages(settings: Params, metrics: Mapping, kinds: Mapping, points: Mapping) -> dict[str, str]:
     """The text of each template, by name.
 
-    points: the metrics of each STUDY.POINT that has a difference; a sentence that names another one is left out
+    points: by STUDY.POINT; a sentence that names another one is left out
     raises: UndefinedError for a number that the metrics lack: never an empty place on a page
     """
-    loader, undefined = jinja2.FileSystemLoader(TEMPLATES), jinja2.StrictUndefined
-    environment = jinja2.Environment(loader=loader, undefined=undefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"exponent": words.exponent, "shared": words.shared, "trained": words.trained}
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.loader = jinja2.FileSystemLoader(TEMPLATES)
     environment.filters["thousands"] = "{:,}".format
     difference = environment.get_template("macros.jinja").module.in_words  # type: ignore[attr-defined]
     values: dict[str, Any] = {
         **metrics,
         **kinds,
         "settings": settings,
-        "labels": words.TREATMENTS,
-        "rule_of": settings.rule.of,
-        "network": partial(words.network, settings),
+        "words": words,
         "best_rates": [row for name, of in kinds["grid"].items() for row in best_rates(settings, name, of)],
-        "columns_of": lambda rows: [name for name in settings.report.columns if any(name in row for row in rows)],
         "some_learn": lambda of: sum(0 < each["learned"] < each["n"] for each in of.values()),
         "sentences": [
             NAMED.sub(lambda found: difference(points[found[1]], found[2] in settings.report.table).strip(), sentence)
@@ -94,17 +89,7 @@ def pages(
 
 def best_rates(settings: Params, study: str, metrics: Mapping[str, Any]) -> list[tuple]:
     """For each normalization of a grid of learning rates: the study, its best point and the next best."""
-    points = judgement.point_table(metrics, settings.normalizations).query("learned == n").dropna(subset=["lr"])
+    points = judgement.point_table(metrics, settings).query("learned == n").dropna(subset=["lr"])
     points = points[points["normalization"].isin(list(settings.normalizations))]
     by_normalization = points.sort_values(["accuracy_mean", "lr"], ascending=False).groupby("normalization")
     return [(study, *tried.head(2).to_dict("records")) for _, tried in by_normalization if len(tried) > 1]
-
-
-def summary(settings: Params, points: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """The differences that params.yaml names, in percentage points: those that tell experiments apart at a glance."""
-    headline: dict[str, dict[str, float]] = {}
-    for name in settings.report.headline:
-        if "difference" in points.get(name, {}):
-            study, point = name.split(".")
-            headline.setdefault(study, {})[point] = round(100 * points[name]["difference"]["mean"], 2)
-    return headline

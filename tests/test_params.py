@@ -29,7 +29,8 @@ NO_DEVICE = ("download", "statistics", "contour", "figures", "fold", "judge", "r
 ENTRY = {"trials": "trials one_epoch", "figures": "figures cells"}  # stages that are run for one
 STUDY = {"trial": KINDS["lenet"], "seeds": 2}
 PAIR = {"normalizations": ["standard", "none"]}
-UNKNOWN = "'nothing' is none of normalizations: extreme, far"
+UNKNOWN = "'nothing': accepted here: extreme, far"
+LETTERS = "must match pattern '^[a-z][a-z0-9_]*$'"
 
 BAD = [  # of each kind of fault one
     ("norm.std", 0, "greater than 0"),
@@ -38,18 +39,19 @@ BAD = [  # of each kind of fault one
     ("norm.mean", [0, 0, 1], "digits are grey"),
     ("norm.men", 0.1, "accepted here: mean, std"),
     ("training", {}, "accepted here: data, normalizations, norm, train"),
-    ("train.lr", {"adadelta": 1.0, "sgd": 0.1}, "one for each optimizer: adam is missing"),
+    ("train.lr", 0, "a number above 0"),
+    ("train.lr", {"adadelta": 1.0, "sgd": 0.1}, "one for each of adadelta, sgd, adam"),
     ("sweep.space.mean", {"low": 3, "high": -3}, "low (3) must not be above high (-3)"),
     ("sweep.space.mean", {"low": -1, "high": 1, "log": True}, "low (-1) must be above 0 where log is true"),
     ("sweep.space.std", {"low": -1, "high": 1}, "above 0"),
     ("sweep.space.lr", 0, "above 0"),
-    ("sweep.space.men", 1, "must be one of mean, std, mean_r"),
-    ("sweep.space.mean", "0", "must hold keys of its own"),
+    ("sweep.space.men", 1, "must match pattern '^(mean|std|mean_r"),
+    ("sweep.space.mean", "0", "must be a valid dictionary"),
     ("sweep.space.mean_r", 1, "must have mean, or mean_r, mean_g, mean_b; has mean, mean_r"),
     ("sweep.train", {"start": "nothing"}, UNKNOWN),
-    ("normalizations.a|b", {"mean": 0, "std": 1}, "must be lower-case letters"),
+    ("normalizations.a|b", {"mean": 0, "std": 1}, LETTERS),
     ("normalizations.own", {"mean": 0, "std": 1}, "must have another name: it is a trained network's own"),
-    ("normalizations.zero_one", {"mean": [0, 0, 1], "std": 1}, "digits are grey"),
+    ("normalizations.zero_one", {"mean": [0, 0, 1], "std": 1}, "'zero_one': accepted here: extreme"),
     ("normalizations.torchvision.mean", [0.1, 0.2], "finite number, or three"),
     ("normalizations.torchvision.std", [0.1, 0.1, -1], "greater than 0"),
     ("studies.sweep", STUDY | PAIR, "must have another name: it is that of a stage"),
@@ -58,14 +60,14 @@ BAD = [  # of each kind of fault one
     ("studies.more", {"trial": KINDS["lenet"]} | PAIR, "must have seeds"),
     ("studies.more", {"trial": KINDS["imagenet"], "train": {"epochs": 2}} | PAIR, "for LeNet alone"),
     ("studies.more", STUDY | PAIR | {"imagenet": {"batch_size": 100}}, "for published networks alone"),
-    ("studies.more", STUDY | {"normalizations": ["own"]}, "'own' is none of normalizations"),
-    ("studies.one_epoch.trial", KINDS["lenet"] | {"code": "../lenet"}, "must be lower-case letters"),
+    ("studies.more", STUDY | {"normalizations": ["own"]}, "'own': accepted here: extreme"),
+    ("studies.one_epoch.trial", KINDS["lenet"] | {"code": "../lenet"}, LETTERS),
     ("studies.one_epoch.normalizations", ["nothing"], UNKNOWN),
-    ("studies.one_epoch.normalizations", ["torchvision"], "digits are grey"),
+    ("studies.one_epoch.normalizations", ["torchvision"], "'torchvision': accepted here: extreme"),
     ("studies.one_epoch.points", {"zero_one": {"mean": 0, "std": 1}}, "must have another name"),
     ("studies.one_epoch.points", {"bad": {"mean": 0}}, "a normalization by name, or mean and std"),
-    ("studies.one_epoch.points", {"bad": {"lr": 0.1}}, "one_epoch.points.bad: 'bad' is none of normalizations: "),
-    ("studies.one_epoch.points", {"bad": {"normalization": "none", "epoch": 2}}, "accepted here: train_images"),
+    ("studies.one_epoch.points", {"bad": {"lr": 0.1}}, "one_epoch.points.bad = 'bad': accepted here: "),
+    ("studies.one_epoch.points", {"bad": {"normalization": "none", "epoch": 2}}, "accepted here: optimizer"),
     ("studies.one_epoch.points", {"bad": {"normalization": "none", "start": "nothing"}}, UNKNOWN),
     ("studies.one_epoch.points", {"more": {"normalization": "none", "seeds": 65}}, "must be at most seeds, 64"),
     ("studies.one_epoch.grid", {"normalization": ["nothing"]}, UNKNOWN),
@@ -75,7 +77,7 @@ BAD = [  # of each kind of fault one
     ("figures.report", {"kind": "map", "studies": ["imagenet_sweep"], "title": ""}, "it is that of a stage"),
     ("fold.normalizations", ["nothing"], UNKNOWN),
     ("rule.studies.nothing", {"margin": 0.1}, "no such study; accepted: sweep, "),
-    ("report.headline", ["zero_one"], "must be STUDY.POINT"),
+    ("report.headline", ["zero_one"], "must match pattern"),
     ("look.colormap", "rainbows", "viridis"),
     ("run.workers", 0, "auto or a whole number, 1 to 1024"),
 ]
@@ -224,7 +226,7 @@ def test_revival_is_of_trials_of_the_sweep_that_did_not_learn(monkeypatch: pytes
 
 def test_missing_setting_is_named() -> None:
     edit("  gamma:", "  # gamma:")
-    assert refused(params.load) == "params.yaml: train.gamma is missing"
+    assert refused(params.load) == "params.yaml: train.gamma: Field required"
     edit("  standard: {", "  # standard: {")
     assert "normalizations.standard is missing: " in refused(params.load)
 

@@ -33,6 +33,8 @@ LABELS = {  # of axes, by parameter
 }
 OFFSET = "distance from the mean of the pixels,\nin their standard deviations"
 FACTOR = "std, in standard deviations of the pixels"
+SOME_LEARN = {"color": "0.88", "label": "k of n: only some seeds learn"}
+NONE_LEARNS = {"color": "0.7", "label": "0 of n: no seed learns"}
 MARKED = {"standard": "*", "zero_one": "d", "none": "s"}  # normalizations with a marker in maps and cells
 
 Pixels = Mapping[str, float]  # mean and std of the pixels, from 0 to 1
@@ -50,24 +52,23 @@ class Shown(NamedTuple):
 
 
 def make(figure: Drawn, path: Path, settings: Params) -> None:
-    """Draws a figure of params.yaml and saves it."""
+    """Draws a figure of params.yaml, of its studies that have results, and saves it."""
     pixels = files.read_json(Path("metrics/statistics.json"))["train"]
+    studies = []
     with judgement.whole(f"a table or metrics file of {', '.join(figure.studies)}", "`dvc repro` makes it again"):
-        studies = [study for name in figure.studies if (study := _read(name, settings))]
+        for name in figure.studies:
+            study = settings.studies.get(name)
+            judged = Path(f"metrics/studies/{name}.json")
+            search = settings.sweep if name == SWEEP else study and study.search
+            if tables.path(name).exists() and (search or judged.exists()):
+                metrics = {} if search else files.read_json(judged)
+                space = search.space if search else {}
+                kind = judgement.kind(study, metrics)
+                studies.append(Shown(name, kind, tables.read(name), metrics, settings.rule.of(name), space))
         drawn = draw(figure, studies, settings, pixels)
     image = io.BytesIO()
     drawn.savefig(image, format="png", dpi=settings.look.dpi, metadata={"Software": None})  # always the same bytes
     files.write_bytes(path, image.getvalue())
-
-
-def _read(name: str, settings: Params) -> Shown | None:
-    """The study, if it has results."""
-    study, judged = settings.studies.get(name), Path(f"metrics/studies/{name}.json")
-    search = settings.sweep if name == SWEEP else study and study.search
-    if not tables.path(name).exists() or not (search or judged.exists()):
-        return None
-    metrics, space = ({}, search.space) if search else (files.read_json(judged), {})
-    return Shown(name, judgement.kind(study, metrics), tables.read(name), metrics, settings.rule.of(name), space)
 
 
 def draw(figure: Drawn, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
@@ -83,7 +84,8 @@ def draw(figure: Drawn, studies: Sequence[Shown], settings: Params, pixels: Pixe
     if studies:
         with matplotlib.rc_context({"legend.frameon": False}):
             kinds(studies[0])[figure.kind](drawn, studies, settings, pixels)
-    missing = [f"no results of {name}" for name in figure.studies if name not in {study.name for study in studies}]
+    with_results = {study.name for study in studies}
+    missing = [f"no results of {name}" for name in figure.studies if name not in with_results]
     drawn.suptitle("\n".join([figure.title, *missing]))
     for line in missing:
         print(f"{figure.title}: {line}")
@@ -101,64 +103,59 @@ def kinds(study: Shown) -> dict[str, Callable[..., None]]:
 
 
 def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
-    """Trials of searches over pairs of axes: dots in the color of their accuracy, crosses where training failed."""
+    """Trials of searches over pairs of axes: dots in the color of their accuracy, crosses if failed."""
     pairs: list[tuple[Shown, str, str]] = []
     for study in studies:
         axes = free(study.space)
         half = (len(axes) + 1) // 2  # each mean is paired with its std
         pairs += [(study, x, y) for x, y in zip(axes[:half], axes[-half:], strict=True)]
-    [panels] = _panels(figure, settings, len(pairs), settings.look.width / 1.618)  # the golden ratio
+    mean, std = pixels["mean"], pixels["std"]
+    offset: Any = (lambda x: (x - mean) / std, lambda offset: mean + offset * std)
+    factor: Any = (lambda y: y / std, lambda factor: factor * std)
+    [panels] = _panels(figure, settings, len(pairs), settings.look.width / 1.618)
     for ax, (study, x, y) in zip(panels, pairs, strict=True):
         for axis, name in (("x", x), ("y", y)):
             searched = study.space[name]
-            limits, scale = (searched.low, searched.high), "log" if searched.log else "linear"
-            ax.set(**{f"{axis}label": LABELS[name], f"{axis}scale": scale, f"{axis}lim": limits})
+            ax.set(**{f"{axis}label": LABELS[name], f"{axis}lim": (searched.low, searched.high)})
+            ax.set(**{f"{axis}scale": "log" if searched.log else "linear"})
         _plain_ticks(ax)
         trials = tables.last_epochs(study.table)
-        _draw_trials(ax, trials, x, y, study.rule.threshold, settings.look.colormap)
+        threshold = study.rule.threshold
+        learned = trials[trials["accuracy"] > threshold]
+        failed = trials.drop(learned.index)
+        style: dict[str, Any] = {"clip_on": False, "zorder": 2}  # a trial at the edge is whole
+        if len(failed):
+            label = f"failed: accuracy up to {threshold:.0%} ({len(failed)})"
+            ax.scatter(failed[x], failed[y], s=20, c="tab:gray", marker="x", label=label, **style)
+        if len(learned):
+            accuracy = learned["accuracy"]
+            label = f"{'learned' if threshold else 'trials'} ({len(learned)})"
+            # A quarter of the trials may lie below the scale: else a few bad ones would take most of its colors.
+            style |= {"vmin": accuracy.quantile(0.25), "vmax": accuracy.max(), "cmap": settings.look.colormap}
+            style |= {"edgecolors": "black", "linewidths": 0.4}
+            dots = ax.scatter(learned[x], learned[y], s=30, c=accuracy, label=label, **style)
+            figure.colorbar(dots, ax=ax, label="test accuracy", extend="min", format=PercentFormatter(1))
         trained = network(settings, study.name)
         if "accuracy_own" in trials:
             trained += f", {trials['accuracy_own'].iloc[0]:.2%} under its own numbers"
         if "optimizer" in trials:
             trained = protocol(tables.parameters(trials.drop(columns=free(study.space)))[0], settings)
-            if (x, y) == ("mean", "std"):
-                _compare_with_digits(ax, settings, pixels)
+        if "optimizer" in trials and (x, y) == ("mean", "std"):
+            for name, norm in settings.normalizations.items():
+                if name in MARKED and ax.viewLim.contains(norm.mean[0], norm.std[0]):
+                    _mark(ax, name, norm.mean[0], norm.std[0])
+            ax.secondary_xaxis("top", functions=offset, xlabel=OFFSET)
+            _plain_ticks(ax.secondary_yaxis("right", functions=factor, ylabel=FACTOR))
         best = trials.loc[trials["accuracy"].idxmax()]
         _mark(ax, f"best: {best['accuracy']:.2%}", best[x], best[y])
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=3 if len(pairs) == 1 else 1)
         _title(ax, f"{len(trials)} trials, {trained}")
 
 
-def _draw_trials(ax: Axes, trials: pd.DataFrame, x: str, y: str, threshold: float, colormap: str) -> None:
-    learned, failed = trials[trials["accuracy"] > threshold], trials[trials["accuracy"] <= threshold]
-    style: dict[str, Any] = {"clip_on": False, "zorder": 2}  # a trial at the edge is whole
-    if len(failed):
-        label = f"failed: accuracy up to {threshold:.0%} ({len(failed)})"
-        ax.scatter(failed[x], failed[y], s=20, c="tab:gray", marker="x", label=label, **style)
-    if len(learned):
-        accuracy, label = learned["accuracy"], f"{'learned' if threshold else 'trials'} ({len(learned)})"
-        # A quarter of the trials may lie below the scale: else a few bad ones would take most of its colors.
-        style |= {"vmin": accuracy.quantile(0.25), "vmax": accuracy.max(), "edgecolors": "black", "linewidths": 0.4}
-        dots = ax.scatter(learned[x], learned[y], s=30, c=accuracy, cmap=colormap, label=label, **style)
-        ax.figure.colorbar(dots, ax=ax, label="test accuracy", extend="min", format=PercentFormatter(1))
-
-
-def _compare_with_digits(ax: Axes, settings: Params, pixels: Pixels) -> None:
-    """Marks known normalizations, and adds axes in standard deviations of the pixels."""
-    for name, norm in settings.normalizations.items():
-        if name in MARKED and ax.viewLim.contains(norm.mean[0], norm.std[0]):
-            _mark(ax, name, norm.mean[0], norm.std[0])
-    mean, std = pixels["mean"], pixels["std"]
-    offset: Any = (lambda x: (x - mean) / std, lambda offset: mean + offset * std)
-    factor: Any = (lambda y: y / std, lambda factor: factor * std)
-    ax.secondary_xaxis("top", functions=offset, xlabel=OFFSET)
-    _plain_ticks(ax.secondary_yaxis("right", functions=factor, ylabel=FACTOR))
-
-
 def rates(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
     """Accuracy against learning rate, a curve for each normalization: mean and range of the seeds."""
     [panels] = _panels(figure, settings, len(studies), 4.5, sharey=True)
-    tried = [judgement.point_table(study.metrics, settings.normalizations).sort_values("lr") for study in studies]
+    tried = [judgement.point_table(study.metrics, settings).sort_values("lr") for study in studies]
     colors = _colors(settings, pd.concat(tried)["normalization"])
     for study, points, ax in zip(studies, tried, panels, strict=True):
         for name, color in colors.items():
@@ -176,35 +173,36 @@ def rates(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
         _plain_ticks(ax)
         _title(ax, _trained(study, settings))
     best = pd.concat(tried).query("learned == n").groupby("normalization").max(numeric_only=True)
-    panels[0].set_ylim(min(best["accuracy_mean"], default=0.05) - 0.05, max(best["accuracy_max"], default=1) + 0.002)
+    lowest, highest = min(best["accuracy_mean"], default=0.05), max(best["accuracy_max"], default=1)
+    panels[0].set_ylim(lowest - 0.05, highest + 0.002)
     panels[0].set_ylabel("accuracy: mean and range over seeds")
     panels[0].yaxis.set_major_formatter(PercentFormatter(1))
     _common_legend(figure)
 
 
 def cells(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
-    """A cell for each normalization: its difference from the reference where all seeds learn, else how many do."""
-    tried = [judgement.point_table(study.metrics, settings.normalizations) for study in studies]
+    """A cell for each normalization: its difference from the reference, or how many seeds learn."""
+    tried = [judgement.point_table(study.metrics, settings) for study in studies]
     means, stds = (sorted({*pd.concat(tried)[axis]}) for axis in ("mean", "std"))
     [panels] = _panels(figure, settings, len(studies), 3.4 + 0.3 * len(stds), sharey=True)
-    shades = ScalarMappable(Normalize(-2, 0), matplotlib.colormaps[settings.look.colormap].with_extremes(bad="white"))
+    colormap = matplotlib.colormaps[settings.look.colormap].with_extremes(bad="white")
+    shades = ScalarMappable(Normalize(-2, 0), colormap)
     for study, points, ax in zip(studies, tried, panels, strict=True):
         reference = (points["name"] == study.rule.reference) & (points["learned"] == points["n"])
         points["cost"] = 100 * points["difference_mean"].mask(reference, 0.0)
         # Of several points in a cell, such as one for each learning rate, the best is shown.
         best = points.sort_values(["learned", "accuracy_mean"]).drop_duplicates(["mean", "std"], keep="last")
         for cell in best.itertuples():
-            x, y, label = means.index(cell.mean), stds.index(cell.std), None
-            color: Any = shades.to_rgba(cell.cost)
+            x, y = means.index(cell.mean), stds.index(cell.std)
+            style: dict[str, Any] = {"color": shades.to_rgba(cell.cost)}
             if cell.learned < cell.n:
-                some, none = ("0.88", "k of n: only some seeds learn"), ("0.7", "0 of n: no seed learns")
-                color, label = some if cell.learned else none
-            ax.bar(x, 1, 1, y - 0.5, color=color, edgecolor="white", label=label)
+                style = SOME_LEARN if cell.learned else NONE_LEARNS
+            ax.bar(x, 1, 1, y - 0.5, edgecolor="white", **style)
             if marked := cell.normalization in MARKED:
                 _mark(ax, cell.normalization, cell.mean, cell.std, (x, y + 0.1))
             text = f"{cell.learned} of {cell.n}" if math.isnan(cell.cost) else f"{cell.cost:+z.1f}"
-            text_color = "white" if to_rgb(color)[1] < 0.65 else "black"  # green is most of the brightness
-            ax.text(x, y - 0.3 * marked, text, color=text_color, ha="center", va="center", fontsize=8)
+            color = "white" if to_rgb(style["color"])[1] < 0.65 else "black"  # green is most of the brightness
+            ax.text(x, y - 0.3 * marked, text, color=color, ha="center", va="center", fontsize=8)
         ax.set_xticks(range(len(means)), map(_number, means), rotation=45)
         offsets = [f"{(mean - pixels['mean']) / pixels['std']:+.1f}" for mean in means]
         ax.secondary_xaxis("top", xlabel=OFFSET).set_xticks(range(len(means)), offsets, fontsize=8)
@@ -221,7 +219,7 @@ def cells(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
 
 
 def epochs(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
-    """Above, errors after each epoch. Below, their relative difference from the reference's, where all seeds learn."""
+    """Above, errors after each epoch. Below, their relative difference from the reference's."""
     [upper, lower] = _panels(figure, settings, len(studies), 8, rows=2, sharex=True, sharey="row", height_ratios=(3, 2))
     upper[0].set_yscale("log")
     for study, above, below in zip(studies, upper, lower, strict=True):
@@ -230,16 +228,19 @@ def epochs(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: P
         errors = 100 * np.maximum(1 - accuracy, 5e-5)  # above 0, for the logarithmic scale
         for point, color in colors.items():
             of, own = study.metrics[point], errors.loc[point]
+            x, band = own.columns, {"color": color, "alpha": 0.15, "linewidth": 0}
             if of["learned"] == of["n"]:
-                _curve(above, own.columns, own.mean(), (own.min(), own.max()), color, point)
+                above.plot(x, own.mean(), color=color, marker=".", label=point)
+                above.fill_between(x, own.min(), own.max(), **band)
             else:
                 learned = own.ffill(axis=1).iloc[:, -1] < 100 * (1 - study.rule.threshold)
-                lines = above.plot(own.columns, own.where(learned, axis=0).T, color=color, linewidth=0.8)
+                lines = above.plot(x, own.where(learned, axis=0).T, color=color, linewidth=0.8)
                 lines[0].set_label(f"{point}: {of['learned']} of {of['n']} seeds learn, a line for each")
             if "difference" in of:
                 pair = own.align(errors.loc[reference], join="inner")
                 relative = 100 * relative_errors(*(each.to_numpy().T for each in pair))
-                _curve(below, own.columns, relative.mean(axis=1), interval(relative, study.rule.confidence), color)
+                below.plot(x, relative.mean(axis=1), color=color, marker=".")
+                below.fill_between(x, *interval(relative, study.rule.confidence), **band)
         below.axhline(0, color=colors.get(reference, "black"), linewidth=1)
         below.set_xlabel("epoch")
         below.locator_params("x", integer=True)
@@ -247,18 +248,12 @@ def epochs(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: P
         _title(above, _trained(study, settings))
     _plain_ticks(upper[0])
     upper[0].set_ylabel("test error, % (log scale):\nmean and range over seeds")
-    lower[0].set_ylabel(
-        f"more errors than under {_references(studies)}, %:\nmean and {settings.rule.confidence:.0%} interval"
-    )
-
-
-def _curve(ax: Axes, x: Any, mean: Any, band: tuple[Any, Any], color: str, label: str | None = None) -> None:
-    ax.plot(x, mean, color=color, marker=".", label=label)
-    ax.fill_between(x, *band, color=color, alpha=0.15, linewidth=0)
+    more = f"more errors than under {_references(studies)}, %"
+    lower[0].set_ylabel(f"{more}:\nmean and {settings.rule.confidence:.0%} interval")
 
 
 def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
-    """Differences from the reference: each seed, the mean and its interval. Grey: differences that rounding makes."""
+    """Differences from the reference: each seed, mean and interval. Grey: those that rounding makes."""
     [[ax]] = _panels(figure, settings, 1, 5.5)
     groups: list[tuple[str, pd.Series, str]] = []
     for study in studies:
@@ -269,13 +264,20 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\n- {reference}"
                 mixed = f"\n{of['mixed_pairs']} on two processors" if "mixed_pairs" in of else ""
                 groups.append((f"{label}\nin {study.name}{mixed}", differences.dropna(), "C0"))
-    for point, differences in _rounding(studies, settings.rule.threshold):
+    # The same trials on two kinds of processor, where they learn
+    ends = [tables.last_epochs(study.table) for study in studies]
+    trial = [tuple(sorted(parameters.items())) for table in ends for parameters in tables.parameters(table)]
+    learned = pd.concat(ends).assign(trial=trial).query(f"accuracy > {settings.rule.threshold}")
+    by_device = learned.groupby(["point", "trial", "device"], sort=False)["accuracy"].last().unstack()
+    for point, differences in by_device.diff(-1, axis=1).stack().dropna().groupby("point", sort=False):
         groups.append((f"{point} on two\nkinds of processor", differences, "tab:gray"))
     labels = []
     for place, (label, differences, color) in enumerate(groups):
         points, count = 100 * differences.to_numpy(), len(differences)
-        labels.append(f"{label}\n{count} seeds, SD {points.std(ddof=1):.2f}" if count > 1 else f"{label}\n1 seed")
-        ax.scatter(place + np.linspace(-0.3, 0.3, count + 2)[1:-1], points, s=14, color=color, alpha=0.7)
+        number = f"{count} seeds, SD {points.std(ddof=1):.2f}" if count > 1 else "1 seed"
+        labels.append(f"{label}\n{number}")
+        x = place + np.linspace(-0.3, 0.3, count + 2)[1:-1]
+        ax.scatter(x, points, s=14, color=color, alpha=0.7)
         low, high = interval(points, settings.rule.confidence)
         ax.errorbar(place, (low + high) / 2, (high - low) / 2, color="black", fmt="_", capsize=6)
     ax.set_xticks(range(len(labels)), labels, fontsize=7)
@@ -283,20 +285,12 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
     ax.set_ylabel(f"difference in accuracy, points:\nevery seed; mean and its {settings.rule.confidence:.0%} interval")
 
 
-def _rounding(studies: Sequence[Shown], threshold: float) -> Iterable[tuple[str, pd.Series]]:
-    """Differences in accuracy between two kinds of processor, for the same trial, by point; only where it learns."""
-    ends = [tables.last_epochs(study.table) for study in studies]
-    trial = [tuple(sorted(parameters.items())) for table in ends for parameters in tables.parameters(table)]
-    learned = pd.concat(ends).assign(trial=trial).query("accuracy > @threshold")
-    by_device = learned.groupby(["point", "trial", "device"], sort=False)["accuracy"].last().unstack()
-    return by_device.diff(-1, axis=1).stack().dropna().groupby("point", sort=False)
-
-
 def law(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
     """The largest learning rate that works against 1 + offset^2. Triangles are the ends of the tested rates."""
     [[ax]] = _panels(figure, settings, 1, 5.5)
     for number, study in enumerate(studies):
-        color, tried, offsets = f"C{number}", study.table["lr"], study.metrics["offsets"].values()
+        color, tried = f"C{number}", study.table["lr"]
+        offsets = study.metrics["offsets"].values()
         for each in offsets:
             x, works, fails = 1 + each["offset"] ** 2, each.get("all"), each.get("none")
             ends = works or tried.min(), fails or tried.max()
@@ -305,9 +299,10 @@ def law(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixe
             ax.plot(x, ends[1], color=color, marker="_" if fails else "^")
         trained = protocol(tables.parameters(study.table.drop(columns="lr"))[0], settings)
         x = np.array([1, 1 + max(each["offset"] for each in offsets) ** 2])
-        rate, fitted = study.metrics.get("rate_at_0", math.nan), study.metrics.get("exponent", {"estimate": math.nan})
+        rate = study.metrics.get("rate_at_0", math.nan)
+        fitted = study.metrics.get("exponent", {"estimate": math.nan})["estimate"]
         label = f"{trained}: {exponent(study.metrics)}"
-        ax.plot(x, rate * x ** -fitted["estimate"], color=color, linewidth=0.8, label=label)
+        ax.plot(x, rate * x**-fitted, color=color, linewidth=0.8, label=label)
         ax.plot(x, rate * x**-EXPONENT, color=color, linestyle="dotted")
     ax.plot([], [], color="black", linestyle="dotted", label=f"theory: exponent {-EXPONENT:g}")
     ax.errorbar([], [], [], fmt="none", color="black", capsize=4, label="from where all seeds learn to where none does")
@@ -328,7 +323,8 @@ def networks(figure: Figure, studies: Sequence[Shown], settings: Params, pixels:
         width = 0.8 / len(treatments)
         for number, treatment in enumerate(treatments):
             bars = pd.json_normalize([norm[treatment] for norm in norms], sep="_")
-            mean, x = bars["difference_mean"], np.arange(len(norms)) + (number - (len(treatments) - 1) / 2) * width
+            x = np.arange(len(norms)) + (number - (len(treatments) - 1) / 2) * width
+            mean = bars["difference_mean"]
             reach = mean - bars["difference_interval_low"], bars["difference_interval_high"] - mean
             whiskers: dict[str, Any] = {"yerr": 100 * np.maximum(0, reach), "error_kw": {"linewidth": 0.8}}
             drawn = ax.bar(x, 100 * bars["accuracy"], width, label=TREATMENTS[treatment], **whiskers)
@@ -354,10 +350,10 @@ def _title(ax: Any, text: str) -> None:
 
 
 def _trained(study: Shown, settings: Params) -> str:
-    """How the points of a study were trained, and over how many seeds."""
     counts = [of["n"] for of in study.metrics.values()]
-    fewest = f"{min(counts)} to " if min(counts) < max(counts) else ""
-    return f"{protocol(shared(study.metrics), settings)}, {fewest}{max(counts)}\u00a0seed{'s' * (max(counts) > 1)}"
+    few, many = min(counts), max(counts)
+    number = f"{few} to {many}" if few < many else f"{many}"
+    return f"{protocol(shared(study.metrics), settings)}, {number}\u00a0seed{'s' * (many > 1)}"
 
 
 def _plain_ticks(ax: Any) -> None:

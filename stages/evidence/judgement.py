@@ -12,10 +12,9 @@ from scipy import stats
 from stages.common import tables
 from stages.common.errors import InputError
 from stages.common.files import Exact
-from stages.common.normalization import Normalization
 from stages.evidence.paired import compare, relative_error
 from stages.evidence.words import TREATMENTS
-from stages.settings.params import Rule, Study
+from stages.settings.params import Params, Rule, Study
 
 DIFFERENCES = {"accuracy": "difference", "loss": "loss_difference"}  # the comparison of each outcome, in the metrics
 
@@ -48,18 +47,15 @@ def ends(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def comparison(table: pd.DataFrame, rule: Rule, images: int) -> Metrics:
-    """The metrics of points over seeds, by the name of the point:
-
-    parameters, n (seeds), learned (how many of them)
-    accuracy, loss:  over the seeds that learned
-    difference:      from the reference, seed by seed, by the rule, with the `relative_error`; loss_difference: the same
-                     of the loss, a declared second outcome, which has no margin. Only where all seeds of both learned:
-                     a mean over trials that learned and trials that did not says nothing
-    mixed_pairs:     how many of the pairs ran on two kinds of device
+    """The metrics of points over seeds, of the end of each trial, by the name of the point.
 
     images: on which accuracies are measured, if not on `held_out` ones
 
-    What is compared is the end of the trials. The planned comparisons are those of all other points with the reference.
+    parameters, n (seeds), learned (how many of them)
+    accuracy, loss: over the seeds that learned
+    difference:     from the reference, seed by seed. Only where all seeds of both learned: a mean over trials that
+                    learned and trials that did not says nothing. loss_difference: the same of the loss
+    mixed_pairs:    how many of the pairs ran on two kinds of device
     """
     ended, first = ends(table), table.drop_duplicates("point")
     parameters = dict(zip(first["point"], tables.parameters(first), strict=True))
@@ -68,7 +64,8 @@ def comparison(table: pd.DataFrame, rule: Rule, images: int) -> Metrics:
         learned = trials[trials["accuracy"] > rule.threshold]
         metrics[point] = {"parameters": parameters[point], "n": len(trials), "learned": len(learned)}
         if len(learned):
-            metrics[point] |= {outcome: over_seeds(learned[outcome].to_numpy()) for outcome in DIFFERENCES}
+            over_seeds = learned[[*DIFFERENCES]].agg(["mean", "std", "min", "max"], skipna=False)  # nan if one diverged
+            metrics[point] |= {outcome: {"n": len(learned), **over_seeds[outcome]} for outcome in DIFFERENCES}
     comparable = {point: ended[point] for point, each in metrics.items() if each["learned"] == each["n"]}
     if (reference := comparable.pop(rule.reference, None)) is None:
         return metrics
@@ -79,7 +76,7 @@ def comparison(table: pd.DataFrame, rule: Rule, images: int) -> Metrics:
         if parameters[point].get("held_out") == held_out and trials.index.isin(reference.index).any()
     }
     for outcome, margin, step in (("accuracy", rule.margin, 1 / (held_out or images)), ("loss", math.nan, 0.0)):
-        values = {point: (own[outcome].to_numpy(), other[outcome].to_numpy()) for point, (own, other) in pairs.items()}
+        values = {name: (own[outcome].to_numpy(), other[outcome].to_numpy()) for name, (own, other) in pairs.items()}
         finite = {point: pair for point, pair in values.items() if np.isfinite(pair).all()}  # not of what diverged
         for point, each in compare(finite, rule.confidence, len(metrics) - 1, margin, step).items():
             metrics[point][DIFFERENCES[outcome]] = each
@@ -89,20 +86,13 @@ def comparison(table: pd.DataFrame, rule: Rule, images: int) -> Metrics:
     return metrics
 
 
-def over_seeds(values: np.ndarray) -> dict[str, float | None]:
-    """values: one for each seed; std: with n - 1 in the denominator"""
-    std = values.std(ddof=1) if len(values) > 1 else None
-    return {"n": len(values), "mean": values.mean(), "std": std, "min": values.min(), "max": values.max()}
-
-
-def point_table(metrics: Mapping[str, Any], normalizations: dict[str, Normalization]) -> pd.DataFrame:
-    """The metrics of points over seeds, a row for each: its name and that of its normalization, its parameters, and its
-    metrics, nested keys joined by _; nan where it has none."""
+def point_table(metrics: Mapping[str, Any], settings: Params) -> pd.DataFrame:
+    """Points over seeds, a row for each: names of point and normalization, parameters, metrics, as `accuracy_mean`."""
     points = [{"name": name} | each["parameters"] | each for name, each in metrics.items()]
     table = pd.json_normalize(points, sep="_")
     lacking = ["lr", "accuracy_mean", "accuracy_min", "accuracy_max", "difference_mean"]
     table = table.reindex(columns=table.columns.union(lacking, sort=False))
-    named = {tuple(norm.parameters().values()): name for name, norm in reversed(normalizations.items())}
+    named = {tuple(norm.parameters().values()): name for name, norm in reversed(settings.normalizations.items())}
     pairs = zip(table["mean"], table["std"], strict=True)
     table["normalization"] = [named.get(pair, "mean {:g}, std {:g}".format(*pair)) for pair in pairs]
     return table
@@ -111,42 +101,32 @@ def point_table(metrics: Mapping[str, Any], normalizations: dict[str, Normalizat
 def search(table: pd.DataFrame, axes: Sequence[str], rule: Rule) -> Metrics:
     """The metrics of a search over `axes`.
 
-    best:       the trial with the best accuracy, on the images that chose it; cross_half_accuracy: see there
+    best:       the trial with the best accuracy, too high by luck: the images that measure it chose it.
+                cross_half_accuracy: chosen on one half, measured on the other; the mean of both ways
     good:       trials whose accuracy is at most the rule's tolerance below the best
     accuracies: of the trials that learned, of each kind
     """
     trials = tables.last_epochs(table).set_index("trial")
-    accuracy = trials["accuracy"]
-    number, learned = accuracy.idxmax(), trials[accuracy > rule.threshold]
+    accuracy, even, odd = trials["accuracy"], trials["accuracy_even"], trials["accuracy_odd"]
+    number = accuracy.idxmax()
+    learned = trials[accuracy > rule.threshold]
     good = trials[accuracy >= accuracy.max() - rule.tolerance]
-    kinds = [name for name in trials if name.startswith("accuracy") and not name.endswith(("_even", "_odd", "_own"))]
-    best = {"number": int(number), "accuracy": accuracy.max(), "cross_half_accuracy": cross_half_accuracy(trials)}
+    accuracies = learned.filter(regex="^accuracy(?!_even|_odd|_own)")
+    spread = ["min", "median", "max"]
+    crossed = (odd[even.idxmax()] + even[odd.idxmax()]) / 2
+    best = {"number": int(number), "accuracy": accuracy.max(), "cross_half_accuracy": crossed}
     return {
         "best": best | {axis: Exact(trials[axis][number]) for axis in axes},
         "completed": len(trials),
         "learned": len(learned),
-        "good": {"count": len(good)} | {axis: spread(good[axis]) for axis in axes},
-        "accuracies": {name: spread(learned[name]) for name in kinds if len(learned)},
+        "good": {"count": len(good)} | good[[*axes]].agg(spread).to_dict(),
+        "accuracies": accuracies.agg(spread).to_dict() if len(learned) else {},
         "device_kinds": trials["device"].nunique(),
     }
 
 
-def cross_half_accuracy(trials: pd.DataFrame) -> float:
-    """The accuracy of the best trial on images that had no part in choosing it.
-
-    The best of many accuracies on the same images is too high by luck. Here the best trial on one half of the test
-    images counts with its accuracy on the other half; the mean of both ways round.
-    """
-    even, odd = trials["accuracy_even"], trials["accuracy_odd"]
-    return (odd[even.idxmax()] + even[odd.idxmax()]) / 2
-
-
 def treatments(table: pd.DataFrame, images: int, rule: Rule) -> Metrics:
-    """The metrics of a trained network under normalizations, each by treatment: accuracy, and the change from the
-    network's own on the same images, with the `relative_error`.
-
-    images: that each accuracy is measured on
-    """
+    """The metrics of a trained network, by normalization and treatment; images: that accuracies are measured on"""
     metrics: Metrics = {}
     for row, norm in zip(table.to_dict("records"), tables.parameters(table), strict=True):
         del norm["treated"]
@@ -170,14 +150,14 @@ def change(lost: int, gained: int, images: int, confidence: float) -> Metrics:
     """The change of accuracy on the same images, paired by image.
 
     lost, gained: images that are right before alone, and after alone
-    returns:      both; mean, (gained - lost) / images; interval, of Bonett and Price (2012), which holds its confidence
-                  where few images change; p_different, of McNemar's exact test that lost and gained are equally likely
+    interval:     of Bonett and Price (2012), which holds its confidence where few images change
+    p_different:  of McNemar's exact test that lost and gained are equally likely
     """
     test = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
     # As if one image more had changed each way: with no change at all, the interval has a width all the same.
-    share_lost, share_gained, total = (lost + 1) / (images + 2), (gained + 1) / (images + 2), images + 2
-    middle = share_gained - share_lost
-    half = stats.norm.ppf((1 + confidence) / 2) * math.sqrt((share_gained + share_lost - middle**2) / total)
+    total = images + 2
+    middle, changed = (gained - lost) / total, (gained + lost + 2) / total
+    half = stats.norm.ppf((1 + confidence) / 2) * math.sqrt((changed - middle**2) / total)
     return {
         "lost": lost,
         "gained": gained,
@@ -192,7 +172,3 @@ def photographs(table: pd.DataFrame, images: int) -> Metrics:
     (row,), kinds = table.to_dict("records"), ("mean", "std", "image_std", "own_mean", "own_std")
     channels = {color: {kind: row[f"{kind}_{color[0]}"] for kind in kinds} for color in ("red", "green", "blue")}
     return {"accuracy": row["accuracy"], "loss": row["loss"], "images": images, "channels": channels}
-
-
-def spread(values: pd.Series) -> dict[str, float]:
-    return dict(values.agg(["min", "median", "max"]))

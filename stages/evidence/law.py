@@ -1,8 +1,7 @@
 """The law: how the largest learning rate that works depends on the mean of the inputs.
 
-For a quadratic loss, the largest eigenvalue of the Hessian grows with the square of the inputs' mean (LeCun, Kanter
-and Solla 1991), and the largest rate of gradient descent is inversely proportional to it. So for inputs with a mean of
-d standard deviations, the largest rate that works should fall as (1 + d^2)^-1.
+For a quadratic loss, the largest rate is inversely proportional to the largest eigenvalue of the Hessian, which grows
+with the square of the inputs' mean (LeCun, Kanter and Solla 1991): as 1 + d^2, for a mean of d standard deviations.
 """
 
 import math
@@ -26,31 +25,22 @@ def varied(table: pd.DataFrame) -> set[str]:
     return {str(name) for name in trials if trials[name].nunique(dropna=False) > 1} - {"seed"}
 
 
-def largest_rates(table: pd.DataFrame, pixels: Mapping[str, float], threshold: float) -> pd.DataFrame:
-    """For each `mean` and `seed`, sorted by offset:
-
-    offset: distance of the inputs' mean from zero, in standard deviations of the pixels
-    works:  the largest rate at which training learns, 0 if none does
-    fails:  the next larger rate that was tried, infinite if there is none
-    """
-    trials = tables.last_epochs(table)[["mean", "seed", "lr", "accuracy"]].astype(float)
-    trials["offset"] = (pixels["mean"] - trials["mean"]).abs() / pixels["std"]
-    trials["works"] = trials["lr"].where(trials["accuracy"] > threshold, 0.0)
-    trials["works"] = trials.groupby(["mean", "seed"])["works"].transform("max")
-    trials["fails"] = trials["lr"].where(trials["lr"] > trials["works"], math.inf)
-    rates = {"works": "max", "fails": "min"}
-    return trials.groupby(["offset", "mean", "seed"], as_index=False).agg(rates)
-
-
 def law(table: pd.DataFrame, pixels: Mapping[str, float], rule: Rule) -> dict[str, Any]:
     """The metrics of a study over means and learning rates.
 
-    offsets:  for each mean: `offset`, n (seeds), `all`, the largest rate at which all seeds learn, and `none`, the
-              smallest rate from which on none does; the latter two only if they lie within the grid
+    offsets:  for each mean: `offset`, its distance from the pixels' mean in their standard deviations; n (seeds);
+              `all`, the largest rate at which all seeds learn, and `none`, the smallest from which on none does, both
+              only if they lie within the grid
     n:        the number of largest rates, one for each mean and seed; censored: how many lie beyond the grid
     exponent, rate_at_0: see `fit`
     """
-    largest, offsets = largest_rates(table, pixels, rule.threshold), {}
+    trials = tables.last_epochs(table)[["mean", "seed", "lr", "accuracy"]].astype(float)
+    trials["offset"] = (pixels["mean"] - trials["mean"]).abs() / pixels["std"]
+    trials["works"] = trials["lr"].where(trials["accuracy"] > rule.threshold, 0.0)
+    trials["works"] = trials.groupby(["mean", "seed"])["works"].transform("max")
+    trials["fails"] = trials["lr"].where(trials["lr"] > trials["works"], math.inf)
+    largest = trials.groupby(["offset", "mean", "seed"], as_index=False).agg({"works": "max", "fails": "min"})
+    offsets = {}
     for mean, of_seeds in largest.groupby("mean", sort=False):
         rates = {"all": of_seeds["works"].min(), "none": of_seeds["fails"].max()}
         inside = {name: rate for name, rate in rates.items() if 0 < rate < math.inf}
@@ -60,11 +50,10 @@ def law(table: pd.DataFrame, pixels: Mapping[str, float], rule: Rule) -> dict[st
 
 
 def fit(largest: pd.DataFrame, confidence: float) -> dict[str, Any]:
-    """Fits rate = rate_at_0 x (1 + offset^2)^-exponent by maximum likelihood.
+    """Fits rate = rate_at_0 x (1 + offset^2)^-exponent, with normally spread log rates, by maximum likelihood.
 
-    Log rates spread normally around the line; each is only known to lie between `works` and `fails`. The spread is at
-    least that of the grid's steps: otherwise rates that happen to lie on a line would leave no spread.
-
+    largest:  for each mean and seed, its `offset`, the largest rate that `works`, 0 if none does, and the next one,
+              which `fails`, infinite beyond the grid; a rate is only known to lie between them
     exponent: `estimate`; `interval`, by the likelihood ratio, with None for an open end; `holds`: it contains the law's
     returns:  both; nothing if fewer than two offsets have a largest rate within the grid
     """
@@ -74,7 +63,9 @@ def fit(largest: pd.DataFrame, confidence: float) -> dict[str, Any]:
     inside = np.isfinite(low) & np.isfinite(high)
     if len(set(x[inside].tolist())) < 2:
         return {}
-    middle, least = (low[inside] + high[inside]) / 2, np.mean(high[inside] - low[inside]) / math.sqrt(12)
+    middle = (low[inside] + high[inside]) / 2
+    # The least spread is that of the grid's steps: rates that happen to lie on a line would leave none.
+    least = np.mean(high[inside] - low[inside]) / math.sqrt(12)
 
     def loss(free: np.ndarray, exponent: float) -> float:
         line, spread = free[0] - exponent * x, least + abs(free[1])
@@ -85,11 +76,14 @@ def fit(largest: pd.DataFrame, confidence: float) -> dict[str, Any]:
         start = np.mean(middle + exponent * x[inside]), np.std(middle + exponent * x[inside])
         return optimize.minimize(loss, start, (exponent,), method="Nelder-Mead")
 
-    estimate = float(optimize.minimize_scalar(lambda exponent: best(exponent).fun, bounds=ENDS, method="bounded").x)
+    found = optimize.minimize_scalar(lambda exponent: best(exponent).fun, bounds=ENDS, method="bounded")
+    estimate = float(found.x)
     most = best(estimate).fun + stats.chi2.ppf(confidence, 1) / 2
 
     def end(bound: float) -> float | None:
-        return optimize.brentq(lambda e: best(e).fun - most, bound, estimate) if best(bound).fun > most else None
+        if best(bound).fun <= most:
+            return None
+        return optimize.brentq(lambda exponent: best(exponent).fun - most, bound, estimate)
 
     low_end, high_end = map(end, ENDS)
     holds = (low_end is None or low_end <= EXPONENT) and (high_end is None or high_end >= EXPONENT)

@@ -1,10 +1,11 @@
 """Compares points over seeds: does one differ from the reference, and by more than the margin?"""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 YES, NO, OPEN = "yes", "no", "open"
@@ -15,19 +16,15 @@ Pair = tuple[np.ndarray, np.ndarray]
 def compare(
     pairs: Mapping[str, Pair], confidence: float, planned: int, margin: float = math.nan, step: float = 0.0
 ) -> dict[str, dict[str, Any]]:
-    """The differences of an outcome from the reference, over the same seeds, with two answers for each name.
-
-    differs: yes, no (no difference found), or open (a single pair)
-    exceeds: the difference is beyond the margin (yes), within it (no), or neither is shown (open)
-
-    The p of each test are corrected for all planned comparisons (Holm 1979), even if some could not be made: with
-    probability `confidence`, no answer of a kind is wrong. This is about the mean over seeds on these test images.
+    """The differences of an outcome from the reference, over the same seeds.
 
     pairs:   by name, the values and the reference's, float arrays (n,); element i of both has the same seed
+    planned: comparisons that the p are corrected for (Holm 1979), even if some could not be made
     margin:  above 0, for accuracies; without it, only `differs` is answered
     step:    the outcome's resolution, such as 1 / (number of test images) for an accuracy
-    returns: also n; mean, std, interval of the differences; `relative_error` for accuracies; p, p_holm by test.
-             For a single pair, std and interval are None, p is nan
+    returns: by name: n; mean, std, interval of the differences; relative_error; p, p_holm by test
+             differs: yes, no (none found), or open (a single pair: std and interval are None, p is nan)
+             exceeds: beyond the margin (yes), within it (no), or neither is shown (open)
     """
     tests = ("differs", "within", "beyond") if margin > 0 else ("differs",)
     compared: dict[str, dict[str, Any]] = {}
@@ -42,15 +39,12 @@ def compare(
             "interval": ends(differences, confidence, step),
             "confidence": confidence,
             "p": {test: p[test] for test in tests},
-            "p_holm": {},
         }
         if margin > 0:
             compared[name] |= {"margin": margin} | relative_error(values, reference, confidence, step)
-    for test in tests:
-        corrected = holm([each["p"][test] for each in compared.values()], planned)
-        for each, p_holm in zip(compared.values(), corrected, strict=True):
-            each["p_holm"][test] = p_holm
-    for each in compared.values():
+    by_test = [[each["p"][test] for each in compared.values()] for test in tests]
+    for each, corrected in zip(compared.values(), holm(by_test, planned).T, strict=True):
+        each["p_holm"] = dict(zip(tests, corrected, strict=True))
         shown = {test: p < 1 - confidence for test, p in each["p_holm"].items()}
         each["differs"] = YES if shown["differs"] else NO if each["n"] > 1 else OPEN
         if margin > 0:
@@ -58,7 +52,7 @@ def compare(
     return compared
 
 
-def interval(differences: np.ndarray, confidence: float, step: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def interval(differences: np.ndarray, confidence: float, step: float = 0.0) -> Pair:
     """Student's interval of the mean along the last axis; nan for a single difference."""
     degrees = differences.shape[-1] - 1
     return stats.t.interval(confidence, degrees, differences.mean(axis=-1), standard_error(differences, step))
@@ -89,13 +83,11 @@ def relative_errors(errors: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def standard_error(differences: np.ndarray, step: float) -> np.ndarray:
-    """The standard error of the mean along the last axis.
-
-    The variance is at least step^2 / 6, that of the difference of two values rounded to multiples of `step`. Otherwise
-    a few differences that happen to be equal would have p = 0.
-    """
+    """The standard error of the mean along the last axis, of differences of multiples of `step`."""
     n = differences.shape[-1]
-    return np.maximum(differences.std(axis=-1, ddof=min(1, n - 1)), max(step / math.sqrt(6), 1e-12)) / math.sqrt(n)
+    # That of two rounded values: else a few differences that happen to be equal would have p = 0.
+    least = max(step / math.sqrt(6), 1e-12)
+    return np.maximum(differences.std(axis=-1, ddof=min(1, n - 1)), least) / math.sqrt(n)
 
 
 def p_values(differences: np.ndarray, margin: float, step: float = 0.0) -> dict[str, np.ndarray]:
@@ -115,7 +107,7 @@ def p_values(differences: np.ndarray, margin: float, step: float = 0.0) -> dict[
     }
 
 
-def holm(p: Sequence[float] | np.ndarray, planned: int) -> np.ndarray:
+def holm(p: ArrayLike, planned: int) -> np.ndarray:
     """Holm's corrected p along the last axis, for a family of `planned` tests, whose other p are 1."""
     p = np.asarray(p, float)
     order = np.argsort(p, axis=-1)  # nan last

@@ -30,9 +30,10 @@ def network(settings: Params, name: str) -> str:
     if study is None or study.of_lenet:
         return "LeNet"
     if study.trial.settings == "resnet":
-        images, epochs = (of.resnet.scratch if study.seeds else of.resnet).train_images, of.resnet.train.epochs
-        return f"{of.resnet.arch} trained on {images:,} digits, {epochs} epochs"
-    batches = f", batches of {size}" if (size := of.imagenet.batch_size) != settings.imagenet.batch_size else ""
+        images = (of.resnet.scratch if study.seeds else of.resnet).train_images
+        return f"{of.resnet.arch} trained on {images:,} digits, {of.resnet.train.epochs} epochs"
+    size = of.imagenet.batch_size
+    batches = f", batches of {size}" if size != settings.imagenet.batch_size else ""
     return f"{of.imagenet.arch}, published{batches}"
 
 

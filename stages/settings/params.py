@@ -6,22 +6,12 @@ DVC knows as a dependency.
 
 import re
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PlainValidator,
-    Tag,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, Field, PlainValidator, ValidationError, create_model, model_validator
 
 from stages.common.errors import InputError, reason, short
 from stages.common.normalization import Normalization
@@ -39,48 +29,36 @@ Threads = Annotated[int, Field(ge=1, le=1_024)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Number = Annotated[float, Field(ge=-1e6, le=1e6)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
-NotNegative = Annotated[float, Field(ge=0, le=1e6)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
-Decay = Annotated[float, Field(gt=0, le=1)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Confidence = Annotated[float, Field(gt=0.5, lt=1)]
-Threshold = Annotated[float, Field(ge=0, lt=1)]
-Tolerance = Annotated[float, Field(ge=0, le=1)]
 ALL_IMAGES = 60_000  # of MNIST's training part
-BatchSize = Annotated[int, Field(ge=1, le=ALL_IMAGES)]
-Pair = Annotated[int, Field(ge=2, le=ALL_IMAGES)]  # of images: batch statistics need two
 TrainImages = Annotated[int, Field(ge=1, le=ALL_IMAGES)]
 TestImages = Annotated[int, Field(ge=1, le=10_000)]
+Pair = Annotated[int, Field(ge=2, le=ALL_IMAGES)]  # of images: batch statistics need two
 Optimizer = Literal["adadelta", "sgd", "adam"]
 Treatment = Literal["as_is", "recalibrated", "folded", "fine_tuned"]  # of a trained network, in this order
 Init = Literal["default", "he_normal", "zero_bias"]
-
-
-def _matching(pattern: str, words: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(f"must be {words}")
-        return text
-
-    return AfterValidator(check)
-
-
-LETTERS = "lower-case letters, digits and _, beginning with a letter"
-Name = Annotated[str, _matching(r"[a-z][a-z0-9_]*", LETTERS)]  # of an entry: also that of stages, files and columns
+Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]  # of an entry: also that of stages, files and columns
 Parameters = dict[str, float | int | str]  # of a trial, by name
 Item = TypeVar("Item")
 Some = Annotated[list[Item], Field(min_length=1)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
-
+class _Section(BaseModel, strict=True, frozen=True, allow_inf_nan=False):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, value: object) -> object:
         if isinstance(value, dict) and (unknown := [key for key in value if key not in cls.model_fields]):
             raise ValueError(f"{unknown[0]} is no known key; accepted here: {', '.join(cls.model_fields)}")
         return value
+
+
+def _optional(section: type[BaseModel], keys: Collection[str]) -> Any:
+    """A section that has these keys of another one, all of them optional."""
+    fields: dict[str, Any] = {}
+    for key, field in section.model_fields.items():
+        if key in keys:
+            fields[key] = Annotated[field.annotation, field] | None, None
+    return create_model(section.__name__, __base__=_Section, **fields)
 
 
 def _grey(norm: Normalization) -> Normalization:
@@ -100,49 +78,37 @@ class Data(_Section):
     test_images: TestImages
 
 
-Rates = Annotated[  # the names of the shapes are no part of a key, so they stand in brackets
-    Annotated[Positive, Tag("(number)")] | Annotated[dict[Optimizer, Positive], Tag("(keys)")],
-    Discriminator(lambda value: "(keys)" if isinstance(value, dict) else "(number)"),
-]
+def _rates(value: Any) -> dict[str, float]:
+    rates = value if isinstance(value, dict) else dict.fromkeys(get_args(Optimizer), value)
+    numbers = [rate for rate in rates.values() if type(rate) in (int, float) and 0 < rate <= 1e6]
+    if rates.keys() != set(get_args(Optimizer)) or len(numbers) < len(rates):
+        raise ValueError(f"must be a number above 0, or one for each of {', '.join(get_args(Optimizer))}")
+    return {optimizer: float(rate) for optimizer, rate in rates.items()}
 
 
 class Train(_Section):
     optimizer: Optimizer
-    lr: Rates
+    lr: Annotated[dict[str, float], PlainValidator(_rates)]
     momentum: Momentum
     epochs: Few
-    batch_size: BatchSize
-    gamma: Decay
+    batch_size: int = Field(ge=1, le=ALL_IMAGES)
+    gamma: float = Field(gt=0, le=1)
     init: Init
     seed: Seed
     shuffle: bool
     threads: Threads
 
-    @model_validator(mode="after")
-    def _has_rate(self) -> "Train":
-        if isinstance(self.lr, dict) and (missing := sorted({*get_args(Optimizer)} - {*self.lr})):
-            raise ValueError(f"lr must be a number, or one for each optimizer: {', '.join(missing)} is missing")
-        return self
-
-    def rate(self, optimizer: Optimizer) -> float:
+    def rate(self, optimizer: str) -> float:
         """The learning rate of an optimizer."""
-        return self.lr[optimizer] if isinstance(self.lr, dict) else self.lr
+        return self.lr[optimizer]
 
 
-class Overrides(_Section):
+class Overrides(_optional(Train, Train.model_fields.keys() - {"lr", "threads"})):  # type: ignore[misc]
     """What a trial of LeNet has otherwise than `train` and `data` say."""
 
     train_images: TrainImages | None = None
-    held_out: Annotated[int, Field(ge=1, lt=ALL_IMAGES)] | None = None
-    optimizer: Optimizer | None = None
+    held_out: int | None = Field(default=None, ge=1, lt=ALL_IMAGES)
     lr: Positive | None = None
-    momentum: Momentum | None = None
-    epochs: Few | None = None
-    batch_size: BatchSize | None = None
-    gamma: Decay | None = None
-    init: Init | None = None
-    seed: Seed | None = None
-    shuffle: bool | None = None
     start: str | None = None
 
 
@@ -150,7 +116,7 @@ class Sgd(_Section):
     epochs: Few
     lr: Positive
     momentum: Momentum
-    weight_decay: NotNegative
+    weight_decay: float = Field(ge=0, le=1e6)
     schedule: Literal["constant", "linear"]
 
 
@@ -162,7 +128,7 @@ class Scratch(_Section):
 class Resnet(_Section):
     arch: str
     train_images: Pair
-    test_images: Annotated[int, Field(ge=4, le=10_000)]
+    test_images: int = Field(ge=4, le=10_000)
     batch_size: Pair
     seed: Seed
     threads: Threads
@@ -177,19 +143,15 @@ class Imagenet(_Section):
     weights: str | None
     data: str
     train_images: Count
-    test_images: Annotated[int, Field(ge=4, le=1_000_000)]
+    test_images: int = Field(ge=4, le=1_000_000)
     batch_size: Pair
     seed: Seed
     threads: Threads
     fine_tune: Sgd
 
 
-class Network(_Section):
+class Network(_optional(Imagenet, {"arch", "weights", "batch_size"})):  # type: ignore[misc]
     """What a study of a published network has otherwise than `imagenet` says."""
-
-    arch: str | None = None
-    weights: str | None = None
-    batch_size: Pair | None = None
 
 
 # Studies
@@ -217,7 +179,7 @@ class Interval(_Section):
 
 
 AXES = ("mean", "std", "mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b", "lr")
-AxisName = Annotated[str, _matching("|".join(AXES), f"one of {', '.join(AXES)}")]
+AxisName = Annotated[str, Field(pattern=f"^({'|'.join(AXES)})$")]
 
 
 def _space(space: dict[str, Interval]) -> dict[str, Interval]:
@@ -271,8 +233,6 @@ class Point(Overrides):
     border: Number | None = None
     recalibrated: Pair | None = None
 
-    _checked = model_validator(mode="after")(_one_normalization)
-
 
 class Grid(_Section):
     """Points with all combinations of these values."""
@@ -282,13 +242,11 @@ class Grid(_Section):
     std: Some[Positive] | None = None
     lr: Some[Positive] | None = None
 
-    _checked = model_validator(mode="after")(_one_normalization)
-
 
 class Trial(_Section):
     """The class stages/{code}/trial.py:{name}, the section that it is set by, and the file that it reads."""
 
-    name: Annotated[str, _matching(r"[A-Za-z]\w*", "the name of a class")]
+    name: str = Field(pattern=r"^[A-Za-z]\w*$")
     code: Name
     settings: Literal["train", "resnet", "imagenet"]
     reads: str
@@ -300,8 +258,8 @@ class Study(_Section):
     trial: Trial
     title: str | None = None
     normalizations: list[str] = []
-    points: dict[Name, Point] = {}
-    grid: Grid | None = None
+    points: dict[Name, Annotated[Point, AfterValidator(_one_normalization)]] = {}
+    grid: Annotated[Grid, AfterValidator(_one_normalization)] | None = None
     seeds: Few | None = None
     search: Search | None = None
     treatments: Some[Treatment] | None = None
@@ -337,28 +295,22 @@ class Study(_Section):
 # Evidence
 
 
-class StudyRule(_Section):
-    """How the results of a study are judged."""
-
-    reference: str | None = None
-    margin: Fraction | None = None
-    confidence: Confidence | None = None
-    threshold: Threshold | None = None
-    tolerance: Tolerance | None = None
-
-
 class Rule(_Section):
     reference: str
-    margin: Fraction
-    confidence: Confidence
-    threshold: Threshold
-    tolerance: Tolerance
-    studies: dict[Name, StudyRule] = {}
+    margin: float = Field(gt=0, lt=1)
+    confidence: float = Field(gt=0.5, lt=1)
+    threshold: float = Field(ge=0, lt=1)
+    tolerance: float = Field(ge=0, le=1)
+    studies: "dict[Name, StudyRule]" = {}
 
     def of(self, study: str) -> "Rule":
         """With what is said of that study alone."""
         alone = self.studies.get(study, StudyRule()).model_dump(exclude_none=True)
         return self.model_copy(update=alone | {"studies": {}})
+
+
+class StudyRule(_optional(Rule, Rule.model_fields.keys() - {"studies"})):  # type: ignore[misc]
+    """How the results of a study are judged otherwise."""
 
 
 class Fold(_Section):
@@ -374,14 +326,14 @@ def _colormap(name: str) -> str:
 
 
 class Look(_Section):
-    width: Annotated[float, Field(ge=2, le=30)]
-    dpi: Annotated[int, Field(ge=50, le=600)]
+    width: float = Field(ge=2, le=30)
+    dpi: int = Field(ge=50, le=600)
     colormap: Annotated[str, AfterValidator(_colormap)]
 
 
 class Figure(_Section):
     kind: Literal["rates", "cells", "law", "seeds", "epochs", "networks", "map"]
-    studies: Annotated[list[Name], Field(min_length=1, max_length=9)]
+    studies: list[Name] = Field(min_length=1, max_length=9)
     title: str
 
 
@@ -389,7 +341,7 @@ class Report(_Section):
     answer: list[str]
     table: list[Name]
     columns: list[Name]
-    headline: list[Annotated[str, _matching(r"[a-z0-9_]+\.[a-z0-9_]+", "STUDY.POINT")]]
+    headline: list[Annotated[str, Field(pattern=r"^[a-z0-9_]+\.[a-z0-9_]+$")]]
 
 
 def _workers(value: object) -> object:
@@ -399,14 +351,11 @@ def _workers(value: object) -> object:
 
 
 class Run(_Section):
-    device: Annotated[str, _matching(r"auto|cpu|mps|cuda(:\d{1,3})?", "auto, cpu, mps, cuda or cuda:N")]
+    device: str = Field(pattern="^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")
     workers: Annotated[int | str, PlainValidator(_workers)]
     scheduler: str | None
     mnist: str | None
     imagenet: str | None
-
-
-# All of it
 
 
 class Params(_Section):
@@ -438,23 +387,21 @@ class Params(_Section):
             if taken := sorted(stages & set(getattr(self, key))):
                 raise ValueError(f"{key}.{taken[0]}: must have another name: it is that of a stage")
         if "standard" not in self.normalizations:
-            raise ValueError("normalizations.standard is missing: maps show it, and distances are from its mean")
+            raise ValueError("normalizations.standard is missing: maps show it")
         if OWN in self.normalizations:
             raise ValueError(f"normalizations.{OWN}: must have another name: it is a trained network's own")
         if unknown := sorted(set(self.rule.studies) - {SWEEP, *self.studies}):
             raise ValueError(f"rule.studies.{unknown[0]}: no such study; accepted: {', '.join([SWEEP, *self.studies])}")
         sections: dict[str, _Section] = {f"studies.{name}": study for name, study in self.studies.items()}
         for key, section in (sections | {"sweep": self.sweep, "fold": self.fold}).items():
-            of_images = isinstance(section, Study) and section.trial.settings == "imagenet"
-            trained = isinstance(section, Study) and not section.of_lenet and section.seeds is None
+            accepted = {name for name, norm in self.normalizations.items() if len(norm.parameters()) == 2}  # grey
+            if isinstance(section, Study) and section.trial.settings == "imagenet":
+                accepted = {*self.normalizations}
+            if isinstance(section, Study) and section.seeds is None and not section.of_lenet:
+                accepted.add(OWN)
             for where, name in _named(key, section.model_dump()):
-                if trained and name == OWN:
-                    continue
-                if name not in self.normalizations:
-                    known = ", ".join(sorted(self.normalizations))
-                    raise ValueError(f"{where}: {name!r} is none of normalizations: {known}")
-                if len(self.normalizations[name].parameters()) > 2 and not of_images:
-                    raise ValueError(f"{where}: {name!r} has a number for each channel, but digits are grey")
+                if name not in accepted:
+                    raise ValueError(f"{where} = {name!r}: accepted here: {', '.join(sorted(accepted))}")
         return self
 
 
@@ -466,7 +413,8 @@ def _named(key: str, section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield f"{key}.{name}", name
             yield from _named(f"{key}.{name}", value)
         elif value and name in ("normalization", "normalizations", "start"):
-            yield from ((f"{key}.{name}", each) for each in ([value] if isinstance(value, str) else value))
+            names = [value] if isinstance(value, str) else value
+            yield from ((f"{key}.{name}", each) for each in names)
 
 
 def load(path: Path = PATH) -> Params:
@@ -475,15 +423,12 @@ def load(path: Path = PATH) -> Params:
     raises: InputError naming the key, its value and what is accepted, one line for each key that is wrong
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except Exception as error:  # whatever a damaged file can raise
-        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
-    try:
-        return Params.model_validate(content)
+        return Params.model_validate(yaml.load(path.read_text(encoding="utf-8"), _Loader))
     except ValidationError as error:
-        raise InputError("\n".join(dict.fromkeys(_line(path, problem) for problem in error.errors()))) from None
-    except RecursionError:
-        raise InputError(f"{path}: cannot be read: too deep, or a mapping that contains itself") from None
+        lines = dict.fromkeys(_line(path, problem) for problem in error.errors())
+        raise InputError("\n".join(lines)) from None
+    except Exception as error:  # whatever a damaged file can raise, such as one with a mapping that contains itself
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -505,13 +450,9 @@ for _tag, _pattern, _first in (
 
 
 def _line(path: Path, problem: Mapping[str, Any]) -> str:
-    keys, value = [str(key) for key in problem["loc"] if str(key)[0] not in "[("], problem["input"]
-    key = short(".".join(keys)) or "the file"
-    if problem["type"] == "missing":
-        return f"{path}: {key} is missing"
-    if problem["type"] == "model_type":
-        return f"{path}: {key} = {short(reprlib.repr(value))}: must hold keys of its own"
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    if isinstance(value, dict):  # keys that contradict each other, which the message names
-        return f"{path}: {key}: {message}" if keys else f"{path}: {message}"
-    return f"{path}: {key} = {short(reprlib.repr(value))}: {message}"
+    keys = [str(key) for key in problem["loc"] if key != "[key]"]
+    key, value = short(".".join(keys)), problem["input"]
+    if not isinstance(value, dict):  # else keys contradict each other, which the message names
+        key = f"{key or 'the file'} = {short(reprlib.repr(value))}"
+    message = re.sub(r"^\w+ should", "must", problem["msg"].removeprefix("Value error, "))
+    return ": ".join(filter(None, (str(path), key, message)))
