@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, model_validator
 
 if TYPE_CHECKING:
     import torch  # takes seconds, and settings are checked first
@@ -25,25 +25,27 @@ def _positive(numbers: tuple[float, ...]) -> tuple[float, ...]:
     return numbers
 
 
-class Normalization(BaseModel):
-    """(pixel / 255 - mean) / std; mean, std: 1 float for all channels, or 3 (red, green, blue)"""
-
-    model_config = ConfigDict(frozen=True)
-
-    mean: Annotated[tuple[float, ...], BeforeValidator(_channels)]
-    std: Annotated[tuple[float, ...], BeforeValidator(_channels), AfterValidator(_positive)]
+class Section(BaseModel, strict=True, frozen=True, allow_inf_nan=False):
+    """A section of params.yaml, which refuses unknown keys."""
 
     @model_validator(mode="before")
     @classmethod
     def _known(cls, value: object) -> object:
-        if isinstance(value, dict) and not value.keys() <= {"mean", "std"}:
-            raise ValueError(f"has {', '.join(map(str, value))}; accepted here: mean, std")
+        if isinstance(value, dict) and (unknown := [key for key in value if key not in cls.model_fields]):
+            raise ValueError(f"{unknown[0]} is no known key; accepted here: {', '.join(cls.model_fields)}")
         return value
+
+
+class Normalization(Section):
+    """(pixel / 255 - mean) / std; mean, std: 1 float for all channels, or 3 (red, green, blue)"""
+
+    mean: Annotated[tuple[float, ...], BeforeValidator(_channels)]
+    std: Annotated[tuple[float, ...], BeforeValidator(_channels), AfterValidator(_positive)]
 
     @classmethod
     def of(cls, mean: Numbers, std: Numbers) -> "Normalization":
         """mean, std: in the unit of pixel / 255"""
-        return cls(mean=mean, std=std)
+        return cls.model_validate({"mean": mean, "std": std})
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, float]) -> "Normalization":

@@ -14,7 +14,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, PlainValidator, ValidationError, create_model, model_validator
 
 from stages.common.errors import InputError, reason, short
-from stages.common.normalization import Normalization
+from stages.common.normalization import Normalization, Section
 
 reprlib.aRepr.maxstring = reprlib.aRepr.maxother = 100  # characters of a value in an error: a path must fit
 
@@ -43,22 +43,13 @@ Item = TypeVar("Item")
 Some = Annotated[list[Item], Field(min_length=1)]
 
 
-class _Section(BaseModel, strict=True, frozen=True, allow_inf_nan=False):
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, value: object) -> object:
-        if isinstance(value, dict) and (unknown := [key for key in value if key not in cls.model_fields]):
-            raise ValueError(f"{unknown[0]} is no known key; accepted here: {', '.join(cls.model_fields)}")
-        return value
-
-
 def _optional(section: type[BaseModel], keys: Collection[str]) -> Any:
     """A section that has these keys of another one, all of them optional."""
     fields: dict[str, Any] = {}
     for key, field in section.model_fields.items():
         if key in keys:
             fields[key] = Annotated[field.annotation, field] | None, None
-    return create_model(section.__name__, __base__=_Section, **fields)
+    return create_model(section.__name__, __base__=Section, **fields)
 
 
 def _grey(norm: Normalization) -> Normalization:
@@ -73,7 +64,7 @@ Grey = Annotated[Normalization, AfterValidator(_grey)]
 # Training
 
 
-class Data(_Section):
+class Data(Section):
     train_images: TrainImages
     test_images: TestImages
 
@@ -86,7 +77,7 @@ def _rates(value: Any) -> dict[str, float]:
     return {optimizer: float(rate) for optimizer, rate in rates.items()}
 
 
-class Train(_Section):
+class Train(Section):
     optimizer: Optimizer
     lr: Annotated[dict[str, float], PlainValidator(_rates)]
     momentum: Momentum
@@ -112,7 +103,7 @@ class Overrides(_optional(Train, Train.model_fields.keys() - {"lr", "threads"}))
     start: str | None = None
 
 
-class Sgd(_Section):
+class Sgd(Section):
     epochs: Few
     lr: Positive
     momentum: Momentum
@@ -120,12 +111,12 @@ class Sgd(_Section):
     schedule: Literal["constant", "linear"]
 
 
-class Scratch(_Section):
+class Scratch(Section):
     train_images: Pair
     test_images: TestImages
 
 
-class Resnet(_Section):
+class Resnet(Section):
     arch: str
     train_images: Pair
     test_images: int = Field(ge=4, le=10_000)
@@ -138,7 +129,7 @@ class Resnet(_Section):
     scratch: Scratch
 
 
-class Imagenet(_Section):
+class Imagenet(Section):
     arch: str
     weights: str | None
     data: str
@@ -157,7 +148,7 @@ class Network(_optional(Imagenet, {"arch", "weights", "batch_size"})):  # type: 
 # Studies
 
 
-class Interval(_Section):
+class Interval(Section):
     """An axis of a search; where `low` is `high`, the axis is fixed."""
 
     low: Number
@@ -202,7 +193,7 @@ def free(space: Mapping[str, Interval]) -> list[str]:
     return [name for name, axis in space.items() if axis.low < axis.high]
 
 
-class Search(_Section):
+class Search(Section):
     n_trials: Count
     sampler: Literal["tpe", "random", "qmc", "gp"]
     seed: Seed
@@ -234,7 +225,7 @@ class Point(Overrides):
     recalibrated: Pair | None = None
 
 
-class Grid(_Section):
+class Grid(Section):
     """Points with all combinations of these values."""
 
     normalization: Some[str] | None = None
@@ -243,7 +234,7 @@ class Grid(_Section):
     lr: Some[Positive] | None = None
 
 
-class Trial(_Section):
+class Trial(Section):
     """The class stages/{code}/trial.py:{name}, the section that it is set by, and the file that it reads."""
 
     name: str = Field(pattern=r"^[A-Za-z]\w*$")
@@ -252,13 +243,13 @@ class Trial(_Section):
     reads: str
 
 
-class Study(_Section):
+class Study(Section):
     """Trials at given points, or of a search."""
 
     trial: Trial
     title: str | None = None
-    normalizations: list[str] = []
-    points: dict[Name, Annotated[Point, AfterValidator(_one_normalization)]] = {}
+    normalizations: list[str] = Field([])
+    points: dict[Name, Annotated[Point, AfterValidator(_one_normalization)]] = Field({})
     grid: Annotated[Grid, AfterValidator(_one_normalization)] | None = None
     seeds: Few | None = None
     search: Search | None = None
@@ -295,13 +286,13 @@ class Study(_Section):
 # Evidence
 
 
-class Rule(_Section):
+class Rule(Section):
     reference: str
     margin: float = Field(gt=0, lt=1)
     confidence: float = Field(gt=0.5, lt=1)
     threshold: float = Field(ge=0, lt=1)
     tolerance: float = Field(ge=0, le=1)
-    studies: "dict[Name, StudyRule]" = {}
+    studies: "dict[Name, StudyRule]" = Field({})
 
     def of(self, study: str) -> "Rule":
         """With what is said of that study alone."""
@@ -313,7 +304,7 @@ class StudyRule(_optional(Rule, Rule.model_fields.keys() - {"studies"})):  # typ
     """How the results of a study are judged otherwise."""
 
 
-class Fold(_Section):
+class Fold(Section):
     normalizations: Some[str]
 
 
@@ -325,19 +316,19 @@ def _colormap(name: str) -> str:
     return name
 
 
-class Look(_Section):
+class Look(Section):
     width: float = Field(ge=2, le=30)
     dpi: int = Field(ge=50, le=600)
     colormap: Annotated[str, AfterValidator(_colormap)]
 
 
-class Figure(_Section):
+class Figure(Section):
     kind: Literal["rates", "cells", "law", "seeds", "epochs", "networks", "map"]
     studies: list[Name] = Field(min_length=1, max_length=9)
     title: str
 
 
-class Report(_Section):
+class Report(Section):
     answer: list[str]
     table: list[Name]
     columns: list[Name]
@@ -350,7 +341,7 @@ def _workers(value: object) -> object:
     raise ValueError("must be auto or a whole number, 1 to 1024")
 
 
-class Run(_Section):
+class Run(Section):
     device: str = Field(pattern="^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")
     workers: Annotated[int | str, PlainValidator(_workers)]
     scheduler: str | None
@@ -358,7 +349,7 @@ class Run(_Section):
     imagenet: str | None
 
 
-class Params(_Section):
+class Params(Section):
     data: Data
     normalizations: dict[Name, Normalization]
     norm: Grey
@@ -392,7 +383,7 @@ class Params(_Section):
             raise ValueError(f"normalizations.{OWN}: must have another name: it is a trained network's own")
         if unknown := sorted(set(self.rule.studies) - {SWEEP, *self.studies}):
             raise ValueError(f"rule.studies.{unknown[0]}: no such study; accepted: {', '.join([SWEEP, *self.studies])}")
-        sections: dict[str, _Section] = {f"studies.{name}": study for name, study in self.studies.items()}
+        sections: dict[str, Section] = {f"studies.{name}": study for name, study in self.studies.items()}
         for key, section in (sections | {"sweep": self.sweep, "fold": self.fold}).items():
             accepted = {name for name, norm in self.normalizations.items() if len(norm.parameters()) == 2}  # grey
             if isinstance(section, Study) and section.trial.settings == "imagenet":
