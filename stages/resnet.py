@@ -4,7 +4,6 @@ from pathlib import Path
 
 from stages.common import files
 from stages.common.device import describe, prepare
-from stages.settings import progress
 from stages.settings.params import Params
 from stages.vision import images, treatments
 from stages.vision.trial import MODEL, measured
@@ -15,9 +14,7 @@ def main(settings: Params) -> None:
     data = images.digits(resnet)
     count = len(data.train_labels)
     print(f"resnet: training {resnet.arch} on {count:,} images on {describe(device)}", flush=True)
-    total = resnet.train.epochs * sum(map(len, treatments.batches(data.train_labels, resnet.batch_size)))
-    with progress.bar("resnet", total, "images", log_seconds=10) as bar:
-        network = treatments.scratch(data, resnet, resnet.norm, resnet.seed, device, progress=bar.update)
+    network = treatments.scratch(data, resnet, resnet.norm, resnet.seed, device)
     logits = treatments.logits(network, data.test_images, resnet.norm, resnet.batch_size)
     result = measured(logits, data.test_labels, device)
     files.write_model(MODEL, network)

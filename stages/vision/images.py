@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import os
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import numpy as np
 import PIL
 import torch
 from PIL import Image
-from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from stages.common import mnist
 from stages.common.errors import InputError, reason
@@ -24,30 +25,28 @@ from stages.vision import samples
 CACHE = Path("data/images")
 CHUNK = 256  # images decoded or counted at a time
 
-# timm's evaluation transform without its normalization: from RGB to bytes or floats in [0, 1], (3, H, W).
-Transform = Callable[[Image.Image], np.ndarray | torch.Tensor]
+# timm's evaluation transform without its normalization: from RGB to bytes, uint8 (3, H, W).
+Transform = Callable[[Image.Image], torch.Tensor]
 
 
 class Files(NamedTuple):
     """Chosen photographs, not decoded yet."""
 
     name: str
-    labelled: list[tuple[str, int]]  # paths (names for samples) and labels
+    labelled: list[tuple[Path, int]]  # paths (names for samples) and labels
     classes: list[str]
     contents: str  # their hashes and classes, which identify them
-    skipped: int = 0  # number of files that are hidden or no images
 
     def decoded(self, transform: Transform) -> Path:
         """Where the decoded photographs lie."""
-        digest = _sha256(self.contents + words(transform))
+        digest = hashlib.sha256((self.contents + words(transform)).encode()).hexdigest()
         return CACHE / f"{self.name}-{len(self.labelled)}-{digest[:12]}.npy"
 
 
 def digits(settings: Resnet, folder: Path = mnist.FOLDER) -> mnist.Data:
     """The first digits of MNIST, with three equal channels; raises: InputError as `mnist.load`"""
     data = mnist.load(settings.train_images, settings.test_images, folder)
-    train, test = (images.expand(-1, 3, -1, -1) for images in (data.train_images, data.test_images))
-    return data._replace(train_images=train, test_images=test)
+    return mnist.Data(*(part.expand(-1, 3, -1, -1) if part.dim() == 4 else part for part in data))
 
 
 def photographs(
@@ -62,8 +61,6 @@ def photographs(
     for part, listed in files.items():
         path = root / listed.decoded(transform)
         if not path.exists():
-            if listed.skipped:
-                print(f"{settings.data}: {part}: {listed.skipped} files skipped; accepted: {' '.join(IMG_EXTENSIONS)}")
             folder = samples.fetch(source, root) if settings.data == samples.NAME else Path()
             _decode([folder / name for name, _ in listed.labelled], transform, path)
         pixels = torch.from_numpy(np.load(path, mmap_mode="c"))  # copy on write: a tensor cannot be read-only
@@ -75,18 +72,17 @@ def photographs(
 def chosen(settings: Imagenet, root: Path = Path()) -> dict[str, Files]:
     """The photographs of val and, if there is such a part, train: a fixed choice, balanced over the classes.
 
-    raises: InputError if they are missing, too few, or not in folders of classes
+    raises: InputError if they are too few, or train has other classes than val
     """
     if settings.data == samples.NAME:
         hashes = samples.read(root)
-        found = [(name, number) for number, name in enumerate(hashes)]  # one of each class, sorted by WordNet's names
-        labelled = _choose(found, settings, "val", samples.MANIFEST)
+        labelled = [(Path(name), number) for number, name in enumerate(hashes)]  # one of each class
         classes = [name.partition("_")[0] for name in hashes]
         contents = "".join(f"{sha256}  {name}\n" for name, sha256 in hashes.items())
-        return {"val": Files(samples.NAME, labelled, classes, contents)}
+        return {"val": Files(samples.NAME, _choose(labelled, settings, "val"), classes, contents)}
     parts = {part: _files(settings, part) for part in (["train", "val"] if trains(settings) else ["val"])}
-    if odd := {*parts["val"].classes} ^ {*parts.get("train", parts["val"]).classes}:
-        raise InputError(f"{settings.data}: {min(odd)} is in train/ or val/ alone; accepted: the same classes in both")
+    if parts["val"].classes != parts.get("train", parts["val"]).classes:
+        raise InputError(f"params.yaml: imagenet.data = {settings.data!r}: train/ must have the same classes as val/")
     return parts
 
 
@@ -97,7 +93,8 @@ def trains(settings: Imagenet) -> bool:
 
 def source(settings: Imagenet) -> dict[str, str]:
     """What identifies the photographs in a fingerprint."""
-    digest = _sha256("".join(files.contents for files in chosen(settings).values()))
+    contents = "".join(files.contents for files in chosen(settings).values())
+    digest = hashlib.sha256(contents.encode()).hexdigest()
     if settings.data == samples.NAME:
         return {"samples": digest}  # without Pillow's version: an earlier one may have decoded them
     return {"files": digest, "pillow": PIL.__version__}
@@ -128,63 +125,48 @@ def statistics(images: torch.Tensor) -> dict[str, list[float]]:
 def _files(settings: Imagenet, part: str) -> Files:
     """The photographs in a part of the folder, <class>/*, except hidden ones."""
     folder = Path(settings.data, part)
-    try:
-        classes = [name for name in find_classes(folder)[0] if not name.startswith(".")]
-        found = make_dataset(folder, {name: number for number, name in enumerate(classes)}, IMG_EXTENSIONS)
-    except (OSError, ValueError) as error:  # no folder, no class, or a class without images
-        said = f"params.yaml: imagenet.data = {settings.data!r}: {reason(error)}"
-        accepted = f"{samples.NAME}, or a folder with val/<class>/<image> and, if need be, train/<class>/<image>"
-        raise InputError(f"{said}; accepted: {accepted}") from None
-    shown = [item for item in found if f"{os.sep}." not in item[0].removeprefix(str(folder))]
-    labelled = _choose(shown, settings, part, folder)
-    lines = [f"{label} {hashlib.sha256(Path(path).read_bytes()).hexdigest()}" for path, label in labelled]
+    found = sorted(path for path in folder.glob("[!.]*/[!.]*") if path.suffix.lower() in IMG_EXTENSIONS)
+    classes = sorted({path.parent.name for path in found})
+    labelled = _choose([(path, classes.index(path.parent.name)) for path in found], settings, part)
+    lines = [f"{label} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path, label in labelled]
     name = f"{folder.parent.name}-{part}-pillow-{PIL.__version__}"
-    skipped = sum(len(names) for _, _, names in os.walk(folder)) - len(shown)
-    return Files(name, labelled, classes, _sha256("\n".join(classes + lines)), skipped)
+    contents = hashlib.sha256(os.fsencode("\n".join(classes + lines))).hexdigest()
+    return Files(name, labelled, classes, contents)
 
 
-def _choose(found: list[tuple[str, int]], settings: Imagenet, part: str, source: Path) -> list[tuple[str, int]]:
+def _choose(found: list[tuple[Path, int]], settings: Imagenet, part: str) -> list[tuple[Path, int]]:
     """Images in a fixed random order that takes one of each class in turn."""
-    key, available = {"train": "train_images", "val": "test_images"}[part], len(found)
-    if (count := getattr(settings, key)) > available:
-        raise InputError(f"params.yaml: imagenet.{key} = {count}: {source} has {available}; accepted: 1 to {available}")
-    order = torch.randperm(available, generator=torch.Generator().manual_seed(0)).tolist()
+    key = {"train": "train_images", "val": "test_images"}[part]
+    if (count := getattr(settings, key)) > len(found):
+        said = f"params.yaml: imagenet.{key} = {count}: imagenet.data = {settings.data!r}"
+        raise InputError(f"{said} has {len(found)} images in {part}/<class>/; accepted: as many at most")
+    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0)).tolist()
     of_class: dict[int, Iterator[int]] = defaultdict(itertools.count)
-    turns = {index: next(of_class[found[index][1]]) for index in order}
-    return [found[index] for index in sorted(order, key=turns.__getitem__)[:count]]
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    order.sort(key=lambda index: next(of_class[found[index][1]]))
+    return [found[index] for index in order[:count]]
 
 
 def _decode(paths: list[Path], transform: Transform, target: Path) -> None:
     """Writes images as one uint8 array (N, 3, H, W), in chunks. Threads suffice: Pillow releases Python's lock."""
     shape = (len(paths), *_read(paths[0], transform).shape)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")  # two stages may decode at once
     bar = progress.bar("decode", len(paths), "images", log_seconds=10)
-    try:
-        with part.open("wb") as file, ThreadPoolExecutor() as pool, bar:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as temporary, ThreadPoolExecutor() as pool, bar:
+        part = Path(temporary, target.name)
+        with part.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
             for start in range(0, len(paths), CHUNK):
-                for image in pool.map(lambda path: _read(path, transform), paths[start : start + CHUNK]):
-                    file.write(image.tobytes())
+                for image in pool.map(_read, paths[start : start + CHUNK], itertools.repeat(transform)):
+                    file.write(image.numpy().tobytes())
                     bar.update()
         os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
-def _read(path: Path, transform: Transform) -> np.ndarray:
+def _read(path: Path, transform: Transform) -> torch.Tensor:
     try:
-        with Image.open(path) as opened:
-            image: Image.Image = opened
-            if image.mode.startswith("I;16"):  # Pillow's conversion clips at 255: all would be white
-                image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
-            elif image.mode in ("I", "F"):
-                raise ValueError(f"32 bits a pixel, mode {image.mode}, whose white is unknown; accepted: 8 or 16 bits")
-            array = np.asarray(transform(image.convert("RGB")))
-            return array if array.dtype == np.uint8 else (array * 255).round().astype(np.uint8)
+        with Image.open(path) as image:
+            if image.mode[0] in "IF":  # 16 or 32 bits, which Pillow's conversion clips at 255
+                raise ValueError(f"mode {image.mode}; accepted: 8 bits")
+            return transform(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
         raise InputError(f"{path}: no readable image ({reason(error)}); replace or remove it") from None

@@ -36,12 +36,12 @@ def outcomes(
     """
     fix(settings.threads)
     images, size = data.test_images, settings.batch_size
-    tuned = data, new, settings.fine_tune, size, settings.seed
+    tuning = settings.fine_tune, size, settings.seed
     treatments: dict[Treatment, Callable[[], torch.Tensor]] = {
         "as_is": lambda: logits(network, images, new, size),
         "recalibrated": lambda: recalibrated_logits(network, images, new, size),
         "folded": lambda: logits(folded(network, own, new), images, new, size),
-        "fine_tuned": lambda: logits(train(copy.deepcopy(network), *tuned), images, new, size),
+        "fine_tuned": lambda: logits(train(copy.deepcopy(network), data, new, *tuning), images, new, size),
     }
     return {name: treatments[name]() for name in get_args(Treatment)[:count]}
 
@@ -53,19 +53,17 @@ def scratch(
     seed: int,
     device: torch.device,
     pads_like: Normalization | None = None,
-    progress: Callable[[int], object] = lambda images: None,
 ) -> nn.Module:
     """A network trained from scratch: a pure function. `norm` changes neither initial weights nor order of images.
 
     pads_like: the first convolution pads with the pixel that is zero under this normalization
-    progress:  called after every step with the number of its images
     """
     fix(settings.threads)
     network = model.build(settings.arch, seed).to(device)
     if pads_like:
         name, conv = first_convolution(network)
         replace(network, name, Padded(conv, border(conv, pads_like, norm)))
-    return train(network, data, norm, settings.train, settings.batch_size, seed, progress)
+    return train(network, data, norm, settings.train, settings.batch_size, seed)
 
 
 @torch.no_grad()
@@ -75,24 +73,13 @@ def logits(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_
     return torch.cat([network(_inputs(batch, norm, network)).cpu() for batch in images.split(batch_size)])
 
 
-def train(
-    network: nn.Module,
-    data: Data,
-    norm: Normalization,
-    settings: Sgd,
-    batch_size: int,
-    seed: int,
-    progress: Callable[[int], object] = lambda images: None,
-) -> nn.Module:
+def train(network: nn.Module, data: Data, norm: Normalization, settings: Sgd, batch_size: int, seed: int) -> nn.Module:
     """Trains `network` in place by SGD and returns it in evaluation mode; raises: InputError if there are no images"""
     if not len(data.train_labels):
-        raise InputError(
-            "params.yaml: fine_tuned: imagenet.data has no images to train on; accepted: in train/<class>/"
-        )
+        raise InputError("params.yaml: imagenet.data: fine_tuned needs images to train on, in train/<class>/")
     torch.manual_seed(seed)  # for dropout, in networks that have it
     order = torch.Generator().manual_seed(seed)
-    values = settings.model_dump(include={"lr", "momentum", "weight_decay"})
-    optimizer = torch.optim.SGD(network.parameters(), **values)
+    optimizer = torch.optim.SGD(network.parameters(), **settings.model_dump(exclude={"epochs", "schedule"}))
     steps = settings.epochs * len(batches(data.train_labels, batch_size))
     schedule = LambdaLR(optimizer, lambda step: 1 - step / steps if settings.schedule == "linear" else 1)
     network.train()
@@ -103,7 +90,6 @@ def train(
             F.cross_entropy(network(inputs), data.train_labels[batch].to(inputs.device)).backward()
             optimizer.step()
             schedule.step()
-            progress(len(batch))
     return network.eval()
 
 
@@ -112,9 +98,8 @@ def recalibrated_logits(network: nn.Module, images: torch.Tensor, norm: Normaliz
     halves = images[::2], images[1::2]
     networks = [recalibrated(network, half, norm, batch_size) for half in reversed(halves)]
     tested = [logits(each, half, norm, batch_size) for each, half in zip(networks, halves, strict=True)]
-    outputs = torch.empty(len(images), tested[0].shape[1])
-    outputs[::2], outputs[1::2] = tested
-    return outputs
+    order = torch.arange(len(images))
+    return torch.cat(tested)[torch.cat([order[::2], order[1::2]]).argsort()]
 
 
 def recalibrated(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_size: int) -> nn.Module:

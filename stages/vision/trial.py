@@ -79,12 +79,10 @@ class _TreatmentTrial:
         """parameters: as `Normalization.from_parameters`
 
         treated: number of treatments, in the order of `treatments.outcomes` (the name in kept trials)
-        returns: as `measured`; accuracy_own, under the network's own normalization; for each treatment (with the suffix
-                 _NAME, except as_is):
-            accuracy:          fraction in [0, 1]
-            lost, gained:      images that are right only under its own normalization, and only under this one
-            folded_difference: largest difference of a logit from that under its own normalization
-            folded_other:      number of predictions that differ from those under its own normalization
+        returns: as `measured`; accuracy_own, under the network's own normalization; of each treatment (with the suffix
+                 _NAME, except as_is) accuracy, and lost and gained: images that are right only under its own
+                 normalization, and only under this one; folded_difference: largest difference of a logit from that
+                 under its own normalization; folded_other: number of other predictions
         """
         norm, labels = Normalization.from_parameters(parameters), self.data.test_labels
         was = self.own.argmax(1) == labels
@@ -107,7 +105,7 @@ class ResnetTrial(_Digits, _TreatmentTrial):
     def loaded(settings: Params, root: Path) -> tuple[Resnet, mnist.Data, torch.nn.Module, Normalization]:
         resnet, data = settings.resnet, images.digits(settings.resnet, root / mnist.FOLDER)
         network = model.build(resnet.arch, resnet.seed)
-        model.load(network, model.read(root / MODEL, str(MODEL)), f"{MODEL}: not the weights of {resnet.arch}")
+        model.load(network, root / MODEL, f"{MODEL}: resnet.arch = {resnet.arch!r}")
         return resnet, data, network, resnet.norm
 
     @staticmethod
