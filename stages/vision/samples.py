@@ -37,10 +37,11 @@ def fetch(source: str | None, root: Path = Path()) -> Path:
 
     source: a folder, or the address of an archive (None: the public one) that is fetched if it was not fetched before
     """
-    hashes, of_user = read(root), source and "://" not in source
-    folder = Path(source or "").expanduser() if of_user else root / FOLDER
+    hashes, folder = read(root), root / FOLDER
     try:
-        if not of_user and not folder.exists():
+        if source and "://" not in source:
+            folder = Path(source).expanduser()
+        elif not folder.exists():
             _unpack(source or ARCHIVE, folder, hashes)
         _verify(folder, hashes)
     except Exception as error:  # whatever a network or a damaged archive can raise

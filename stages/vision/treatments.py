@@ -30,9 +30,7 @@ def outcomes(
     folded:       the first convolution absorbs the change of normalization
     fine_tuned:   trained further, as `settings.fine_tune` says
 
-    A pure function of its arguments and of the kind of device that holds `network`, which stays unchanged.
-
-    returns: float32 tensors (N, classes), on the CPU
+    A pure function of its arguments and of the kind of device that holds `network`. returns: as `logits`
     """
     fix(settings.threads)
     images, size = data.test_images, settings.batch_size
@@ -47,22 +45,17 @@ def outcomes(
 
 
 def scratch(
-    data: Data,
-    settings: Resnet,
-    norm: Normalization,
-    seed: int,
-    device: torch.device,
-    pads_like: Normalization | None = None,
+    data: Data, settings: Resnet, norm: Normalization, seed: int, device: torch.device, edge: float | None = None
 ) -> nn.Module:
     """A network trained from scratch: a pure function. `norm` changes neither initial weights nor order of images.
 
-    pads_like: the first convolution pads with the pixel that is zero under this normalization
+    edge: the first convolution pads with this pixel / 255, normalized; None: with zeros
     """
     fix(settings.threads)
     network = model.build(settings.arch, seed).to(device)
-    if pads_like:
+    if edge is not None:
         name, conv = first_convolution(network)
-        replace(network, name, Padded(conv, border(conv, pads_like, norm)))
+        replace(network, name, Padded(conv, border(conv, Normalization.of(edge, 1.0), norm)))
     return train(network, data, norm, settings.train, settings.batch_size, seed)
 
 

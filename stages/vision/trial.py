@@ -19,8 +19,13 @@ DIGITS = {name: sha256 for name, (_, sha256) in mnist.FILES.items()}
 Result = dict[str, float | int | str]
 
 
-class _Digits:
-    """What the trials of a ResNet share."""
+class ScratchTrial:
+    """A network trained from scratch on digits."""
+
+    def __init__(self, settings: Params, root: Path = Path()):
+        self.settings = settings.resnet.model_copy(update=settings.resnet.scratch.model_dump())
+        self.device = device.prepare(settings.run.device)
+        self.data = images.digits(self.settings, root / mnist.FOLDER)
 
     @staticmethod
     def check(settings: Params) -> None:
@@ -34,15 +39,6 @@ class _Digits:
     def threads(settings: Params) -> int:
         return settings.resnet.threads
 
-
-class ScratchTrial(_Digits):
-    """A network trained from scratch on digits."""
-
-    def __init__(self, settings: Params, root: Path = Path()):
-        self.settings = settings.resnet.model_copy(update=settings.resnet.scratch.model_dump())
-        self.device = device.prepare(settings.run.device)
-        self.data = images.digits(self.settings, root / mnist.FOLDER)
-
     @staticmethod
     def determinants(settings: Params) -> dict[str, dict]:
         resnet = settings.resnet.model_dump(mode="json", include={"arch", "batch_size", "threads", "train"})
@@ -51,12 +47,11 @@ class ScratchTrial(_Digits):
     def __call__(self, seed: int, border: float | None = None, recalibrated: int = 0, **parameters: float) -> Result:
         """A training run; parameters: as `Normalization.from_parameters`; returns: as `measured`
 
-        border:       the first convolution pads with this pixel / 255, normalized; None: with zeros
+        border:       `edge` of `treatments.scratch`
         recalibrated: before the test, batch statistics are estimated again on the first N training images; 0: not
         """
         norm, size = Normalization.from_parameters(parameters), self.settings.batch_size
-        pads_like = None if border is None else Normalization.of(border, 1.0)
-        network = treatments.scratch(self.data, self.settings, norm, seed, self.device, pads_like)
+        network = treatments.scratch(self.data, self.settings, norm, seed, self.device, border)
         if recalibrated:
             network = treatments.recalibrated(network, self.data.train_images[:recalibrated], norm, size)
         outputs = treatments.logits(network, self.data.test_images, norm, size)
@@ -75,14 +70,18 @@ class _TreatmentTrial:
         self.network = network.to(self.device)
         self.own = treatments.logits(self.network, self.data.test_images, self.norm, self.settings.batch_size)
 
+    @classmethod
+    def check(cls, settings: Params) -> None:
+        """Also fetches and decodes photographs if necessary."""
+        cls.loaded(settings, Path())
+
     def __call__(self, treated: int = 2, **parameters: float) -> Result:
         """parameters: as `Normalization.from_parameters`
 
         treated: number of treatments, in the order of `treatments.outcomes` (the name in kept trials)
-        returns: as `measured`; accuracy_own, under the network's own normalization; of each treatment (with the suffix
-                 _NAME, except as_is) accuracy, and lost and gained: images that are right only under its own
-                 normalization, and only under this one; folded_difference: largest difference of a logit from that
-                 under its own normalization; folded_other: number of other predictions
+        returns: as `measured`; accuracy_own, under the network's own normalization; of each treatment, with the suffix
+                 _NAME except for as_is: accuracy, lost and gained (images right only under its own, only under this
+                 one); differences from its own: folded_difference (largest, of a logit), folded_other (predictions)
         """
         norm, labels = Normalization.from_parameters(parameters), self.data.test_labels
         was = self.own.argmax(1) == labels
@@ -98,7 +97,7 @@ class _TreatmentTrial:
         return result
 
 
-class ResnetTrial(_Digits, _TreatmentTrial):
+class ResnetTrial(_TreatmentTrial):
     """The network that the stage `resnet` has trained on digits."""
 
     @staticmethod
@@ -110,7 +109,11 @@ class ResnetTrial(_Digits, _TreatmentTrial):
 
     @staticmethod
     def files(settings: Params) -> list[Path]:
-        return [MODEL, *_Digits.files(settings)]
+        return [MODEL, *ScratchTrial.files(settings)]
+
+    @staticmethod
+    def threads(settings: Params) -> int:
+        return settings.resnet.threads
 
     @staticmethod
     def determinants(settings: Params) -> dict[str, dict]:
@@ -131,11 +134,6 @@ class ImagenetTrial(_TreatmentTrial):
         published = model.published(imagenet.arch, imagenet.weights)
         data, classes = images.photographs(imagenet, published.transform, settings.run.imagenet, root)
         return imagenet, data, model.with_outputs(published.network, classes), published.norm
-
-    @classmethod
-    def check(cls, settings: Params) -> None:
-        """Also fetches and decodes the photographs if necessary."""
-        cls.loaded(settings, Path())
 
     @staticmethod
     def files(settings: Params) -> list[Path]:
@@ -168,9 +166,8 @@ class ImagesTrial(ImagenetTrial):
     def __call__(self, **_: float) -> Result:  # type: ignore[override]
         """returns: as `measured`; `images.statistics` as mean_r, ...; the network's own numbers as own_mean_r, ..."""
         result = measured(self.own, self.data.test_labels, self.device)
-        rows = images.statistics(self.data.test_images)
-        rows |= {f"own_{kind}": [*numbers] * (3 // len(numbers)) for kind, numbers in self.norm}
-        for kind, numbers in rows.items():
+        own = {f"own_{kind}": [*numbers] * (3 // len(numbers)) for kind, numbers in self.norm}
+        for kind, numbers in (images.statistics(self.data.test_images) | own).items():
             result |= {f"{kind}_{channel}": number for channel, number in zip("rgb", numbers, strict=True)}
         return result
 
