@@ -1,4 +1,4 @@
-"""Images with three channels: digits, or photographs, which are decoded once and kept on disk as bytes."""
+"""Images with three channels: digits, and photographs, decoded once and kept on disk."""
 
 import hashlib
 import itertools
@@ -51,9 +51,9 @@ def digits(settings: Resnet, folder: Path = mnist.FOLDER) -> mnist.Data:
 def photographs(
     settings: Imagenet, transform: Transform, source: str | None, root: Path = Path()
 ) -> tuple[mnist.Data, list[str]]:
-    """The photographs of `chosen`, fetched (see `samples.fetch`) and decoded into data/images unless already there.
+    """The photographs of `chosen`, fetched from `source` and decoded unless they are in data/images.
 
-    returns: images, uint8 (N, 3, H, W), mapped from disk, perhaps none to train on; names of the classes
+    returns: images, uint8 (N, 3, H, W), mapped from disk, perhaps none to train on; classes
     raises:  InputError as `chosen`, or if an image is broken or cannot be fetched
     """
     parts, files = {}, chosen(settings, root)
@@ -69,13 +69,10 @@ def photographs(
 
 
 def chosen(settings: Imagenet, root: Path = Path()) -> dict[str, Files]:
-    """The photographs of val and, if there is such a part, train: a fixed choice, balanced over the classes.
-
-    raises: InputError if they are too few, or train has other classes than val
-    """
+    """The photographs of val and perhaps train; raises: InputError if too few, or of different classes"""
     files = {part: _files(settings, part, root) for part in (["train", "val"] if trains(settings) else ["val"])}
     if any(each.classes != files["val"].classes for each in files.values()):
-        raise InputError(f"params.yaml: imagenet.data = {settings.data!r}: train/ must have the same classes as val/")
+        raise InputError(f"params.yaml: imagenet.data = {settings.data!r}: train/ and val/ differ in classes")
     return files
 
 
@@ -97,9 +94,7 @@ def words(transform: Transform) -> str:
 
 
 def statistics(images: torch.Tensor) -> dict[str, list[float]]:
-    """For each channel: `mean` and `std` of all pixels / 255, and `image_std`, the mean over images of their std.
-
-    ImageNet's 0.229, 0.224, 0.225 probably are `image_std`, which ignores differences between images' means.
+    """By channel: `mean` and `std` of all pixels / 255; `image_std`, the mean over images of their std.
 
     images: uint8 tensor (N, 3, H, W), read once, in chunks
     """
@@ -125,7 +120,7 @@ def _files(settings: Imagenet, part: str, root: Path) -> Files:
     key = {"train": "train_images", "val": "test_images"}[part]
     if (count := getattr(settings, key)) > len(found):
         said = f"params.yaml: imagenet.{key} = {count}: imagenet.data = {settings.data!r}"
-        raise InputError(f"{said} has {len(found)} images in {part}/<class>/; accepted: as many at most")
+        raise InputError(f"{said} has {len(found)} in {part}/<class>/; accepted: at most that")
     order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0)).tolist()
     turns: dict[str, Iterator[int]] = defaultdict(itertools.count)
     order.sort(key=lambda index: next(turns[found[index][1]]))
@@ -141,7 +136,7 @@ def _files(settings: Imagenet, part: str, root: Path) -> Files:
 
 
 def _decode(paths: list[Path], transform: Transform, target: Path) -> None:
-    """Writes images as one uint8 array (N, 3, H, W), in chunks. Threads suffice: Pillow releases Python's lock."""
+    """Writes images as one uint8 array (N, 3, H, W). Threads suffice: Pillow releases Python's lock."""
     shape = (len(paths), *_read(paths[0], transform).shape)
     bar = progress.bar("decode", len(paths), "images", log_seconds=10)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -162,5 +157,5 @@ def _read(path: Path, transform: Transform) -> torch.Tensor:
             if image.mode[0] in "IF":  # 16 or 32 bits, which Pillow's conversion clips at 255
                 raise ValueError(f"mode {image.mode}; accepted: 8 bits")
             return transform(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
-        raise InputError(f"{path}: no readable image ({reason(error)}); replace or remove it") from None
+    except Exception as error:  # whatever a damaged image can raise
+        raise InputError(f"{path}: no readable image ({reason(error)})") from None

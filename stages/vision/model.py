@@ -41,13 +41,13 @@ class Published(NamedTuple):
 def published(arch: str, weights: str | None) -> Published:
     """The network of `imagenet.arch` and `imagenet.weights` in params.yaml.
 
-    raises: InputError if one is unknown or missing, they do not fit, or the network cannot absorb a normalization
+    raises: InputError if one is unknown or missing, or does not fit the other or what is done with it
     """
     try:
         network = timm.create_model(arch, pretrained=not weights and arch not in BUNDLED)
     except Exception as error:  # whatever timm can raise
         said = f"params.yaml: imagenet.arch = {arch!r}: {reason(error)}"
-        raise InputError(f"{said}; accepted: a network of timm, and where it cannot fetch weights, yours") from None
+        raise InputError(f"{said}; accepted: a network of timm, with imagenet.weights if offline") from None
     if weights:
         load(network, Path(weights), f"params.yaml: imagenet.weights = {weights!r}")
     elif arch in BUNDLED:
@@ -66,16 +66,13 @@ def published(arch: str, weights: str | None) -> Published:
 
 
 def with_outputs(network: nn.Module, classes: Sequence[str]) -> nn.Module:
-    """timm's network with one output for each class; raises: InputError if its outputs do not fit the classes
-
-    A network for ImageNet's 1000 classes fits any of them, by WordNet's names: the other outputs are dropped.
-    """
+    """timm's network with an output for each class; raises: InputError if they do not fit"""
     names, count = ImageNetInfo().label_names(), network.num_classes
     if count == len(classes):
         return network
     if count != len(names) or not {*classes} <= {*names}:
         said = f"params.yaml: imagenet.weights are for {count} classes, imagenet.data has {len(classes)}"
-        raise InputError(f"{said}; accepted: as many, or some of ImageNet's, named as in WordNet (n01440764)")
+        raise InputError(f"{said}; accepted: as many, or some of ImageNet's (n01440764)")
     selected, network = [names.index(name) for name in classes], copy.deepcopy(network)
     network.register_forward_hook(lambda _network, _images, outputs: outputs[:, selected])
     return network
@@ -90,14 +87,11 @@ def build(arch: str, seed: int) -> nn.Module:
 
 
 def load(network: nn.Module, path: Path, said: str) -> None:
-    """Gives the network the weights in a file; timm's gets as many outputs as these have.
-
-    raises: InputError that begins with `said` if they are missing or do not fit
-    """
+    """Loads weights from a file; raises: InputError that begins with `said` if they do not fit"""
     try:
         path.open("rb").close()  # timm would print that there is none
         state = load_state_dict(str(path), use_ema=False)
-        # The last tensor of nearly all networks is the bias or the weight of the classifier.
+        # In nearly all networks, the last tensor is the classifier's: timm's get its number of outputs.
         name, last = list(network.state_dict().items())[-1]
         if name in state and state[name].shape[:1] != last.shape[:1]:
             network.reset_classifier(len(state[name]))  # type: ignore[operator]
@@ -105,7 +99,7 @@ def load(network: nn.Module, path: Path, said: str) -> None:
         if not all(part.isfinite().all() for part in network.state_dict().values()):
             raise ValueError("not all numbers are finite")
     except Exception as error:  # whatever a damaged file can raise
-        raise InputError(f"{said}: {reason(error)}; accepted: a state dict of the network") from None
+        raise InputError(f"{said}: {reason(error)}; accepted: its state dict") from None
 
 
 @torch.no_grad()
@@ -116,5 +110,5 @@ def _check_folds(network: nn.Module, norm: Normalization, transform: Transform, 
         outputs = network(norm(image)), folded(network, norm, other)(other(image))
         if torch.allclose(*outputs, rtol=0.01, atol=0.01):
             return
-    accepted = "accepted: one whose images go first to a convolution, of one group, padded with zeros"
-    raise InputError(f"params.yaml: imagenet.arch = {arch!r}: cannot absorb a normalization; {accepted}")
+    said = f"params.yaml: imagenet.arch = {arch!r}: cannot absorb a normalization"
+    raise InputError(f"{said}; accepted: one that begins with a convolution, padded with zeros")

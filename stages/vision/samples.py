@@ -1,7 +1,6 @@
-"""A thousand photographs of ImageNet, one of each class: pinned in git by their hashes, fetched when needed.
+"""A thousand photographs of ImageNet, one of each class, collected by Eli Schwartz.
 
-Collected by Eli Schwartz. Their names begin with WordNet's name of the class. In this order, ImageNet's classes have
-the numbers of the outputs of published networks.
+Names begin with WordNet's name of the class: sorted, they are in the order of a network's outputs.
 """
 
 import hashlib
@@ -24,18 +23,18 @@ ARCHIVE = f"https://github.com/EliSchwartz/imagenet-sample-images/archive/{COMMI
 
 
 def read(root: Path = Path()) -> dict[str, str]:
-    """The SHA-256 of each photograph by name, sorted; raises: InputError if the manifest is damaged"""
+    """The SHA-256 of each photograph by name, sorted; raises: InputError if the list is damaged"""
     path = root / MANIFEST
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     if not lines or not all(re.fullmatch(r"[0-9a-f]{64}  [^\s/]+", line) for line in lines):
-        raise InputError(f"{path}: no list of SHA-256 and name; `git restore {MANIFEST}` brings it back")
+        raise InputError(f"{path}: is damaged; `git restore {MANIFEST}` brings it back")
     return dict(sorted((name, sha256) for sha256, name in map(str.split, lines)))
 
 
 def fetch(source: str | None, root: Path = Path()) -> Path:
-    """The folder with all photographs, verified; raises: InputError if they are missing and cannot be fetched
+    """The folder with all photographs, verified; raises: InputError if there is none
 
-    source: a folder, or the address of an archive (None: the public one) that is fetched if it was not fetched before
+    source: a folder, or the address of an archive (None: the public one), fetched once
     """
     hashes, folder = read(root), root / FOLDER
     try:
@@ -45,8 +44,8 @@ def fetch(source: str | None, root: Path = Path()) -> Path:
             _unpack(source or ARCHIVE, folder, hashes)
         _verify(folder, hashes)
     except Exception as error:  # whatever a network or a damaged archive can raise
-        accepted = f"a folder with the {len(hashes)} files of {MANIFEST}, or the address of a tar"
-        raise InputError(f"params.yaml: run.imagenet = {source!r}: {reason(error)}; accepted: {accepted}") from None
+        said = f"params.yaml: run.imagenet = {source!r}: {reason(error)}"
+        raise InputError(f"{said}; accepted: the files of {MANIFEST}: a folder, or the address of a tar") from None
     return folder
 
 

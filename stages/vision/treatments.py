@@ -1,4 +1,4 @@
-"""Networks under a normalization: training, logits, and treatments for a change of normalization."""
+"""Networks under a normalization: training, logits, and treatments for a change of it."""
 
 import copy
 from collections.abc import Callable
@@ -26,11 +26,11 @@ def outcomes(
     """Logits on the test images under `new`, for the first `count` treatments of a network trained under `own`:
 
     as_is:        unchanged
-    recalibrated: batch statistics of each half of the test images are estimated on the other half, without labels
+    recalibrated: as `recalibrated_logits`
     folded:       the first convolution absorbs the change of normalization
     fine_tuned:   trained further, as `settings.fine_tune` says
 
-    A pure function of its arguments and of the kind of device that holds `network`. returns: as `logits`
+    A pure function of its arguments and of the kind of device that holds `network`.
     """
     fix(settings.threads)
     images, size = data.test_images, settings.batch_size
@@ -47,7 +47,7 @@ def outcomes(
 def scratch(
     data: Data, settings: Resnet, norm: Normalization, seed: int, device: torch.device, edge: float | None = None
 ) -> nn.Module:
-    """A network trained from scratch: a pure function. `norm` changes neither initial weights nor order of images.
+    """A network trained from scratch: a pure function. Initial weights and order depend on `seed` alone.
 
     edge: the first convolution pads with this pixel / 255, normalized; None: with zeros
     """
@@ -67,9 +67,9 @@ def logits(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_
 
 
 def train(network: nn.Module, data: Data, norm: Normalization, settings: Sgd, batch_size: int, seed: int) -> nn.Module:
-    """Trains `network` in place by SGD and returns it in evaluation mode; raises: InputError if there are no images"""
+    """Trains `network` in place by SGD and returns it; raises: InputError if there are no images"""
     if not len(data.train_labels):
-        raise InputError("params.yaml: imagenet.data: fine_tuned needs images to train on, in train/<class>/")
+        raise InputError("params.yaml: imagenet.data: fine_tuned needs images in train/<class>/")
     torch.manual_seed(seed)  # for dropout, in networks that have it
     order = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(network.parameters(), **settings.model_dump(exclude={"epochs", "schedule"}))
@@ -87,7 +87,7 @@ def train(network: nn.Module, data: Data, norm: Normalization, settings: Sgd, ba
 
 
 def recalibrated_logits(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_size: int) -> torch.Tensor:
-    """As `logits`, on each half of the images with batch statistics of the other half."""
+    """As `logits`, on each half of the images with batch statistics of the other half, without labels."""
     halves = images[::2], images[1::2]
     networks = [recalibrated(network, half, norm, batch_size) for half in reversed(halves)]
     tested = [logits(each, half, norm, batch_size) for each, half in zip(networks, halves, strict=True)]
@@ -96,7 +96,7 @@ def recalibrated_logits(network: nn.Module, images: torch.Tensor, norm: Normaliz
 
 
 def recalibrated(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_size: int) -> nn.Module:
-    """A copy whose batch statistics are averages over all batches of `images`, uint8 (N, 3, H, W), under `norm`."""
+    """A copy whose batch statistics are averages over batches of `images`, uint8 (N, 3, H, W)."""
     network = copy.deepcopy(network).eval()
     # update_bn puts its argument into training mode: only these layers, as dropout must not act.
     layers = nn.ModuleList(layer for layer in network.modules() if isinstance(layer, _BatchNorm))
@@ -106,7 +106,7 @@ def recalibrated(network: nn.Module, images: torch.Tensor, norm: Normalization, 
 
 
 def batches(items: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:
-    """Full batches only, as a rest may be too small for statistics; fewer items than `size` are one batch."""
+    """Full batches only, as a rest may be too small for statistics; or else one that is smaller."""
     whole = len(items) // size * size or len(items)
     return items[:whole].split(size)
 

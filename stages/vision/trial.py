@@ -15,7 +15,6 @@ from stages.vision import images, model, samples, treatments
 
 MODEL = Path("data/models/resnet.pt")
 DIGITS = {name: sha256 for name, (_, sha256) in mnist.FILES.items()}
-
 Result = dict[str, float | int | str]
 
 
@@ -48,7 +47,7 @@ class ScratchTrial:
         """A training run; parameters: as `Normalization.from_parameters`; returns: as `measured`
 
         border:       `edge` of `treatments.scratch`
-        recalibrated: before the test, batch statistics are estimated again on the first N training images; 0: not
+        recalibrated: batch statistics are estimated again on the first N training images; 0: not
         """
         norm, size = Normalization.from_parameters(parameters), self.settings.batch_size
         network = treatments.scratch(self.data, self.settings, norm, seed, self.device, border)
@@ -79,9 +78,10 @@ class _TreatmentTrial:
         """parameters: as `Normalization.from_parameters`
 
         treated: number of treatments, in the order of `treatments.outcomes` (the name in kept trials)
-        returns: as `measured`; accuracy_own, under the network's own normalization; of each treatment, with the suffix
-                 _NAME except for as_is: accuracy, lost and gained (images right only under its own, only under this
-                 one); differences from its own: folded_difference (largest, of a logit), folded_other (predictions)
+        returns: as `measured`; accuracy_own, under its own normalization; of each treatment, with the
+                 suffix _NAME except for as_is: accuracy, lost and gained (images that are right only
+                 under its own and only under this one); what differs from its own after folding:
+                 folded_difference (largest, of a logit), folded_other (number of predictions)
         """
         norm, labels = Normalization.from_parameters(parameters), self.data.test_labels
         was = self.own.argmax(1) == labels
@@ -137,7 +137,7 @@ class ImagenetTrial(_TreatmentTrial):
 
     @staticmethod
     def files(settings: Params) -> list[Path]:
-        """Without the user's folder of photographs, which must have the same path on every worker."""
+        """Not the user's folder of photographs: it must have the same path on every worker."""
         imagenet = settings.imagenet
         if imagenet.data != samples.NAME:
             return []
@@ -164,7 +164,7 @@ class ImagesTrial(ImagenetTrial):
     """The published network under its own normalization, and statistics of its images."""
 
     def __call__(self, **_: float) -> Result:  # type: ignore[override]
-        """returns: as `measured`; `images.statistics` as mean_r, ...; the network's own numbers as own_mean_r, ..."""
+        """returns: as `measured`; `images.statistics` as mean_r, ...; the network's own as own_mean_r, ..."""
         result = measured(self.own, self.data.test_labels, self.device)
         own = {f"own_{kind}": [*numbers] * (3 // len(numbers)) for kind, numbers in self.norm}
         for kind, numbers in (images.statistics(self.data.test_images) | own).items():
@@ -173,7 +173,7 @@ class ImagesTrial(ImagenetTrial):
 
 
 def measured(outputs: torch.Tensor, labels: torch.Tensor, runs_on: torch.device) -> Result:
-    """outputs: logits; returns: accuracy, also on images of even and odd index; mean cross-entropy; device"""
+    """outputs: logits; returns: accuracies, also on images of even and odd index; mean loss; device"""
     right = outputs.argmax(1) == labels
     return {
         "accuracy": _share(right),
