@@ -32,10 +32,8 @@ def planned(settings: Params, name: str) -> tuple[Plan, type]:
 
 
 def _points(settings: Params, study: Study) -> list[design.Planned]:
-    own, treatments = None, len(get_args(Treatment))
-    if study.seeds is None and study.trial.settings == "resnet":
-        own = settings.resnet.norm
-    elif study.seeds is None and study.trial.settings == "imagenet":
+    own, treatments = settings.resnet.norm, len(get_args(Treatment))
+    if study.trial.settings == "imagenet":
         images, model = import_module("stages.vision.images"), import_module("stages.vision.model")
         own = model.published(settings.imagenet.arch, settings.imagenet.weights).norm
         treatments -= not images.trains(settings.imagenet)  # the last one is fine-tuning

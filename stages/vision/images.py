@@ -1,8 +1,9 @@
-"""Images with three channels: digits, or photographs, which are decoded once and kept on disk as bytes."""
+"""Images with three channels: digits, and photographs, decoded once and kept on disk."""
 
 import hashlib
 import itertools
 import os
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import numpy as np
 import PIL
 import torch
 from PIL import Image
-from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from stages.common import mnist
 from stages.common.errors import InputError, reason
@@ -21,49 +22,44 @@ from stages.settings import progress
 from stages.settings.params import Imagenet, Resnet
 from stages.vision import samples
 
-CACHE = Path("data/images")
 CHUNK = 256  # images decoded or counted at a time
 
-# timm's evaluation transform without its normalization: from RGB to bytes or floats in [0, 1], (3, H, W).
-Transform = Callable[[Image.Image], np.ndarray | torch.Tensor]
+# timm's evaluation transform without its normalization: from RGB to bytes, uint8 (3, H, W).
+Transform = Callable[[Image.Image], torch.Tensor]
 
 
 class Files(NamedTuple):
-    """Chosen photographs, not decoded yet."""
+    """The chosen photographs of a part."""
 
-    name: str
-    labelled: list[tuple[str, int]]  # paths (names for samples) and labels
+    labelled: list[tuple[Path, int]]  # paths (names for samples) and labels
     classes: list[str]
-    contents: str  # their hashes and classes, which identify them
-    skipped: int = 0  # number of files that are hidden or no images
+    name: str
+    contents: str  # identifies them
 
     def decoded(self, transform: Transform) -> Path:
         """Where the decoded photographs lie."""
-        digest = _sha256(self.contents + words(transform))
-        return CACHE / f"{self.name}-{len(self.labelled)}-{digest[:12]}.npy"
+        digest = hashlib.sha256((self.contents + words(transform)).encode()).hexdigest()
+        return Path(f"data/images/{self.name}-{len(self.labelled)}-{digest[:12]}.npy")
 
 
 def digits(settings: Resnet, folder: Path = mnist.FOLDER) -> mnist.Data:
     """The first digits of MNIST, with three equal channels; raises: InputError as `mnist.load`"""
     data = mnist.load(settings.train_images, settings.test_images, folder)
-    train, test = (images.expand(-1, 3, -1, -1) for images in (data.train_images, data.test_images))
-    return data._replace(train_images=train, test_images=test)
+    return mnist.Data(*(part.expand(-1, 3, -1, -1) if part.dim() == 4 else part for part in data))
 
 
 def photographs(
     settings: Imagenet, transform: Transform, source: str | None, root: Path = Path()
 ) -> tuple[mnist.Data, list[str]]:
-    """The photographs of `chosen`, fetched (see `samples.fetch`) and decoded into data/images unless already there.
+    """The photographs of `chosen`, fetched from `source` and decoded unless they are in data/images.
 
-    returns: images, uint8 (N, 3, H, W), mapped from disk, perhaps none to train on; names of the classes
+    returns: images, uint8 (N, 3, H, W), mapped from disk, perhaps none to train on; classes
     raises:  InputError as `chosen`, or if an image is broken or cannot be fetched
     """
     parts, files = {}, chosen(settings, root)
     for part, listed in files.items():
         path = root / listed.decoded(transform)
         if not path.exists():
-            if listed.skipped:
-                print(f"{settings.data}: {part}: {listed.skipped} files skipped; accepted: {' '.join(IMG_EXTENSIONS)}")
             folder = samples.fetch(source, root) if settings.data == samples.NAME else Path()
             _decode([folder / name for name, _ in listed.labelled], transform, path)
         pixels = torch.from_numpy(np.load(path, mmap_mode="c"))  # copy on write: a tensor cannot be read-only
@@ -73,21 +69,11 @@ def photographs(
 
 
 def chosen(settings: Imagenet, root: Path = Path()) -> dict[str, Files]:
-    """The photographs of val and, if there is such a part, train: a fixed choice, balanced over the classes.
-
-    raises: InputError if they are missing, too few, or not in folders of classes
-    """
-    if settings.data == samples.NAME:
-        hashes = samples.read(root)
-        found = [(name, number) for number, name in enumerate(hashes)]  # one of each class, sorted by WordNet's names
-        labelled = _choose(found, settings, "val", samples.MANIFEST)
-        classes = [name.partition("_")[0] for name in hashes]
-        contents = "".join(f"{sha256}  {name}\n" for name, sha256 in hashes.items())
-        return {"val": Files(samples.NAME, labelled, classes, contents)}
-    parts = {part: _files(settings, part) for part in (["train", "val"] if trains(settings) else ["val"])}
-    if odd := {*parts["val"].classes} ^ {*parts.get("train", parts["val"]).classes}:
-        raise InputError(f"{settings.data}: {min(odd)} is in train/ or val/ alone; accepted: the same classes in both")
-    return parts
+    """The photographs of val and perhaps train; raises: InputError if too few, or of different classes"""
+    files = {part: _files(settings, part, root) for part in (["train", "val"] if trains(settings) else ["val"])}
+    if any(each.classes != files["val"].classes for each in files.values()):
+        raise InputError(f"params.yaml: imagenet.data = {settings.data!r}: train/ and val/ differ in classes")
+    return files
 
 
 def trains(settings: Imagenet) -> bool:
@@ -97,10 +83,9 @@ def trains(settings: Imagenet) -> bool:
 
 def source(settings: Imagenet) -> dict[str, str]:
     """What identifies the photographs in a fingerprint."""
-    digest = _sha256("".join(files.contents for files in chosen(settings).values()))
-    if settings.data == samples.NAME:
-        return {"samples": digest}  # without Pillow's version: an earlier one may have decoded them
-    return {"files": digest, "pillow": PIL.__version__}
+    contents = "".join(files.contents for files in chosen(settings).values())
+    kind = "samples" if settings.data == samples.NAME else "files"
+    return {kind: hashlib.sha256(contents.encode()).hexdigest()}
 
 
 def words(transform: Transform) -> str:
@@ -109,9 +94,7 @@ def words(transform: Transform) -> str:
 
 
 def statistics(images: torch.Tensor) -> dict[str, list[float]]:
-    """For each channel: `mean` and `std` of all pixels / 255, and `image_std`, the mean over images of their std.
-
-    ImageNet's 0.229, 0.224, 0.225 probably are `image_std`, which ignores differences between images' means.
+    """By channel: `mean` and `std` of all pixels / 255; `image_std`, the mean over images of their std.
 
     images: uint8 tensor (N, 3, H, W), read once, in chunks
     """
@@ -125,66 +108,54 @@ def statistics(images: torch.Tensor) -> dict[str, list[float]]:
     return {"mean": mean.tolist(), "std": std.tolist(), "image_std": torch.cat(own).mean(0).tolist()}
 
 
-def _files(settings: Imagenet, part: str) -> Files:
-    """The photographs in a part of the folder, <class>/*, except hidden ones."""
-    folder = Path(settings.data, part)
-    try:
-        classes = [name for name in find_classes(folder)[0] if not name.startswith(".")]
-        found = make_dataset(folder, {name: number for number, name in enumerate(classes)}, IMG_EXTENSIONS)
-    except (OSError, ValueError) as error:  # no folder, no class, or a class without images
-        said = f"params.yaml: imagenet.data = {settings.data!r}: {reason(error)}"
-        accepted = f"{samples.NAME}, or a folder with val/<class>/<image> and, if need be, train/<class>/<image>"
-        raise InputError(f"{said}; accepted: {accepted}") from None
-    shown = [item for item in found if f"{os.sep}." not in item[0].removeprefix(str(folder))]
-    labelled = _choose(shown, settings, part, folder)
-    lines = [f"{label} {hashlib.sha256(Path(path).read_bytes()).hexdigest()}" for path, label in labelled]
-    name = f"{folder.parent.name}-{part}-pillow-{PIL.__version__}"
-    skipped = sum(len(names) for _, _, names in os.walk(folder)) - len(shown)
-    return Files(name, labelled, classes, _sha256("\n".join(classes + lines)), skipped)
-
-
-def _choose(found: list[tuple[str, int]], settings: Imagenet, part: str, source: Path) -> list[tuple[str, int]]:
-    """Images in a fixed random order that takes one of each class in turn."""
-    key, available = {"train": "train_images", "val": "test_images"}[part], len(found)
-    if (count := getattr(settings, key)) > available:
-        raise InputError(f"params.yaml: imagenet.{key} = {count}: {source} has {available}; accepted: 1 to {available}")
-    order = torch.randperm(available, generator=torch.Generator().manual_seed(0)).tolist()
-    of_class: dict[int, Iterator[int]] = defaultdict(itertools.count)
-    turns = {index: next(of_class[found[index][1]]) for index in order}
-    return [found[index] for index in sorted(order, key=turns.__getitem__)[:count]]
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+def _files(settings: Imagenet, part: str, root: Path) -> Files:
+    """Those of a part in a fixed random order that takes one of each class in turn."""
+    folder, hashes = Path(settings.data, part), dict[str, str]()
+    if settings.data == samples.NAME:
+        hashes = samples.read(root)
+        found = [(Path(name), name.partition("_")[0]) for name in hashes]
+    else:
+        shown = sorted(folder.glob("[!.]*/[!.]*"))
+        found = [(path, path.parent.name) for path in shown if path.suffix.lower() in IMG_EXTENSIONS]
+    key = {"train": "train_images", "val": "test_images"}[part]
+    if (count := getattr(settings, key)) > len(found):
+        said = f"params.yaml: imagenet.{key} = {count}: imagenet.data = {settings.data!r}"
+        raise InputError(f"{said} has {len(found)} in {part}/<class>/; accepted: at most that")
+    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0)).tolist()
+    turns: dict[str, Iterator[int]] = defaultdict(itertools.count)
+    order.sort(key=lambda index: next(turns[found[index][1]]))
+    classes = sorted({name for _, name in found})
+    labelled = [(path, classes.index(name)) for path, name in map(found.__getitem__, order[:count])]
+    if hashes:
+        contents = "".join(f"{sha256}  {name}\n" for name, sha256 in hashes.items())
+        return Files(labelled, classes, samples.NAME, contents)
+    lines = [f"{label} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path, label in labelled]
+    lines += [*classes, PIL.__version__]  # another version may decode otherwise
+    contents = hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
+    return Files(labelled, classes, f"{folder.parent.name}-{part}", contents)
 
 
 def _decode(paths: list[Path], transform: Transform, target: Path) -> None:
-    """Writes images as one uint8 array (N, 3, H, W), in chunks. Threads suffice: Pillow releases Python's lock."""
+    """Writes images as one uint8 array (N, 3, H, W). Threads suffice: Pillow releases Python's lock."""
     shape = (len(paths), *_read(paths[0], transform).shape)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")  # two stages may decode at once
     bar = progress.bar("decode", len(paths), "images", log_seconds=10)
-    try:
-        with part.open("wb") as file, ThreadPoolExecutor() as pool, bar:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as temporary, ThreadPoolExecutor() as pool, bar:
+        part = Path(temporary, target.name)
+        with part.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
             for start in range(0, len(paths), CHUNK):
-                for image in pool.map(lambda path: _read(path, transform), paths[start : start + CHUNK]):
-                    file.write(image.tobytes())
+                for image in pool.map(_read, paths[start : start + CHUNK], itertools.repeat(transform)):
+                    file.write(image.numpy().tobytes())
                     bar.update()
         os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
-def _read(path: Path, transform: Transform) -> np.ndarray:
+def _read(path: Path, transform: Transform) -> torch.Tensor:
     try:
-        with Image.open(path) as opened:
-            image: Image.Image = opened
-            if image.mode.startswith("I;16"):  # Pillow's conversion clips at 255: all would be white
-                image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
-            elif image.mode in ("I", "F"):
-                raise ValueError(f"32 bits a pixel, mode {image.mode}, whose white is unknown; accepted: 8 or 16 bits")
-            array = np.asarray(transform(image.convert("RGB")))
-            return array if array.dtype == np.uint8 else (array * 255).round().astype(np.uint8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
-        raise InputError(f"{path}: no readable image ({reason(error)}); replace or remove it") from None
+        with Image.open(path) as image:
+            if image.mode[0] in "IF":  # 16 or 32 bits, which Pillow's conversion clips at 255
+                raise ValueError(f"mode {image.mode}; accepted: 8 bits")
+            return transform(image.convert("RGB"))
+    except Exception as error:  # whatever a damaged image can raise
+        raise InputError(f"{path}: no readable image ({reason(error)})") from None

@@ -1,4 +1,4 @@
-"""Networks under a normalization: training, logits, and treatments for a change of normalization."""
+"""Networks under a normalization: training, logits, and treatments for a change of it."""
 
 import copy
 from collections.abc import Callable
@@ -19,6 +19,8 @@ from stages.common.normalization import Normalization
 from stages.settings.params import Imagenet, Resnet, Sgd, Treatment
 from stages.vision import model
 
+Progress = Callable[[int], object]  # called after every step with the number of its images
+
 
 def outcomes(
     network: nn.Module, data: Data, settings: Resnet | Imagenet, own: Normalization, new: Normalization, count: int
@@ -26,22 +28,20 @@ def outcomes(
     """Logits on the test images under `new`, for the first `count` treatments of a network trained under `own`:
 
     as_is:        unchanged
-    recalibrated: batch statistics of each half of the test images are estimated on the other half, without labels
+    recalibrated: as `recalibrated_logits`
     folded:       the first convolution absorbs the change of normalization
     fine_tuned:   trained further, as `settings.fine_tune` says
 
-    A pure function of its arguments and of the kind of device that holds `network`, which stays unchanged.
-
-    returns: float32 tensors (N, classes), on the CPU
+    A pure function of its arguments and of the kind of device that holds `network`.
     """
     fix(settings.threads)
     images, size = data.test_images, settings.batch_size
-    tuned = data, new, settings.fine_tune, size, settings.seed
+    tuning = settings.fine_tune, size, settings.seed
     treatments: dict[Treatment, Callable[[], torch.Tensor]] = {
         "as_is": lambda: logits(network, images, new, size),
         "recalibrated": lambda: recalibrated_logits(network, images, new, size),
         "folded": lambda: logits(folded(network, own, new), images, new, size),
-        "fine_tuned": lambda: logits(train(copy.deepcopy(network), *tuned), images, new, size),
+        "fine_tuned": lambda: logits(train(copy.deepcopy(network), data, new, *tuning), images, new, size),
     }
     return {name: treatments[name]() for name in get_args(Treatment)[:count]}
 
@@ -52,19 +52,18 @@ def scratch(
     norm: Normalization,
     seed: int,
     device: torch.device,
-    pads_like: Normalization | None = None,
-    progress: Callable[[int], object] = lambda images: None,
+    edge: float | None = None,
+    progress: Progress = lambda images: None,
 ) -> nn.Module:
-    """A network trained from scratch: a pure function. `norm` changes neither initial weights nor order of images.
+    """A network trained from scratch: a pure function. Initial weights and order depend on `seed` alone.
 
-    pads_like: the first convolution pads with the pixel that is zero under this normalization
-    progress:  called after every step with the number of its images
+    edge: the first convolution pads with this pixel / 255, normalized; None: with zeros
     """
     fix(settings.threads)
     network = model.build(settings.arch, seed).to(device)
-    if pads_like:
+    if edge is not None:
         name, conv = first_convolution(network)
-        replace(network, name, Padded(conv, border(conv, pads_like, norm)))
+        replace(network, name, Padded(conv, border(conv, Normalization.of(edge, 1.0), norm)))
     return train(network, data, norm, settings.train, settings.batch_size, seed, progress)
 
 
@@ -82,17 +81,14 @@ def train(
     settings: Sgd,
     batch_size: int,
     seed: int,
-    progress: Callable[[int], object] = lambda images: None,
+    progress: Progress = lambda images: None,
 ) -> nn.Module:
-    """Trains `network` in place by SGD and returns it in evaluation mode; raises: InputError if there are no images"""
+    """Trains `network` in place by SGD and returns it; raises: InputError if there are no images"""
     if not len(data.train_labels):
-        raise InputError(
-            "params.yaml: fine_tuned: imagenet.data has no images to train on; accepted: in train/<class>/"
-        )
+        raise InputError("params.yaml: imagenet.data: fine_tuned needs images in train/<class>/")
     torch.manual_seed(seed)  # for dropout, in networks that have it
     order = torch.Generator().manual_seed(seed)
-    values = settings.model_dump(include={"lr", "momentum", "weight_decay"})
-    optimizer = torch.optim.SGD(network.parameters(), **values)
+    optimizer = torch.optim.SGD(network.parameters(), **settings.model_dump(exclude={"epochs", "schedule"}))
     steps = settings.epochs * len(batches(data.train_labels, batch_size))
     schedule = LambdaLR(optimizer, lambda step: 1 - step / steps if settings.schedule == "linear" else 1)
     network.train()
@@ -108,17 +104,16 @@ def train(
 
 
 def recalibrated_logits(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_size: int) -> torch.Tensor:
-    """As `logits`, on each half of the images with batch statistics of the other half."""
+    """As `logits`, on each half of the images with batch statistics of the other half, without labels."""
     halves = images[::2], images[1::2]
     networks = [recalibrated(network, half, norm, batch_size) for half in reversed(halves)]
     tested = [logits(each, half, norm, batch_size) for each, half in zip(networks, halves, strict=True)]
-    outputs = torch.empty(len(images), tested[0].shape[1])
-    outputs[::2], outputs[1::2] = tested
-    return outputs
+    order = torch.arange(len(images))
+    return torch.cat(tested)[torch.cat([order[::2], order[1::2]]).argsort()]
 
 
 def recalibrated(network: nn.Module, images: torch.Tensor, norm: Normalization, batch_size: int) -> nn.Module:
-    """A copy whose batch statistics are averages over all batches of `images`, uint8 (N, 3, H, W), under `norm`."""
+    """A copy whose batch statistics are averages over batches of `images`, uint8 (N, 3, H, W)."""
     network = copy.deepcopy(network).eval()
     # update_bn puts its argument into training mode: only these layers, as dropout must not act.
     layers = nn.ModuleList(layer for layer in network.modules() if isinstance(layer, _BatchNorm))
@@ -128,7 +123,7 @@ def recalibrated(network: nn.Module, images: torch.Tensor, norm: Normalization, 
 
 
 def batches(items: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:
-    """Full batches only, as a rest may be too small for statistics; fewer items than `size` are one batch."""
+    """Full batches only, as a rest may be too small for statistics; or else one that is smaller."""
     whole = len(items) // size * size or len(items)
     return items[:whole].split(size)
 

@@ -14,13 +14,16 @@ from stages.settings.params import Imagenet, Params, Resnet
 from stages.vision import images, model, samples, treatments
 
 MODEL = Path("data/models/resnet.pt")
-DIGITS = mnist.FILES
-
 Result = dict[str, float | int | str]
 
 
-class _Digits:
-    """What the trials of a ResNet share."""
+class ScratchTrial:
+    """A network trained from scratch on digits."""
+
+    def __init__(self, settings: Params, root: Path = Path()):
+        self.settings = settings.resnet.model_copy(update=settings.resnet.scratch.model_dump())
+        self.device = device.prepare(settings.run.device)
+        self.data = images.digits(self.settings, root / mnist.FOLDER)
 
     @staticmethod
     def check(settings: Params) -> None:
@@ -34,29 +37,19 @@ class _Digits:
     def threads(settings: Params) -> int:
         return settings.resnet.threads
 
-
-class ScratchTrial(_Digits):
-    """A network trained from scratch on digits."""
-
-    def __init__(self, settings: Params, root: Path = Path()):
-        self.settings = settings.resnet.model_copy(update=settings.resnet.scratch.model_dump())
-        self.device = device.prepare(settings.run.device)
-        self.data = images.digits(self.settings, root / mnist.FOLDER)
-
     @staticmethod
     def determinants(settings: Params) -> dict[str, dict]:
         resnet = settings.resnet.model_dump(mode="json", include={"arch", "batch_size", "threads", "train"})
-        return {"resnet": resnet, "data": settings.resnet.scratch.model_dump() | DIGITS}
+        return {"resnet": resnet, "data": settings.resnet.scratch.model_dump() | mnist.FILES}
 
     def __call__(self, seed: int, border: float | None = None, recalibrated: int = 0, **parameters: float) -> Result:
         """A training run; parameters: as `Normalization.from_parameters`; returns: as `measured`
 
-        border:       the first convolution pads with this pixel / 255, normalized; None: with zeros
-        recalibrated: before the test, batch statistics are estimated again on the first N training images; 0: not
+        border:       `edge` of `treatments.scratch`
+        recalibrated: batch statistics are estimated again on the first N training images; 0: not
         """
         norm, size = Normalization.from_parameters(parameters), self.settings.batch_size
-        pads_like = None if border is None else Normalization.of(border, 1.0)
-        network = treatments.scratch(self.data, self.settings, norm, seed, self.device, pads_like)
+        network = treatments.scratch(self.data, self.settings, norm, seed, self.device, border)
         if recalibrated:
             network = treatments.recalibrated(network, self.data.train_images[:recalibrated], norm, size)
         outputs = treatments.logits(network, self.data.test_images, norm, size)
@@ -75,16 +68,19 @@ class _TreatmentTrial:
         self.network = network.to(self.device)
         self.own = treatments.logits(self.network, self.data.test_images, self.norm, self.settings.batch_size)
 
+    @classmethod
+    def check(cls, settings: Params) -> None:
+        """Also fetches and decodes photographs if necessary."""
+        cls.loaded(settings, Path())
+
     def __call__(self, treated: int = 2, **parameters: float) -> Result:
         """parameters: as `Normalization.from_parameters`
 
         treated: number of treatments, in the order of `treatments.outcomes` (the name in kept trials)
-        returns: as `measured`; accuracy_own, under the network's own normalization; for each treatment (with the suffix
-                 _NAME, except as_is):
-            accuracy:          fraction in [0, 1]
-            lost, gained:      images that are right only under its own normalization, and only under this one
-            folded_difference: largest difference of a logit from that under its own normalization
-            folded_other:      number of predictions that differ from those under its own normalization
+        returns: as `measured`; accuracy_own, under its own normalization; of each treatment, with the
+                 suffix _NAME except for as_is: accuracy, lost and gained (images that are right only
+                 under its own and only under this one); what differs from its own after folding:
+                 folded_difference (largest, of a logit), folded_other (number of predictions)
         """
         norm, labels = Normalization.from_parameters(parameters), self.data.test_labels
         was = self.own.argmax(1) == labels
@@ -100,26 +96,30 @@ class _TreatmentTrial:
         return result
 
 
-class ResnetTrial(_Digits, _TreatmentTrial):
+class ResnetTrial(_TreatmentTrial):
     """The network that the stage `resnet` has trained on digits."""
 
     @staticmethod
     def loaded(settings: Params, root: Path) -> tuple[Resnet, mnist.Data, torch.nn.Module, Normalization]:
         resnet, data = settings.resnet, images.digits(settings.resnet, root / mnist.FOLDER)
         network = model.build(resnet.arch, resnet.seed)
-        model.load(network, model.read(root / MODEL, str(MODEL)), f"{MODEL}: not the weights of {resnet.arch}")
+        model.load(network, root / MODEL, f"{MODEL}: resnet.arch = {resnet.arch!r}")
         return resnet, data, network, resnet.norm
 
     @staticmethod
     def files(settings: Params) -> list[Path]:
-        return [MODEL, *_Digits.files(settings)]
+        return [MODEL, *ScratchTrial.files(settings)]
+
+    @staticmethod
+    def threads(settings: Params) -> int:
+        return settings.resnet.threads
 
     @staticmethod
     def determinants(settings: Params) -> dict[str, dict]:
         resnet = settings.resnet.model_dump(mode="json", exclude={"norm", "train", "scratch"})
         return {
             "resnet": resnet | {"norm": settings.resnet.norm.parameters()},
-            "data": DIGITS,
+            "data": mnist.FILES,
             "network": {"sha256": hashlib.sha256(MODEL.read_bytes()).hexdigest()},
         }
 
@@ -134,14 +134,9 @@ class ImagenetTrial(_TreatmentTrial):
         data, classes = images.photographs(imagenet, published.transform, settings.run.imagenet, root)
         return imagenet, data, model.with_outputs(published.network, classes), published.norm
 
-    @classmethod
-    def check(cls, settings: Params) -> None:
-        """Also fetches and decodes the photographs if necessary."""
-        cls.loaded(settings, Path())
-
     @staticmethod
     def files(settings: Params) -> list[Path]:
-        """Without the user's folder of photographs, which must have the same path on every worker."""
+        """Not the user's folder of photographs: it must have the same path on every worker."""
         imagenet = settings.imagenet
         if imagenet.data != samples.NAME:
             return []
@@ -168,17 +163,16 @@ class ImagesTrial(ImagenetTrial):
     """The published network under its own normalization, and statistics of its images."""
 
     def __call__(self, **_: float) -> Result:  # type: ignore[override]
-        """returns: as `measured`; `images.statistics` as mean_r, ...; the network's own numbers as own_mean_r, ..."""
+        """returns: as `measured`; `images.statistics` as mean_r, ...; the network's own as own_mean_r, ..."""
         result = measured(self.own, self.data.test_labels, self.device)
-        rows = images.statistics(self.data.test_images)
-        rows |= {f"own_{kind}": [*numbers] * (3 // len(numbers)) for kind, numbers in self.norm}
-        for kind, numbers in rows.items():
+        own = {f"own_{kind}": [*numbers] * (3 // len(numbers)) for kind, numbers in self.norm}
+        for kind, numbers in (images.statistics(self.data.test_images) | own).items():
             result |= {f"{kind}_{channel}": number for channel, number in zip("rgb", numbers, strict=True)}
         return result
 
 
 def measured(outputs: torch.Tensor, labels: torch.Tensor, runs_on: torch.device) -> Result:
-    """outputs: logits; returns: accuracy, also on images of even and odd index; mean cross-entropy; device"""
+    """outputs: logits; returns: accuracies, also on images of even and odd index; mean loss; device"""
     right = outputs.argmax(1) == labels
     return {
         "accuracy": _share(right),
