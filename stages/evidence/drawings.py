@@ -262,7 +262,7 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
             if "difference" in (of := study.metrics[point]):
                 differences = ended[point]["accuracy"] - ended[reference]["accuracy"]  # nan for other seeds
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\nminus {reference}"
-                mixed = f"\n{of['mixed_pairs']} pairs mix processors" if "mixed_pairs" in of else ""
+                mixed = f"\n{of['mixed_pairs']}: processors differ" if "mixed_pairs" in of else ""
                 groups.append((f"{label}\nin {study.name}{mixed}", differences.dropna(), "C0"))
     # The same trials on two kinds of processor, where they learn
     ends = [tables.last_epochs(study.table) for study in studies]
@@ -331,7 +331,7 @@ def networks(figure: Figure, studies: Sequence[Shown], settings: Params, pixels:
             ax.bar_label(drawn, fmt="%.1f", fontsize=6, padding=2)
         ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
         _title(ax, f"{network(settings, study.name)}, {study.metrics['images']:,} images")
-    whiskers_are = f"{settings.rule.confidence:.0%} interval of\nthe difference from own as is"
+    whiskers_are = f"{settings.rule.confidence:.0%} interval of\nthe difference from the first bar"
     panels[0].set_ylabel(f"accuracy, %; whiskers: {whiskers_are}")
     _common_legend(figure)
 
