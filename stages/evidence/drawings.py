@@ -261,8 +261,8 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
         for point in _colors(settings, study.metrics):
             if "difference" in (of := study.metrics[point]):
                 differences = ended[point]["accuracy"] - ended[reference]["accuracy"]  # nan for other seeds
-                label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\n- {reference}"
-                mixed = f"\n{of['mixed_pairs']} on two processors" if "mixed_pairs" in of else ""
+                label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\nminus {reference}"
+                mixed = f"\n{of['mixed_pairs']}: processors differ" if "mixed_pairs" in of else ""
                 groups.append((f"{label}\nin {study.name}{mixed}", differences.dropna(), "C0"))
     # The same trials on two kinds of processor, where they learn
     ends = [tables.last_epochs(study.table) for study in studies]
@@ -307,7 +307,7 @@ def law(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixe
     ax.plot([], [], color="black", linestyle="dotted", label=f"theory: exponent {-EXPONENT:g}")
     ax.errorbar([], [], [], fmt="none", color="black", capsize=4, label="from where all seeds learn to where none does")
     ax.set(xscale="log", yscale="log", ylabel="largest learning rate that works")
-    ax.set_xlabel("1 + d², d: distance of the inputs' mean from 0, in standard deviations of the pixels")
+    ax.set_xlabel("1 + d², d: distance of the inputs' mean from 0, in their standard deviations")
     _plain_ticks(ax)
     ax.legend()
 
@@ -331,7 +331,7 @@ def networks(figure: Figure, studies: Sequence[Shown], settings: Params, pixels:
             ax.bar_label(drawn, fmt="%.1f", fontsize=6, padding=2)
         ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
         _title(ax, f"{network(settings, study.name)}, {study.metrics['images']:,} images")
-    whiskers_are = f"{settings.rule.confidence:.0%} interval of\nthe change from the unchanged network"
+    whiskers_are = f"{settings.rule.confidence:.0%} interval of\nthe difference from the first bar"
     panels[0].set_ylabel(f"accuracy, %; whiskers: {whiskers_are}")
     _common_legend(figure)
 

@@ -33,7 +33,7 @@ def network(settings: Params, name: str) -> str:
         images = (of.resnet.scratch if study.seeds else of.resnet).train_images
         return f"{of.resnet.arch} trained on {images:,} digits, {of.resnet.train.epochs} epochs"
     size = of.imagenet.batch_size
-    batches = f", batches of {size}" if size != settings.imagenet.batch_size else ""
+    batches = f", recalibrated in batches of {size}" if size != settings.imagenet.batch_size else ""
     return f"{of.imagenet.arch}, published{batches}"
 
 

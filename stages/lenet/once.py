@@ -18,7 +18,7 @@ def train_once(name: str, norm: Normalization, settings: Params) -> None:
     """Trains and tests a network under `norm`; writes its weights, metrics, tables for plots, and the machine."""
     runs_on = device.prepare(settings.run.device)
     train = settings.train
-    training = Training(lr=train.rate(train.optimizer), **train.model_dump(exclude={"lr", "threads"}))
+    training = Training(lr=train.lr[train.optimizer], **train.model_dump(exclude={"lr", "threads"}))
     data = mnist.load(settings.data.train_images, settings.data.test_images).to(runs_on)
     mean, std = norm.mean[0], norm.std[0]
     print(

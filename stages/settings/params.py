@@ -89,10 +89,6 @@ class Train(Section):
     shuffle: bool
     threads: Threads
 
-    def rate(self, optimizer: str) -> float:
-        """The learning rate of an optimizer."""
-        return self.lr[optimizer]
-
 
 class Overrides(_optional(Train, Train.model_fields.keys() - {"lr", "threads"})):  # type: ignore[misc]
     """What a trial of LeNet has otherwise than `train` and `data` say."""

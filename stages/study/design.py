@@ -28,7 +28,7 @@ def trial_parameters(settings: Params, *overrides: Overrides) -> Parameters:
     for each in overrides:
         parameters |= each.model_dump(exclude_none=True, include=set(Overrides.model_fields))
     if isinstance(parameters["lr"], dict):
-        parameters["lr"] = settings.train.rate(parameters["optimizer"])
+        parameters["lr"] = settings.train.lr[parameters["optimizer"]]
     if parameters["optimizer"] != "sgd":
         del parameters["momentum"]
     if "held_out" in parameters:  # never among the images that train
