@@ -21,7 +21,7 @@ from stages.common.errors import InputError
 from stages.evidence import judgement
 from stages.evidence.law import EXPONENT
 from stages.evidence.paired import interval, relative_errors
-from stages.evidence.words import TREATMENTS, exponent, network, protocol, shared
+from stages.evidence.words import TREATMENTS, exponent, network, protocol, trained
 from stages.settings.params import SWEEP, Params, Rule, Space, free
 from stages.settings.params import Figure as Drawn
 
@@ -135,11 +135,11 @@ def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pix
             style |= {"edgecolors": "black", "linewidths": 0.4}
             dots = ax.scatter(learned[x], learned[y], s=30, c=accuracy, label=label, **style)
             figure.colorbar(dots, ax=ax, label="test accuracy", extend="min", format=PercentFormatter(1))
-        trained = network(settings, study.name)
+        words = network(settings, study.name)
         if "accuracy_own" in trials:
-            trained += f", {trials['accuracy_own'].iloc[0]:.2%} under its own numbers"
+            words += f", {trials['accuracy_own'].iloc[0]:.2%} under its own numbers"
         if "optimizer" in trials:
-            trained = protocol(tables.parameters(trials.drop(columns=free(study.space)))[0], settings)
+            words = protocol(tables.parameters(trials.drop(columns=free(study.space)))[0], settings)
         if "optimizer" in trials and (x, y) == ("mean", "std"):
             for name, norm in settings.normalizations.items():
                 if name in MARKED and ax.viewLim.contains(norm.mean[0], norm.std[0]):
@@ -149,7 +149,7 @@ def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pix
         best = trials.loc[trials["accuracy"].idxmax()]
         _mark(ax, f"best: {best['accuracy']:.2%}", best[x], best[y])
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=3 if len(pairs) == 1 else 1)
-        _title(ax, f"{len(trials)} trials, {trained}")
+        _title(ax, f"{len(trials)} trials, {words}")
 
 
 def rates(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
@@ -297,11 +297,11 @@ def law(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixe
             ax.plot([x, x], ends, color=color, linewidth=1)
             ax.plot(x, ends[0], color=color, marker="_" if works else "v")
             ax.plot(x, ends[1], color=color, marker="_" if fails else "^")
-        trained = protocol(tables.parameters(study.table.drop(columns="lr"))[0], settings)
+        words = protocol(tables.parameters(study.table.drop(columns="lr"))[0], settings)
         x = np.array([1, 1 + max(each["offset"] for each in offsets) ** 2])
         rate = study.metrics.get("rate_at_0", math.nan)
         fitted = study.metrics.get("exponent", {"estimate": math.nan})["estimate"]
-        label = f"{trained}: {exponent(study.metrics)}"
+        label = f"{words}: {exponent(study.metrics)}"
         ax.plot(x, rate * x**-fitted, color=color, linewidth=0.8, label=label)
         ax.plot(x, rate * x**-EXPONENT, color=color, linestyle="dotted")
     ax.plot([], [], color="black", linestyle="dotted", label=f"theory: exponent {-EXPONENT:g}")
@@ -353,7 +353,8 @@ def _trained(study: Shown, settings: Params) -> str:
     counts = [of["n"] for of in study.metrics.values()]
     few, many = min(counts), max(counts)
     number = f"{few} to {many}" if few < many else f"{many}"
-    return f"{protocol(shared(study.metrics), settings)}, {number}\u00a0seed{'s' * (many > 1)}"
+    words = trained(study.metrics, settings).removesuffix(", several rates")  # which an axis or a title says
+    return f"{words}, {number}\u00a0seed{'s' * (many > 1)}"
 
 
 def _plain_ticks(ax: Any) -> None:
