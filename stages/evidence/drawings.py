@@ -213,7 +213,8 @@ def cells(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
     panels[0].set_ylabel(LABELS["std"])
     factors = [f"{std / pixels['std']:.2g}" for std in stds]
     panels[-1].secondary_yaxis("right", ylabel=FACTOR).set_yticks(range(len(stds)), factors, fontsize=8)
-    label = f"accuracy: difference from {_references(studies)}, points; white: not tried"
+    white = "; white: not tried" if any(len(ax.patches) < len(means) * len(stds) for ax in panels) else ""
+    label = f"accuracy: difference from {_references(studies)}, points{white}"
     figure.colorbar(shades, ax=panels, extend="both", label=label)
     _common_legend(figure)
 
@@ -262,7 +263,7 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
             if "difference" in (of := study.metrics[point]):
                 differences = ended[point]["accuracy"] - ended[reference]["accuracy"]  # nan for other seeds
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\nminus {reference}"
-                mixed = f"\n{of['mixed_pairs']}: processors differ" if "mixed_pairs" in of else ""
+                mixed = f"\n{of['mixed_pairs']} pairs on mixed processors" if "mixed_pairs" in of else ""
                 groups.append((f"{label}\nin {study.name}{mixed}", differences.dropna(), "C0"))
     # The same trials on two kinds of processor, where they learn
     ends = [tables.last_epochs(study.table) for study in studies]
