@@ -263,7 +263,7 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
             if "difference" in (of := study.metrics[point]):
                 differences = ended[point]["accuracy"] - ended[reference]["accuracy"]  # nan for other seeds
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\nminus {reference}"
-                mixed = f"\n{of['mixed_pairs']} pairs on mixed processors" if "mixed_pairs" in of else ""
+                mixed = f"\n{of['mixed_pairs']} seeds: two processors" if "mixed_pairs" in of else ""
                 groups.append((f"{label}\nin {study.name}{mixed}", differences.dropna(), "C0"))
     # The same trials on two kinds of processor, where they learn
     ends = [tables.last_epochs(study.table) for study in studies]
@@ -306,7 +306,7 @@ def law(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixe
         ax.plot(x, rate * x**-fitted, color=color, linewidth=0.8, label=label)
         ax.plot(x, rate * x**-EXPONENT, color=color, linestyle="dotted")
     ax.plot([], [], color="black", linestyle="dotted", label=f"theory: exponent {-EXPONENT:g}")
-    ax.errorbar([], [], [], fmt="none", color="black", capsize=4, label="from where all seeds learn to where none does")
+    ax.errorbar([], [], [], fmt="none", color="black", capsize=4, label="lower end: all seeds learn; upper end: none does")
     ax.set(xscale="log", yscale="log", ylabel="largest learning rate that works")
     ax.set_xlabel("1 + d², d: distance of the inputs' mean from 0, in their standard deviations")
     _plain_ticks(ax)
@@ -332,7 +332,7 @@ def networks(figure: Figure, studies: Sequence[Shown], settings: Params, pixels:
             ax.bar_label(drawn, fmt="%.1f", fontsize=6, padding=2)
         ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
         _title(ax, f"{network(settings, study.name)}, {study.metrics['images']:,} images")
-    whiskers_are = f"{settings.rule.confidence:.0%} interval of\nthe difference from the first bar"
+    whiskers_are = f"{settings.rule.confidence:.0%} interval of\nthe difference from the panel's first bar"
     panels[0].set_ylabel(f"accuracy, %; whiskers: {whiskers_are}")
     _common_legend(figure)
 
