@@ -149,7 +149,8 @@ def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pix
         best = trials.loc[trials["accuracy"].idxmax()]
         _mark(ax, f"best: {best['accuracy']:.2%}", best[x], best[y])
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=3 if len(pairs) == 1 else 1)
-        _title(ax, f"{len(trials)} trials, {words}")
+        if x == free(study.space)[0]:  # once for a study
+            _title(ax, f"{len(trials)} trials, {words}")
 
 
 def rates(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
@@ -263,7 +264,7 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
             if "difference" in (of := study.metrics[point]):
                 differences = ended[point]["accuracy"] - ended[reference]["accuracy"]  # nan for other seeds
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\nminus {reference}"
-                mixed = f"\n{of['mixed_pairs']} seeds: two processors" if "mixed_pairs" in of else ""
+                mixed = f"\n{of['mixed_pairs']} of {len(differences.dropna())}: two processors" if "mixed_pairs" in of else ""
                 groups.append((f"{label}\nin {study.name}{mixed}", differences.dropna(), "C0"))
     # The same trials on two kinds of processor, where they learn
     ends = [tables.last_epochs(study.table) for study in studies]
@@ -355,7 +356,7 @@ def _trained(study: Shown, settings: Params) -> str:
     few, many = min(counts), max(counts)
     number = f"{few} to {many}" if few < many else f"{many}"
     words = trained(study.metrics, settings).removesuffix(", several rates")  # which an axis or a title says
-    return f"{words}, {number}\u00a0seed{'s' * (many > 1)}"
+    return f"{words}{words and ', '}{number}\u00a0seed{'s' * (many > 1)}"
 
 
 def _plain_ticks(ax: Any) -> None:

@@ -33,7 +33,7 @@ def network(settings: Params, name: str) -> str:
         images = (of.resnet.scratch if study.seeds else of.resnet).train_images
         return f"{of.resnet.arch} trained on {images:,} digits, {of.resnet.train.epochs} epochs"
     size = of.imagenet.batch_size
-    batches = f", recalibrated in batches of {size}" if size != settings.imagenet.batch_size else ""
+    batches = f" (recalibrated: batches of {size})" if size != settings.imagenet.batch_size else ""
     return f"{of.imagenet.arch}, published{batches}"
 
 
@@ -46,7 +46,7 @@ def shared(points: Mapping[str, Any]) -> dict[str, Any]:
 def protocol(parameters: Mapping[str, Any], settings: Params) -> str:
     """How training runs with these parameters were trained, without the usual settings."""
     if "optimizer" not in parameters:
-        return "training runs"
+        return ""
     usual = settings.train.model_dump() | settings.data.model_dump()
     words = [
         phrase.format(parameters[name])
