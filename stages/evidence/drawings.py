@@ -262,10 +262,10 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
         ended, reference = judgement.ends(study.table), study.rule.reference
         for point in _colors(settings, study.metrics):
             if "difference" in (of := study.metrics[point]):
-                differences = ended[point]["accuracy"] - ended[reference]["accuracy"]  # nan for other seeds
+                differences = (ended[point]["accuracy"] - ended[reference]["accuracy"]).dropna()  # of common seeds
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\nminus {reference}"
-                mixed = f"\n{of['mixed_pairs']} of {len(differences.dropna())}: two processors" if "mixed_pairs" in of else ""
-                groups.append((f"{label}\nin {study.name}{mixed}", differences.dropna(), "C0"))
+                mixed = f"\n{of['mixed_pairs']} of {len(differences)}: two processors" if "mixed_pairs" in of else ""
+                groups.append((f"{label}\nin {study.name}{mixed}", differences, "C0"))
     # The same trials on two kinds of processor, where they learn
     ends = [tables.last_epochs(study.table) for study in studies]
     trial = [tuple(sorted(parameters.items())) for table in ends for parameters in tables.parameters(table)]
@@ -307,7 +307,8 @@ def law(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixe
         ax.plot(x, rate * x**-fitted, color=color, linewidth=0.8, label=label)
         ax.plot(x, rate * x**-EXPONENT, color=color, linestyle="dotted")
     ax.plot([], [], color="black", linestyle="dotted", label=f"theory: exponent {-EXPONENT:g}")
-    ax.errorbar([], [], [], fmt="none", color="black", capsize=4, label="lower end: all seeds learn; upper end: none does")
+    label = "lower end: all seeds learn; upper end: none does"
+    ax.errorbar([], [], [], fmt="none", color="black", capsize=4, label=label)
     ax.set(xscale="log", yscale="log", ylabel="largest learning rate that works")
     ax.set_xlabel("1 + d², d: distance of the inputs' mean from 0, in their standard deviations")
     _plain_ticks(ax)

@@ -64,7 +64,8 @@ def trained(points: Mapping[str, Any], settings: Params) -> str:
     if "optimizer" not in same or "lr" in same:
         return words
     normalizations = {(each["parameters"].get("mean"), each["parameters"].get("std")) for each in points.values()}
-    return f"{words}, each normalization at its own rate" if len(normalizations) == len(points) else f"{words}, several rates"
+    rates = "each normalization at its own rate" if len(normalizations) == len(points) else "several rates"
+    return f"{words}, {rates}"
 
 
 def exponent(law: Mapping[str, Any]) -> str:
