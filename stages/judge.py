@@ -7,7 +7,6 @@ from stages.evidence import judgement, law
 from stages.settings.params import SWEEP, Params
 
 FOLDER = Path("metrics/studies")
-PIXELS = Path("metrics/statistics.json")
 
 
 def main(settings: Params) -> None:
@@ -24,16 +23,16 @@ def main(settings: Params) -> None:
 
 
 def judged(name: str, settings: Params) -> judgement.Metrics:
-    rule, table, study = settings.rule.of(name), tables.read(name), settings.studies.get(name)
+    rule, table, study = settings.rule.for_study(name), tables.read(name), settings.studies.get(name)
     if study is None or study.search:
         search = (study and study.search) or settings.sweep
         return judgement.search(table, list(search.space), rule)
     if study.seeds is not None:
         if law.varied(table) == {"mean", "lr"}:
-            return law.law(table, files.read_json(PIXELS)["train"], rule)
+            return law.law(table, files.read_json(Path("metrics/statistics.json"))["train"], rule)
         digits = settings.data if study.of_lenet else settings.resnet.scratch
         return judgement.comparison(table, rule, digits.test_images)
-    images = (settings.imagenet if study.trial.settings == "imagenet" else settings.resnet).test_images
+    images = getattr(settings, study.trial.settings).test_images
     if judgement.kind(study) == "treatments":
         return judgement.treatments(table, images, rule)
     return judgement.photographs(table, images)

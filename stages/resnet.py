@@ -13,8 +13,7 @@ from stages.vision.trial import MODEL, measured
 def main(settings: Params) -> None:
     resnet, device = settings.resnet, prepare(settings.run.device)
     data = images.digits(resnet)
-    count = len(data.train_labels)
-    print(f"resnet: training {resnet.arch} on {count:,} images on {describe(device)}", flush=True)
+    print(f"resnet: training {resnet.arch} on {resnet.train_images:,} images on {describe(device)}", flush=True)
     total = resnet.train.epochs * sum(map(len, treatments.batches(data.train_labels, resnet.batch_size)))
     with progress.bar("resnet", total, "images", log_seconds=10) as bar:
         network = treatments.scratch(data, resnet, resnet.norm, resnet.seed, device, progress=bar.update)
@@ -25,9 +24,9 @@ def main(settings: Params) -> None:
         "network": resnet.arch,
         "accuracy": result["accuracy"],
         "loss": result["loss"],
-        "images": {"train": count, "test": len(data.test_labels)},
+        "images": {"train": resnet.train_images, "test": resnet.test_images},
         "normalization": resnet.norm.parameters(),
     }
     files.write_json(Path("metrics/resnet.json"), values)
     files.write_machine(Path("data/machine/resnet.json"), describe(device))
-    print(f"resnet: accuracy {result['accuracy']:.4f} on {len(data.test_labels):,} images under its own normalization")
+    print(f"resnet: accuracy {result['accuracy']:.4f} on {resnet.test_images:,} images under its own normalization")

@@ -17,12 +17,9 @@ def main(settings: Params) -> None:
     data = mnist.load(60_000, 10_000)
     parts = {"train": data.train_images, "test": data.test_images}
     counts = {name: np.bincount(images.flatten(), minlength=256) for name, images in parts.items()}
-    files.write_csv(
-        Path("plots/pixels.csv"),
-        ("value", *parts),
-        # No share is below 1e-4: six digits of the shares give five of mean and std.
-        zip(range(256), *((count / count.sum()).tolist() for count in counts.values()), strict=True),
-    )
+    # No share is below 1e-4: six digits of the shares give five of mean and std.
+    shares = [(count / count.sum()).tolist() for count in counts.values()]
+    files.write_csv(Path("plots/pixels.csv"), ("value", *parts), zip(range(256), *shares, strict=True))
     values: dict[str, dict] = {}
     for name, images in parts.items():
         mean, std = mean_and_std(counts[name])
@@ -58,9 +55,5 @@ def averaged_std(images: torch.Tensor, size: int) -> dict[str, float]:
     starts = np.arange(0, len(images), size)
     n, total, squares = (np.add.reduceat((pixels**power).sum(axis=1), starts) for power in range(3))
     means, stds = total / n / 255, np.sqrt(n * squares - total**2) / n / 255
-    averaged = np.average(stds, weights=n)
-    return {
-        "averaged_std": averaged,
-        "std_of_means": math.sqrt(np.average((means - np.average(means, weights=n)) ** 2, weights=n)),
-        "std_of_stds": math.sqrt(np.average((stds - averaged) ** 2, weights=n)),
-    }
+    of_means, of_stds = np.sqrt(np.cov([means, stds], fweights=n, ddof=0).diagonal())
+    return {"averaged_std": np.average(stds, weights=n), "std_of_means": of_means, "std_of_stds": of_stds}

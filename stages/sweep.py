@@ -12,4 +12,4 @@ def main(settings: Params) -> None:
 
 def planned(settings: Params) -> tuple[Plan, type]:
     """The plan of the trials, and the class that evaluates them."""
-    return Search(settings.sweep, design.fixed(settings, settings.sweep)), LenetTrial
+    return Search(settings.sweep, design.trial_parameters(settings, settings.sweep.train)), LenetTrial

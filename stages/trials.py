@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import get_args
 
 from stages.common.errors import InputError
-from stages.settings.params import PATH, Params, Study, Treatment
+from stages.settings.params import PATH, Params, Treatment
 from stages.study import design, runner
 from stages.study.proposals import Plan, Points, Search
 
 
 def main(settings: Params, name: str) -> None:
-    settings = settings.of(name)
+    settings = settings.for_study(name)
     runner.run(name, settings, *planned(settings, name))
 
 
 def planned(settings: Params, name: str) -> tuple[Plan, type]:
-    """Which trials there are, and the class that evaluates them, imported only now: another one may be missing."""
+    """Which trials there are, and the class that evaluates them, imported by name: what others need may be missing."""
     study, data = settings.studies[name], settings.imagenet.data
     kind, module = study.trial, f"stages.{study.trial.code}.trial"
     try:
@@ -28,13 +28,9 @@ def planned(settings: Params, name: str) -> tuple[Plan, type]:
         raise InputError(f"{PATH}: studies.{name}.trial.reads = {kind.reads!r}; accepted: {data!r}, as imagenet.data")
     if study.search:
         return Search(study.search, design.fixed(settings, study)), trial
-    return Points(_points(settings, study)), trial
-
-
-def _points(settings: Params, study: Study) -> list[design.Planned]:
     own, treatments = settings.resnet.norm, len(get_args(Treatment))
-    if study.trial.settings == "imagenet":
+    if kind.settings == "imagenet":
         images, model = import_module("stages.vision.images"), import_module("stages.vision.model")
         own = model.published(settings.imagenet.arch, settings.imagenet.weights).norm
         treatments -= not images.trains(settings.imagenet)  # the last one is fine-tuning
-    return design.over_seeds(settings, study, design.points(settings, study, own, treatments))
+    return Points(design.over_seeds(study, design.points(settings, study, own, treatments))), trial

@@ -20,7 +20,7 @@ from stages.settings import params
 from stages.settings.params import Space
 
 pytestmark = pytest.mark.filterwarnings("error")
-RULE = SETTINGS.rule.of("any")
+RULE = SETTINGS.rule.for_study("any")
 RANDOM = np.random.default_rng(1)
 X, Y = RANDOM.uniform(-3, 3, 60), np.exp(RANDOM.uniform(-2, 2, 60))
 PLANE = {"mean": {"low": -4, "high": 4}, "std": {"low": 0.1, "high": 10, "log": True}}

@@ -20,6 +20,7 @@ from stages.common.normalization import Normalization
 from stages.settings import params
 from stages.settings.params import Overrides, Study, Sweep
 from stages.study import design
+from stages.study.proposals import Search
 
 pytestmark = pytest.mark.usefixtures("here")
 SWEEP = SETTINGS.sweep.model_dump(exclude={"train"})
@@ -194,16 +195,16 @@ def test_normalization_comes_back_from_the_parameters_of_a_trial() -> None:
 
 
 def test_study_may_name_a_network_of_its_own() -> None:
-    lite2 = SETTINGS.of("imagenet_lite2").imagenet
+    lite2 = SETTINGS.for_study("imagenet_lite2").imagenet
     assert lite2 == SETTINGS.imagenet.model_copy(update={"arch": "tf_efficientnet_lite2"})
-    assert SETTINGS.of("sweep") == SETTINGS.of("imagenet_sweep") == SETTINGS
+    assert SETTINGS.for_study("sweep") == SETTINGS.for_study("imagenet_sweep") == SETTINGS
 
 
 def test_trials_of_a_search_share_what_its_space_does_not_name() -> None:
     space = {"mean": {"low": 0, "high": 1}, "std": 1, "lr": {"low": 0.001, "high": 1, "log": True}}
     search = Sweep.model_validate(SETTINGS.sweep.model_dump() | {"space": space, "train": {"epochs": 2}})
     result = design.trial_parameters(SETTINGS, Overrides(epochs=2))
-    assert design.fixed(SETTINGS, search) == {name: value for name, value in result.items() if name != "lr"}
+    assert Search(search, result).fixed == {name: value for name, value in result.items() if name != "lr"}
 
 
 def test_best_is_that_of_the_sweep() -> None:

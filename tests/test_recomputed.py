@@ -35,7 +35,7 @@ def spread(values: pd.Series) -> Any:
 
 @pytest.mark.parametrize("name", of_kind("seeds"))
 def test_points_over_seeds(name: str) -> None:
-    ends, metrics, own = ends_of(name), METRICS[name], SETTINGS.rule.of(name)
+    ends, metrics, own = ends_of(name), METRICS[name], SETTINGS.rule.for_study(name)
     trials = {point: of.set_index("seed") for point, of in ends.groupby("point")}
     learned = {point: of[of["accuracy"] > own.threshold] for point, of in trials.items()}
     comparable = {point for point, of in trials.items() if len(learned[point]) == len(of)}
@@ -121,12 +121,12 @@ def test_searches(name: str) -> None:
     accuracy, best = trials["accuracy"], trials["accuracy"].max()
     assert (metrics["completed"], metrics["best"]["accuracy"]) == (len(trials), best)
     assert metrics["best"]["number"] == accuracy.idxmax()
-    learned = trials[accuracy > SETTINGS.rule.of(name).threshold]
+    learned = trials[accuracy > SETTINGS.rule.for_study(name).threshold]
     assert metrics["learned"] == len(learned)
     even, odd = trials["accuracy_even"], trials["accuracy_odd"]
     crossed = (odd[even.idxmax()] + even[odd.idxmax()]) / 2
     assert metrics["best"]["cross_half_accuracy"] == pytest.approx(crossed, **CLOSE)
-    good = trials[accuracy >= best - SETTINGS.rule.of(name).tolerance]
+    good = trials[accuracy >= best - SETTINGS.rule.for_study(name).tolerance]
     axes = (SETTINGS.sweep if name == "sweep" else SETTINGS.studies[name].search).space  # type: ignore[union-attr]
     assert metrics["good"] == {"count": len(good)} | {axis: spread(good[axis]) for axis in axes}
     assert metrics["accuracies"] == {outcome: spread(learned[outcome]) for outcome in metrics["accuracies"]}
@@ -134,7 +134,7 @@ def test_searches(name: str) -> None:
 
 @pytest.mark.parametrize("name", of_kind("treatments"))
 def test_trained_networks(name: str) -> None:
-    images, confidence = METRICS[name]["images"], SETTINGS.rule.of(name).confidence
+    images, confidence = METRICS[name]["images"], SETTINGS.rule.for_study(name).confidence
     for row in ends_of(name).to_dict("records"):
         for treatment, of in METRICS[name]["normalizations"][row["point"]].items():
             if not isinstance(of, Mapping) or "difference" not in of:
@@ -169,7 +169,7 @@ def test_largest_rates(name: str) -> None:
     """The likelihood is the largest at the estimate, and lower by the quantile at the ends of the interval."""
     trials, metrics = ends_of(name), METRICS[name]
     rates = np.array([*sorted(set(trials["lr"])), math.inf])
-    rates_that_work = trials["lr"].where(trials["accuracy"] > SETTINGS.rule.of(name).threshold, 0)
+    rates_that_work = trials["lr"].where(trials["accuracy"] > SETTINGS.rule.for_study(name).threshold, 0)
     largest = rates_that_work.groupby([trials["mean"], trials["seed"]]).max().rename("works").reset_index()
     largest["fails"] = rates[np.searchsorted(rates, largest["works"], side="right")]
     largest["offset"] = (largest["mean"] - PIXELS["mean"]).abs() / PIXELS["std"]
@@ -198,7 +198,7 @@ def test_largest_rates(name: str) -> None:
         return optimize.minimize(of, (start, 2 * least), bounds=[(None, None), (least, None)], method="Nelder-Mead").fun
 
     estimate, interval = metrics["exponent"]["estimate"], metrics["exponent"]["interval"]
-    top, quantile = loss(estimate), stats.chi2.ppf(SETTINGS.rule.of(name).confidence, 1) / 2
+    top, quantile = loss(estimate), stats.chi2.ppf(SETTINGS.rule.for_study(name).confidence, 1) / 2
     assert top <= min(loss(estimate - 0.01), loss(estimate + 0.01))
     for end in interval.values():
         assert end is None or loss(end) - top == pytest.approx(quantile, abs=0.01)

@@ -42,7 +42,7 @@ USUAL = of(SETTINGS, n_trials=26, batch=4)
 
 
 def plan_of(settings: Params = USUAL) -> Search:
-    return Search(settings.sweep, design.fixed(settings, settings.sweep))
+    return Search(settings.sweep, design.trial_parameters(settings, settings.sweep.train))
 
 
 def opened(settings: Params, path: Path) -> StudyFile:

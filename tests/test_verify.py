@@ -119,7 +119,7 @@ def test_study_is_carried_to_other_code_only_if_old_and_new_results_are_the_same
     after = store.load(path).study
     assert store.results(after.trials) == store.results(before.trials)
     assert (store.fingerprint_of(after) == store.fingerprint_of(before)) != carries
-    assert [note["trials"] for note in after.user_attrs.get(store.CARRIED, [])] == [[0, 1, 0]] * carries
+    assert [note["trials"] for note in after.user_attrs.get(carry.CARRIED, [])] == [[0, 1, 0]] * carries
     again = (True, "fits the code") if carries else (False, said)
     assert carry.carried("one", plan, LenetTrial, settings, few=False) == again
 

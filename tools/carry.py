@@ -35,6 +35,7 @@ from stages.study.proposals import Plan
 
 ROOT = Path(__file__).parents[1]
 FEW = {"train_images": 1280, "test_images": 500}  # of MNIST, in trials with all of their epochs
+CARRIED = "carried"  # user attribute of a study: how its results were shown to be the same, and by what
 EPOCHS = 2  # at most, of the trial on all images: 14 take half an hour, and the others have all of theirs
 
 # Run in a folder with `stages` and params.yaml, old or new: prints a result for each task that it reads.
@@ -63,7 +64,7 @@ def main() -> None:
     ended = []
     for name, plan, trial in chosen:
         few = given.few or name in published  # whose trials are on all of their images anyway
-        fits, said = carried(name, plan, trial, settings.of(name), few)
+        fits, said = carried(name, plan, trial, settings.for_study(name), few)
         print(f"{name}: {said}", flush=True)
         ended.append(fits)
     sys.exit(not all(ended))
@@ -95,7 +96,8 @@ def carried(name: str, plan: Plan, trial: type[Trial], settings: Params, few: bo
                 evaluated.append(each.number)
         note = {"from": kept[CODE], "commit": commit, "trials": evaluated, "few": FEW, "epochs": EPOCHS}
         note["device"] = device.describe(device.prepare(settings.run.device))
-        store.carry(file.study, now, note)
+        file.study.set_user_attr(CARRIED, [*file.study.user_attrs.get(CARRIED, []), note])
+        store.set_fingerprint(file.study, now)
         file.write()
     return True, f"carried over from {commit[:8]}: trials {', '.join(map(str, evaluated))} are the same"
 

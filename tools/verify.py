@@ -35,7 +35,7 @@ def main() -> None:
     given, settings = parser.parse_args(), params.load()
     chance = None if given.dry else random.Random(given.seed)
     print("| study | trials | fingerprint | core minutes | evaluated again | result |\n|---|---|---|---|---|---|")
-    held = [verified(name, plan, trial, settings.of(name), chance) for name, plan, trial in studies(settings)]
+    held = [verified(name, plan, trial, settings.for_study(name), chance) for name, plan, trial in studies(settings)]
     sys.exit(not all(held))
 
 
@@ -47,7 +47,7 @@ def studies(settings: Params) -> Iterator[tuple[str, Plan, type[Trial]]]:
             if stage not in SECTIONS:
                 yield stage, *planned(settings)
                 continue
-            yield from ((name, *planned(settings.of(name), name)) for name in getattr(settings, SECTIONS[stage]))
+            yield from ((name, *planned(settings.for_study(name), name)) for name in getattr(settings, SECTIONS[stage]))
 
 
 def verified(name: str, plan: Plan, trial: type[Trial], settings: Params, chance: random.Random | None) -> bool:

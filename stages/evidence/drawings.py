@@ -23,7 +23,7 @@ from stages.evidence.law import EXPONENT
 from stages.evidence.paired import interval, relative_errors
 from stages.evidence.words import TREATMENTS, exponent, network, protocol, trained
 from stages.settings.params import SWEEP, Params, Rule, Space, free
-from stages.settings.params import Figure as Drawn
+from stages.settings.params import Figure as FigureSettings
 
 LABELS = {  # of axes, by parameter
     "mean": "mean, subtracted from pixels (0 to 1)",
@@ -51,7 +51,7 @@ class Shown(NamedTuple):
     space: Space  # empty except for a search
 
 
-def make(figure: Drawn, path: Path, settings: Params) -> None:
+def make(figure: FigureSettings, path: Path, settings: Params) -> None:
     """Draws a figure of params.yaml, of its studies that have results, and saves it."""
     pixels = files.read_json(Path("metrics/statistics.json"))["train"]
     studies = []
@@ -64,14 +64,14 @@ def make(figure: Drawn, path: Path, settings: Params) -> None:
                 metrics = {} if search else files.read_json(judged)
                 space = search.space if search else {}
                 kind = judgement.kind(study, metrics)
-                studies.append(Shown(name, kind, tables.read(name), metrics, settings.rule.of(name), space))
+                studies.append(Shown(name, kind, tables.read(name), metrics, settings.rule.for_study(name), space))
         drawn = draw(figure, studies, settings, pixels)
     image = io.BytesIO()
     drawn.savefig(image, format="png", dpi=settings.look.dpi, metadata={"Software": None})  # always the same bytes
     files.write_bytes(path, image.getvalue())
 
 
-def draw(figure: Drawn, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
+def draw(figure: FigureSettings, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
     """A figure of these studies. Its title also names the studies that have no results.
 
     raises: InputError if a study cannot be drawn in this way
@@ -114,10 +114,9 @@ def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pix
     factor: Any = (lambda y: y / std, lambda factor: factor * std)
     [panels] = _panels(figure, settings, len(pairs), settings.look.width / 1.618)
     for ax, (study, x, y) in zip(panels, pairs, strict=True):
-        for axis, name in (("x", x), ("y", y)):
-            searched = study.space[name]
-            ax.set(**{f"{axis}label": LABELS[name], f"{axis}lim": (searched.low, searched.high)})
-            ax.set(**{f"{axis}scale": "log" if searched.log else "linear"})
+        across, up = study.space[x], study.space[y]
+        ax.set(xlabel=LABELS[x], xlim=(across.low, across.high), xscale="log" if across.log else "linear")
+        ax.set(ylabel=LABELS[y], ylim=(up.low, up.high), yscale="log" if up.log else "linear")
         _plain_ticks(ax)
         trials = tables.last_epochs(study.table)
         threshold = study.rule.threshold
@@ -175,8 +174,7 @@ def rates(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
         _title(ax, _trained(study, settings))
     best = pd.concat(tried).query("learned == n").groupby("normalization").max(numeric_only=True)
     lowest, highest = min(best["accuracy_mean"], default=0.05), max(best["accuracy_max"], default=1)
-    panels[0].set_ylim(lowest - 0.05, highest + 0.002)
-    panels[0].set_ylabel("accuracy: mean and range over seeds")
+    panels[0].set(ylim=(lowest - 0.05, highest + 0.002), ylabel="accuracy: mean and range over seeds")
     panels[0].yaxis.set_major_formatter(PercentFormatter(1))
     _common_legend(figure)
 
@@ -255,7 +253,7 @@ def epochs(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: P
 
 
 def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
-    """Differences from the reference: each seed, mean and interval. Grey: those that rounding makes."""
+    """Differences from the reference: each seed, mean and interval. Grey: the same trials on two kinds of processor."""
     [[ax]] = _panels(figure, settings, 1, 5.5)
     groups: list[tuple[str, pd.Series, str]] = []
     for study in studies:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import jinja2
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -35,15 +36,14 @@ def whole(path: object, way: str) -> Iterator[None]:
     """Whatever a damaged table or metrics file raises is one line, with the way to make it again."""
     try:
         yield
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError, jinja2.UndefinedError) as error:
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(f"{path}: is damaged, or not of such a study ({cause}); {way}") from error
 
 
 def ends(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """How the trials at each point ended, by seed."""
-    by_point = tables.last_epochs(table).groupby("point", sort=False)
-    return {point: trials.set_index("seed") for point, trials in by_point}
+    return dict(list(tables.last_epochs(table).set_index("seed").groupby("point", sort=False)))
 
 
 def comparison(table: pd.DataFrame, rule: Rule, images: int) -> Metrics:
@@ -101,7 +101,7 @@ def point_table(metrics: Mapping[str, Any], settings: Params) -> pd.DataFrame:
 def search(table: pd.DataFrame, axes: Sequence[str], rule: Rule) -> Metrics:
     """The metrics of a search over `axes`.
 
-    best:       the trial with the best accuracy, too high by luck: the images that measure it chose it.
+    best:       the trial with the best accuracy, biased upwards: chosen on the images that measure it.
                 cross_half_accuracy: chosen on one half, measured on the other; the mean of both ways
     good:       trials whose accuracy is at most the rule's tolerance below the best
     accuracies: of the trials that learned, of each kind

@@ -29,7 +29,7 @@ def law(table: pd.DataFrame, pixels: Mapping[str, float], rule: Rule) -> dict[st
     """The metrics of a study over means and learning rates.
 
     offsets:  for each mean: `offset`, its distance from the pixels' mean in their standard deviations; n (seeds);
-              `all`, the largest rate at which all seeds learn, and `none`, the smallest from which on none does, both
+              `all`, the largest rate at which all seeds learn, and `none`, the smallest from which none does, both
               only if they lie within the grid
     n:        the number of largest rates, one for each mean and seed; censored: how many lie beyond the grid
     exponent, rate_at_0: see `fit`

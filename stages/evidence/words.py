@@ -26,7 +26,7 @@ ALWAYS = "optimizer", "lr", "epochs"
 
 def network(settings: Params, name: str) -> str:
     """The network of a study, in words."""
-    study, of = settings.studies.get(name), settings.of(name)
+    study, of = settings.studies.get(name), settings.for_study(name)
     if study is None or study.of_lenet:
         return "LeNet"
     if study.trial.settings == "resnet":

@@ -20,12 +20,9 @@ def train_once(name: str, norm: Normalization, settings: Params) -> None:
     train = settings.train
     training = Training(lr=train.lr[train.optimizer], **train.model_dump(exclude={"lr", "threads"}))
     data = mnist.load(settings.data.train_images, settings.data.test_images).to(runs_on)
-    mean, std = norm.mean[0], norm.std[0]
-    print(
-        f"{name}: mean {mean:g}, std {std:g}, {settings.data.train_images:,} images on {device.describe(runs_on)}",
-        flush=True,
-    )
-    with progress.bar(name, settings.data.train_images * training.epochs, "images", log_seconds=10) as bar:
+    images, machine = settings.data.train_images, device.describe(runs_on)
+    print(f"{name}: mean {norm.mean[0]:g}, std {norm.std[0]:g}, {images:,} images on {machine}", flush=True)
+    with progress.bar(name, images * training.epochs, "images", log_seconds=10) as bar:
         outcome = train_and_test(norm, training, data, train.threads, bar.update)
     test, plots = outcome.tests[-1], Path("plots", name)
     files.write_model(Path(f"data/models/{name}.pt"), outcome.model)
@@ -35,11 +32,10 @@ def train_once(name: str, norm: Normalization, settings: Params) -> None:
     by_epoch = ((epoch, test.accuracy, test.loss) for epoch, test in enumerate(outcome.tests, 1))
     files.write_csv(plots / "epochs.csv", ("epoch", "accuracy", "loss"), by_epoch)
     files.write_json(Path(f"metrics/{name}.json"), {"accuracy": test.accuracy, "loss": test.loss})
-    files.write_machine(Path(f"data/machine/{name}.json"), device.describe(runs_on))
+    files.write_machine(Path(f"data/machine/{name}.json"), machine)
     diverged = "" if math.isfinite(test.loss) else " (diverged: try a smaller learning rate)"
-    print(
-        f"{name}: accuracy {test.accuracy:.4f}, loss {test.loss:.4f} on {len(test.predicted):,} test images{diverged}"
-    )
+    tested = f"{len(test.predicted):,} test images"
+    print(f"{name}: accuracy {test.accuracy:.4f}, loss {test.loss:.4f} on {tested}{diverged}")
 
 
 def _curve(losses: torch.Tensor, settings: Params) -> list[tuple[int, float]]:

@@ -1,6 +1,6 @@
 """params.yaml, read once and checked whole: its keys as types. What they mean for trials is said in `study.design`.
 
-No field has a default but None and empty: what a key that is not given means is decided where it is used, in code that
+Defaults are None or empty, nothing else: what a key that is not given means is decided where it is used, in code that
 DVC knows as a dependency.
 """
 
@@ -24,7 +24,7 @@ OWN = "own"  # a trained network's own normalization, where a study names normal
 
 # Bounds that no real use meets: beyond them, a slip of the keyboard would run for ever, or take all memory.
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Few = Annotated[int, Field(ge=1, le=10_000)]  # of epochs, seeds, trials at once
+SmallCount = Annotated[int, Field(ge=1, le=10_000)]  # of epochs, seeds, trials at once
 Threads = Annotated[int, Field(ge=1, le=1_024)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Number = Annotated[float, Field(ge=-1e6, le=1e6)]
@@ -33,22 +33,20 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 ALL_IMAGES = 60_000  # of MNIST's training part
 TrainImages = Annotated[int, Field(ge=1, le=ALL_IMAGES)]
 TestImages = Annotated[int, Field(ge=1, le=10_000)]
-Pair = Annotated[int, Field(ge=2, le=ALL_IMAGES)]  # of images: batch statistics need two
+BatchImages = Annotated[int, Field(ge=2, le=ALL_IMAGES)]  # of images: batch statistics need two
 Optimizer = Literal["adadelta", "sgd", "adam"]
 Treatment = Literal["as_is", "recalibrated", "folded", "fine_tuned"]  # of a trained network, in this order
 Init = Literal["default", "he_normal", "zero_bias"]
 Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]  # of an entry: also that of stages, files and columns
 Parameters = dict[str, float | int | str]  # of a trial, by name
 Item = TypeVar("Item")
-Some = Annotated[list[Item], Field(min_length=1)]
+NonEmpty = Annotated[list[Item], Field(min_length=1)]
 
 
 def _optional(section: type[BaseModel], keys: Collection[str]) -> Any:
     """A section that has these keys of another one, all of them optional."""
-    fields: dict[str, Any] = {}
-    for key, field in section.model_fields.items():
-        if key in keys:
-            fields[key] = Annotated[field.annotation, field] | None, None
+    given = {key: field for key, field in section.model_fields.items() if key in keys}
+    fields: Any = {key: (Annotated[field.annotation, field] | None, None) for key, field in given.items()}
     return create_model(section.__name__, __base__=Section, **fields)
 
 
@@ -70,10 +68,11 @@ class Data(Section):
 
 
 def _rates(value: Any) -> dict[str, float]:
-    rates = value if isinstance(value, dict) else dict.fromkeys(get_args(Optimizer), value)
-    numbers = [rate for rate in rates.values() if type(rate) in (int, float) and 0 < rate <= 1e6]
-    if rates.keys() != set(get_args(Optimizer)) or len(numbers) < len(rates):
-        raise ValueError(f"must be a number above 0, or one for each of {', '.join(get_args(Optimizer))}")
+    optimizers = get_args(Optimizer)
+    rates = value if isinstance(value, dict) else dict.fromkeys(optimizers, value)
+    valid = all(type(rate) in (int, float) and 0 < rate <= 1e6 for rate in rates.values())
+    if not valid or rates.keys() != {*optimizers}:
+        raise ValueError(f"must be a number above 0, or one for each of {', '.join(optimizers)}")
     return {optimizer: float(rate) for optimizer, rate in rates.items()}
 
 
@@ -81,7 +80,7 @@ class Train(Section):
     optimizer: Optimizer
     lr: Annotated[dict[str, float], PlainValidator(_rates)]
     momentum: Momentum
-    epochs: Few
+    epochs: SmallCount
     batch_size: int = Field(ge=1, le=ALL_IMAGES)
     gamma: float = Field(gt=0, le=1)
     init: Init
@@ -91,7 +90,7 @@ class Train(Section):
 
 
 class Overrides(_optional(Train, Train.model_fields.keys() - {"lr", "threads"})):  # type: ignore[misc]
-    """What a trial of LeNet has otherwise than `train` and `data` say."""
+    """Parameters in which trials of LeNet differ from `train` and `data`."""
 
     train_images: TrainImages | None = None
     held_out: int | None = Field(default=None, ge=1, lt=ALL_IMAGES)
@@ -100,7 +99,7 @@ class Overrides(_optional(Train, Train.model_fields.keys() - {"lr", "threads"}))
 
 
 class Sgd(Section):
-    epochs: Few
+    epochs: SmallCount
     lr: Positive
     momentum: Momentum
     weight_decay: float = Field(ge=0, le=1e6)
@@ -108,15 +107,15 @@ class Sgd(Section):
 
 
 class Scratch(Section):
-    train_images: Pair
+    train_images: BatchImages
     test_images: TestImages
 
 
 class Resnet(Section):
     arch: str
-    train_images: Pair
+    train_images: BatchImages
     test_images: int = Field(ge=4, le=10_000)
-    batch_size: Pair
+    batch_size: BatchImages
     seed: Seed
     threads: Threads
     norm: Grey
@@ -131,14 +130,14 @@ class Imagenet(Section):
     data: str
     train_images: Count
     test_images: int = Field(ge=4, le=1_000_000)
-    batch_size: Pair
+    batch_size: BatchImages
     seed: Seed
     threads: Threads
     fine_tune: Sgd
 
 
 class Network(_optional(Imagenet, {"arch", "weights", "batch_size"})):  # type: ignore[misc]
-    """What a study of a published network has otherwise than `imagenet` says."""
+    """Keys that replace those of `imagenet` in one study."""
 
 
 # Studies
@@ -193,7 +192,7 @@ class Search(Section):
     n_trials: Count
     sampler: Literal["tpe", "random", "qmc", "gp"]
     seed: Seed
-    batch: Few
+    batch: SmallCount
     space: Space
 
 
@@ -216,18 +215,18 @@ class Point(Overrides):
     normalization: str | None = None
     mean: Number | None = None
     std: Positive | None = None
-    seeds: Few | None = None
+    seeds: SmallCount | None = None
     border: Number | None = None
-    recalibrated: Pair | None = None
+    recalibrated: BatchImages | None = None
 
 
 class Grid(Section):
     """Points with all combinations of these values."""
 
-    normalization: Some[str] | None = None
-    mean: Some[Number] | None = None
-    std: Some[Positive] | None = None
-    lr: Some[Positive] | None = None
+    normalization: NonEmpty[str] | None = None
+    mean: NonEmpty[Number] | None = None
+    std: NonEmpty[Positive] | None = None
+    lr: NonEmpty[Positive] | None = None
 
 
 class Trial(Section):
@@ -247,9 +246,9 @@ class Study(Section):
     normalizations: list[str] = Field([])
     points: dict[Name, Annotated[Point, AfterValidator(_one_normalization)]] = Field({})
     grid: Annotated[Grid, AfterValidator(_one_normalization)] | None = None
-    seeds: Few | None = None
+    seeds: SmallCount | None = None
     search: Search | None = None
-    treatments: Some[Treatment] | None = None
+    treatments: NonEmpty[Treatment] | None = None
     train: Overrides = Overrides()
     imagenet: Network = Network()
 
@@ -290,18 +289,18 @@ class Rule(Section):
     tolerance: float = Field(ge=0, le=1)
     studies: "dict[Name, StudyRule]" = Field({})
 
-    def of(self, study: str) -> "Rule":
-        """With what is said of that study alone."""
-        alone = self.studies.get(study, StudyRule()).model_dump(exclude_none=True)
-        return self.model_copy(update=alone | {"studies": {}})
+    def for_study(self, study: str) -> "Rule":
+        """The rule for one study, with its exceptions."""
+        exceptions = self.studies.get(study, StudyRule()).model_dump(exclude_none=True)
+        return self.model_copy(update=exceptions | {"studies": {}})
 
 
 class StudyRule(_optional(Rule, Rule.model_fields.keys() - {"studies"})):  # type: ignore[misc]
-    """How the results of a study are judged otherwise."""
+    """Exceptions to the rule for one study."""
 
 
 class Fold(Section):
-    normalizations: Some[str]
+    normalizations: NonEmpty[str]
 
 
 def _colormap(name: str) -> str:
@@ -362,8 +361,8 @@ class Params(Section):
     imagenet: Imagenet
     run: Run
 
-    def of(self, study: str) -> "Params":
-        """With what that study says of its published network."""
+    def for_study(self, study: str) -> "Params":
+        """The settings for one study, with those of its published network."""
         network = self.studies[study].imagenet.model_dump(exclude_none=True) if study in self.studies else {}
         return self.model_copy(update={"imagenet": self.imagenet.model_copy(update=network)})
 
@@ -379,12 +378,12 @@ class Params(Section):
             raise ValueError(f"normalizations.{OWN}: must have another name: it is a trained network's own")
         if unknown := sorted(set(self.rule.studies) - {SWEEP, *self.studies}):
             raise ValueError(f"rule.studies.{unknown[0]}: no such study; accepted: {', '.join([SWEEP, *self.studies])}")
+        grey = {name for name, norm in self.normalizations.items() if len(norm.parameters()) == 2}
         sections: dict[str, Section] = {f"studies.{name}": study for name, study in self.studies.items()}
         for key, section in (sections | {"sweep": self.sweep, "fold": self.fold}).items():
-            accepted = {name for name, norm in self.normalizations.items() if len(norm.parameters()) == 2}  # grey
-            if isinstance(section, Study) and section.trial.settings == "imagenet":
-                accepted = {*self.normalizations}
-            if isinstance(section, Study) and section.seeds is None and not section.of_lenet:
+            study = section if isinstance(section, Study) else None
+            accepted = {*self.normalizations} if study and study.trial.settings == "imagenet" else {*grey}
+            if study and study.seeds is None and not study.of_lenet:
                 accepted.add(OWN)
             for where, name in _named(key, section.model_dump()):
                 if name not in accepted:
@@ -399,7 +398,7 @@ def _named(key: str, section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             if key.endswith(".points") and value["normalization"] is None and value["mean"] is None:
                 yield f"{key}.{name}", name
             yield from _named(f"{key}.{name}", value)
-        elif value and name in ("normalization", "normalizations", "start"):
+        elif value is not None and name in ("normalization", "normalizations", "start"):
             names = [value] if isinstance(value, str) else value
             yield from ((f"{key}.{name}", each) for each in names)
 

@@ -23,7 +23,7 @@ class _Lines(io.TextIOBase):
 
 def bar(name: str, total: int, unit: str, done: int = 0, log_seconds: float = 0) -> tqdm:
     """A progress bar on standard error, beginning at `done`; log_seconds: minimum between two lines of a log"""
-    terminal = sys.stderr.isatty()
-    log: dict[str, Any] = {"mininterval": log_seconds, "file": _Lines(), "ncols": 120, "bar_format": LOG_FORMAT}
     options: dict[str, Any] = {"unit": f" {unit}", "unit_scale": total >= 10_000, "miniters": 1}
-    return tqdm(total=total, initial=done, desc=name, **options, **({} if terminal else log))
+    if not sys.stderr.isatty():
+        options |= {"mininterval": log_seconds, "file": _Lines(), "ncols": 120, "bar_format": LOG_FORMAT}
+    return tqdm(total=total, initial=done, desc=name, **options)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from stages.common.normalization import Normalization
-from stages.settings.params import ALL_IMAGES, OWN, Overrides, Parameters, Params, Point, Study, Sweep
+from stages.settings.params import ALL_IMAGES, OWN, Overrides, Parameters, Params, Point, Study
 
 
 class Planned(NamedTuple):
@@ -19,7 +19,7 @@ class Planned(NamedTuple):
 
 
 def trial_parameters(settings: Params, *overrides: Overrides) -> Parameters:
-    """All parameters of a trial of LeNet but its normalization: `train` and `data`, with overrides in turn.
+    """All parameters of a trial of LeNet except its normalization: `train` and `data`, with overrides in turn.
 
     What has no effect is left out, so that trials that are the same have the same parameters.
     """
@@ -39,12 +39,11 @@ def trial_parameters(settings: Params, *overrides: Overrides) -> Parameters:
     return parameters
 
 
-def fixed(settings: Params, study: Study | Sweep) -> Parameters:
-    """The parameters that all trials of a search share."""
-    if isinstance(study, Study) and not study.of_lenet:
-        return {"treated": len(study.treatments)} if study.treatments else {}
-    space = (study if isinstance(study, Sweep) else study.search).space  # type: ignore[union-attr]
-    return {name: value for name, value in trial_parameters(settings, study.train).items() if name not in space}
+def fixed(settings: Params, study: Study) -> Parameters:
+    """The parameters that all trials of a search share, except those of its space."""
+    if study.of_lenet:
+        return trial_parameters(settings, study.train)
+    return {"treated": len(study.treatments)} if study.treatments else {}
 
 
 def points(
@@ -82,7 +81,7 @@ def points(
     return named
 
 
-def over_seeds(settings: Params, study: Study, of: Mapping[str, Parameters]) -> list[Planned]:
+def over_seeds(study: Study, of: Mapping[str, Parameters]) -> list[Planned]:
     """The trials at points: seed by seed, in each the points that have so many."""
     if study.seeds is None:
         return [Planned(name, parameters) for name, parameters in of.items()]

@@ -28,10 +28,11 @@ CHOICES = {"optimizer": get_args(params.Optimizer), "init": get_args(params.Init
 
 
 class Search:
-    """Trials that a sampler proposes; fixed: the parameters that they share"""
+    """Trials that a sampler proposes; fixed: the parameters that they share, except those of the space"""
 
     def __init__(self, settings: params.Search, fixed: Parameters):
-        self.settings, self.fixed, self.total = settings, fixed, settings.n_trials
+        self.settings, self.total = settings, settings.n_trials
+        self.fixed = {name: value for name, value in fixed.items() if name not in settings.space}
         axes = settings.space.items()
         self.space = {name: FloatDistribution(axis.low, axis.high, bool(axis.log)) for name, axis in axes}
 
@@ -94,21 +95,20 @@ class Points:
 
     def trials(self, study: optuna.Study) -> list[FrozenTrial]:
         """The trials of the plan that the study has, in the order of the plan."""
-        known = {_key(trial.params): trial for trial in study.get_trials(deepcopy=False)}
-        return [known[key] for _, parameters in self.planned if (key := _key(parameters)) in known]
+        known = {frozenset(trial.params.items()): trial for trial in study.get_trials(deepcopy=False)}
+        return [known[key] for _, parameters in self.planned if (key := frozenset(parameters.items())) in known]
 
     def rows(self, study: optuna.Study) -> Sequence[Planned]:
         return self.planned
 
     def batches(self, study: optuna.Study) -> Iterator[list[FrozenTrial]]:
         """All trials without a result, in one batch; missing ones are first added to the study."""
-        known = {_key(trial.params) for trial in study.get_trials(deepcopy=False)}
+        known = {frozenset(trial.params.items()) for trial in study.get_trials(deepcopy=False)}
         for _, parameters in self.planned:
-            if (key := _key(parameters)) not in known:
+            if (key := frozenset(parameters.items())) not in known:
                 known.add(key)
                 store.add(study, parameters, {name: _constant(name, value) for name, value in parameters.items()})
-        lacking = {trial.number: trial for trial in self.trials(study) if not store.has_result(trial)}
-        if lacking:
+        if lacking := {trial.number: trial for trial in self.trials(study) if not store.has_result(trial)}:
             yield list(lacking.values())
 
 
@@ -129,7 +129,3 @@ def _constant(name: str, value: float | int | str) -> BaseDistribution:
     if name in CHOICES:
         return CategoricalDistribution(CHOICES[name])
     return IntDistribution(value, value) if isinstance(value, int) else FloatDistribution(float(value), float(value))
-
-
-def _key(parameters: Parameters) -> tuple:
-    return tuple(sorted(parameters.items()))

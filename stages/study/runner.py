@@ -36,18 +36,17 @@ def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> None:
         files.check_model(model)  # the fingerprint holds its hash
     with store.hold(path):
         file = store.open_study(path, fingerprint(settings, plan.determinants, trial))
-        batches = plan.batches(file.study)
-        lacking = next(batches, None)
-        done, rest = len(store.results(plan.trials(file.study))), ""
-        if lacking:  # otherwise the data may be missing
-            trial.check(settings)
+        batches, done = plan.batches(file.study), len(store.results(plan.trials(file.study)))
+        said = f"{name}: {done}/{plan.total} trials done"
+        if lacking := next(batches, None):
+            trial.check(settings)  # only now: otherwise the data may be missing
             count = min(worker_count(settings, trial, runs_on), plan.total - done)
             where = settings.run.scheduler or f"{count} at a time, on {device.describe(runs_on)}"
-            rest = f"; running the rest, {where}"
-        print(f"{name}: {done}/{plan.total} trials done{rest}", flush=True)
-        if lacking:
+            print(f"{said}; running the rest, {where}", flush=True)
             with executor(settings, count, trial) as workers, progress.bar(name, plan.total, "trials", done) as bar:
                 _evaluate(file, plan, itertools.chain([lacking], batches), workers, bar)
+        else:
+            print(said, flush=True)
     points, parameters = zip(*plan.rows(file.study), strict=True)
     results = store.results(plan.trials(file.study))
     tables.write(name, points, parameters, results)
@@ -72,9 +71,8 @@ def executor(settings: Params, count: int, trial: type[Trial]) -> AbstractContex
     try:
         from stages.study.cluster import Cluster
     except ImportError:
-        raise InputError(
-            "run.scheduler needs Dask, which is not installed: pip install -c .constraints.txt '.[cluster]'"
-        ) from None
+        needs = "Dask, which is not installed: pip install -c .constraints.txt '.[cluster]'"
+        raise InputError(f"run.scheduler needs {needs}") from None
     return Cluster(settings.run.scheduler, trial, settings)
 
 
@@ -87,7 +85,9 @@ def worker_count(settings: Params, trial: type[Trial], runs_on: torch.device) ->
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     free = psutil.virtual_memory().available
     # A container's limits for both: cgroups, version 2.
-    quota, limit, stat = (_words(name) for name in ("cpu.max", "memory.max", "memory.stat"))
+    paths = [CGROUP / name for name in ("cpu.max", "memory.max", "memory.stat")]
+    texts = [path.read_text(encoding="utf-8") if path.exists() else "max" for path in paths]  # max: no limit
+    quota, limit, stat = map(str.split, texts)
     if "max" not in quota:
         cores = min(cores, int(quota[0]) // int(quota[1]))
     if "max" not in limit:
@@ -95,14 +95,9 @@ def worker_count(settings: Params, trial: type[Trial], runs_on: torch.device) ->
     needed = WORKER_MEMORY.get(trial.__module__, 2**30)
     count, fit = max(1, cores // trial.threads(settings)), max(1, free // needed)
     if runs_on.type == "cuda":
-        count = max(1, min(count, GPU_WORKERS, torch.cuda.get_device_properties(runs_on).total_memory // (2 * needed)))
+        memory = torch.cuda.get_device_properties(runs_on).total_memory
+        count = max(1, min(count, GPU_WORKERS, memory // (2 * needed)))
     if count > fit:
         said = f"run.workers: {fit} instead of {count}, as {free / 2**30:.1f} GiB of memory are free"
         print(f"{said} and a worker takes up to {needed / 2**30:g}", flush=True)
     return min(count, fit)
-
-
-def _words(name: str) -> list[str]:
-    """The words in a file of this process's cgroup; without the file, `max`: no limit."""
-    path = CGROUP / name
-    return path.read_text(encoding="utf-8").split() if path.exists() else ["max"]

@@ -32,7 +32,6 @@ from stages.settings.params import Parameters
 from stages.study.fingerprint import changed
 
 DIGEST = "digest"  # user attribute: the hash of a trial with its result, or of the fingerprint
-CARRIED = "carried"  # user attribute of a study: the notes of `carry`
 SECONDS = "seconds"  # user attribute of a trial: the time of its evaluation, which is no result
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -49,9 +48,8 @@ class StudyFile:
 
     def keep(self, trial: FrozenTrial, result: dict[str, Any]) -> None:
         """Completes a trial with its result, and writes the file."""
-        evaluated = optuna.trial.Trial(self.study, trial._trial_id)
         for name, value in (result | {DIGEST: _digest([trial.params, _outcome(result)])}).items():
-            evaluated.set_user_attr(name, value)
+            self.study._storage.set_trial_user_attr(trial._trial_id, name, value)
         self.study.tell(trial.number, result["accuracy"])
         self.write()
 
@@ -101,7 +99,7 @@ def open_study(path: Path, fingerprint: dict) -> StudyFile:
     study = optuna.create_study(storage=storage, study_name=path.stem, direction="maximize")
     with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
         study.set_metric_names(["accuracy"])  # "experimental" since 2023
-    _set_fingerprint(study, fingerprint)
+    set_fingerprint(study, fingerprint)
     return StudyFile(path, study, database, label)
 
 
@@ -138,12 +136,6 @@ def start(study: optuna.Study, trial: FrozenTrial) -> None:
         study._storage.set_trial_state_values(trial._trial_id, state)
 
 
-def carry(study: optuna.Study, fingerprint: dict, note: dict[str, Any]) -> None:
-    """Gives a study the fingerprint of new code; note: how its results were shown to be the same"""
-    study.set_user_attr(CARRIED, [*study.user_attrs.get(CARRIED, []), note])
-    _set_fingerprint(study, fingerprint)
-
-
 def has_result(trial: FrozenTrial) -> bool:
     return DIGEST in trial.user_attrs
 
@@ -155,6 +147,11 @@ def results(trials: Iterable[FrozenTrial]) -> list[dict[str, Any]]:
 
 def fingerprint_of(study: optuna.Study) -> dict:
     return study.user_attrs.get("fingerprint", {})
+
+
+def set_fingerprint(study: optuna.Study, fingerprint: dict) -> None:
+    study.set_user_attr("fingerprint", fingerprint)
+    study.set_user_attr(DIGEST, _digest(fingerprint))
 
 
 def _database(content: bytes = b"") -> tuple[sqlite3.Connection, RDBStorage]:
@@ -179,11 +176,6 @@ def _fault(study: optuna.Study) -> str | None:
         if trial.number != number or (ended and not as_kept):
             return f"trial {number} is {wrong}"
     return None
-
-
-def _set_fingerprint(study: optuna.Study, fingerprint: dict) -> None:
-    study.set_user_attr("fingerprint", fingerprint)
-    study.set_user_attr(DIGEST, _digest(fingerprint))
 
 
 def _renamed(path: Path, fingerprint: dict) -> StudyFile | None:
