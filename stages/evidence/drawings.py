@@ -262,7 +262,7 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
             if "difference" in (of := study.metrics[point]):
                 differences = (ended[point]["accuracy"] - ended[reference]["accuracy"]).dropna()  # of common seeds
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\nminus {reference}"
-                mixed = f"\n{of['mixed_pairs']} of {len(differences)}: two processors" if "mixed_pairs" in of else ""
+                mixed = f"\n{of['mixed_pairs']} pairs: two processors" if "mixed_pairs" in of else ""
                 groups.append((f"{label}\nin {study.name}{mixed}", differences, "C0"))
     # The same trials on two kinds of processor, where they learn
     ends = [tables.last_epochs(study.table) for study in studies]
