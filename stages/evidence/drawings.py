@@ -264,10 +264,11 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\nminus {reference}"
                 mixed = f"\n{of['mixed_pairs']} pairs: two processors" if "mixed_pairs" in of else ""
                 groups.append((f"{label}\nin {study.name}{mixed}", differences, "C0"))
-    # The same trials on two kinds of processor, where they learn
+    # The same trials on two kinds of processor, where they learn; kinds that round alike count as one.
     ends = [tables.last_epochs(study.table) for study in studies]
     trial = [tuple(sorted(parameters.items())) for table in ends for parameters in tables.parameters(table)]
     learned = pd.concat(ends).assign(trial=trial).query(f"accuracy > {settings.rule.threshold}")
+    learned = learned.drop_duplicates(["point", "trial", "accuracy", "loss"])
     by_device = learned.groupby(["point", "trial", "device"], sort=False)["accuracy"].last().unstack()
     for point, differences in by_device.diff(-1, axis=1).stack().dropna().groupby("point", sort=False):
         groups.append((f"{point} on two\nkinds of processor", differences, "tab:gray"))
