@@ -41,7 +41,10 @@ def main(settings: Params) -> None:
             if "difference" in points.get(name, {}):
                 study, point = name.split(".")
                 headline.setdefault(study, {})[point] = round(100 * points[name]["difference"]["mean"], 2)
-        texts = pages(settings, metrics, kinds, points)
+        try:
+            texts = pages(settings, metrics, kinds, points)
+        except jinja2.UndefinedError as error:
+            raise LookupError(error) from error
     named = [name for name, _ in NAMED.findall(" ".join(settings.report.answer))]
     asked = [*settings.report.table, *settings.report.headline, *named]
     shown = kinds["comparison"] | kinds["treatments"] | points

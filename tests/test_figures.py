@@ -278,7 +278,9 @@ def test_every_seed_is_a_point_beside_those_of_rounding() -> None:
     ends = {"standard": [0.98, 0.98, 0.97], "zero_one": [0.97, 0.98, 0.96], "dead": [0.1, 0.98, 0.98]}
     study = over_seeds({name: ({**STANDARD, "mean": n}, of) for n, (name, of) in enumerate(ends.items())})
     again = study.table[study.table["accuracy"].isin([0.1, 0.96])].assign(device="gpu", accuracy=0.975)
-    _, (ax,) = drawn("seeds", study, study._replace(name="again", table=again, metrics={}))
+    alike = study.table.assign(device="alike")  # a kind that rounds as the first one does
+    others = (study._replace(name=name, table=rows, metrics={}) for name, rows in (("again", again), ("alike", alike)))
+    _, (ax,) = drawn("seeds", study, *others)
     shown = [np.asarray(each.get_offsets()) for each in ax.collections if isinstance(each, PathCollection)]
     assert [each[:, 1].tolist() for each in shown] == [pytest.approx([-1, 0, -1]), pytest.approx([-1.5])]
     labels = texts(ax.get_xticklabels())

@@ -268,9 +268,9 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
     ends = [tables.last_epochs(study.table) for study in studies]
     trial = [tuple(sorted(parameters.items())) for table in ends for parameters in tables.parameters(table)]
     learned = pd.concat(ends).assign(trial=trial).query(f"accuracy > {settings.rule.threshold}")
-    learned = learned.drop_duplicates(["point", "trial", "accuracy", "loss"])
-    by_device = learned.groupby(["point", "trial", "device"], sort=False)["accuracy"].last().unstack()
-    for point, differences in by_device.diff(-1, axis=1).stack().dropna().groupby("point", sort=False):
+    learned = learned.drop_duplicates(["point", "trial", "accuracy", "loss"]).sort_values("device", kind="stable")
+    pairs = learned.groupby(["point", "trial"], sort=False)["accuracy"]
+    for point, differences in (pairs.first() - pairs.last())[pairs.size() > 1].groupby("point", sort=False):
         groups.append((f"{point} on two\nkinds of processor", differences, "tab:gray"))
     labels = []
     for place, (label, differences, color) in enumerate(groups):

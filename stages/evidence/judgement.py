@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -36,7 +35,7 @@ def whole(path: object, way: str) -> Iterator[None]:
     """Whatever a damaged table or metrics file raises is one line, with the way to make it again."""
     try:
         yield
-    except (ArithmeticError, LookupError, TypeError, ValueError, jinja2.UndefinedError) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(f"{path}: is damaged, or not of such a study ({cause}); {way}") from error
 
