@@ -14,7 +14,7 @@ from pathlib import Path
 
 import distributed
 import pytest
-from conftest import ENV, Clone
+from conftest import ENV, ROOT, Clone
 from distributed.utils import open_port
 from test_workers import wait_for
 
@@ -167,6 +167,13 @@ def test_scheduler_that_dies_is_one_line_and_what_is_finished_is_kept(unfinished
     assert "the scheduler is gone; finished trials are kept" in sweep.ended(1).splitlines()[-1]
     unfinished.set(run__scheduler=None, sweep__n_trials=1)
     assert "1/1 trials done" in unfinished.run(sys.executable, "-m", "stages", "sweep").stdout
+
+
+def test_dasks_own_log_is_no_part_of_the_output() -> None:
+    """A scheduler that dies while a message is on its way makes Dask log a traceback."""
+    lost = "import logging, stages.study.cluster; logging.getLogger('distributed.batched').exception('lost')"
+    ran = subprocess.run([sys.executable, "-c", lost], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout + ran.stderr == ""
 
 
 @pytest.mark.slow

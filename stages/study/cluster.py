@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[2]
 EVALUATE = "__import__('distributed').get_worker().plugins[project].evaluate(task)"
 COUNT_AFTER = 5  # seconds without a result before workers are counted again
 
+logging.disable()  # Dask's: errors are one line here
+
 
 class Cluster(AbstractContextManager):
     """The workers of a Dask scheduler, used like `local.Workers`.
@@ -40,7 +42,6 @@ class Cluster(AbstractContextManager):
         what = trial, settings, fingerprint(settings, {}, trial)
         self._project = f"study-{tokenize(files, repr(what))}"  # another run's plugin replaces this one
         files |= {str(path): path.read_bytes() for path in trial.files(settings)}
-        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # errors are one line here
         try:
             self._client = distributed.Client(address, timeout=10)
         except (OSError, TypeError, ValueError) as error:  # a TypeError for tls:// without certificates
