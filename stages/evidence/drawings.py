@@ -355,7 +355,7 @@ def _trained(study: Shown, settings: Params) -> str:
     counts = [of["n"] for of in study.metrics.values()]
     few, many = min(counts), max(counts)
     number = f"{few} to {many}" if few < many else f"{many}"
-    words = trained(study.metrics, settings).removesuffix(", several rates")  # which an axis or a title says
+    words = trained(study.metrics, settings)
     return f"{words}{words and ', '}{number}\u00a0seed{'s' * (many > 1)}"
 
 

@@ -64,8 +64,7 @@ def trained(points: Mapping[str, Any], settings: Params) -> str:
     if "optimizer" not in same or "lr" in same:
         return words
     normalizations = {(each["parameters"].get("mean"), each["parameters"].get("std")) for each in points.values()}
-    rates = "each normalization at its own rate" if len(normalizations) == len(points) else "several rates"
-    return f"{words}, {rates}"
+    return words + ", each normalization at its own rate" * (len(normalizations) == len(points))
 
 
 def exponent(law: Mapping[str, Any]) -> str:
