@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from stages.common import tables
-from stages.evidence import drawings
+from stages.evidence import drawings, judgement
 from stages.settings.params import SWEEP, Figure, Params
 
 
 def main(settings: Params) -> None:
-    tables.read(SWEEP)  # an error if the table is missing, instead of an empty picture
+    """It judges the sweep itself: a map of the sweep alone need not wait for all studies."""
     figure = Figure(kind="map", studies=[SWEEP], title="LeNet on MNIST: a search for the best normalization")
-    drawings.make(figure, Path("plots/contour.png"), settings)
+    drawings.make(figure, Path("plots/contour.png"), {SWEEP: judgement.judge(SWEEP, settings)}, settings)

@@ -17,7 +17,7 @@ SUMMARY = Path("summary.json")
 README = Path("README.md")
 RESULTS = re.compile(r"(?<=<!-- results -->\n).*(?=<!-- /results -->)", re.DOTALL)  # the answer, in README
 KINDS = ("comparison", "grid", "law", "search", "treatments", "photographs")  # how studies are shown
-FEW = 10  # points of a comparison that a table can show; a grid has more, and is a picture
+FEW = 10  # points over seeds that a table can show, a comparison; a grid has more, and is a picture
 SINGLE = ("baseline", "fold", "resnet", "statistics", "zero_one")  # stages whose metrics it reads
 NAMED = re.compile(r"\{((\w+)\.\w+)\}")  # a point of a study, in a sentence of the answer
 
@@ -25,18 +25,20 @@ NAMED = re.compile(r"\{((\w+)\.\w+)\}")  # a point of a study, in a sentence of 
 def main(settings: Params) -> None:
     metrics = {name: files.read_json(Path(f"metrics/{name}.json")) for name in SINGLE}
     kinds: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
-    for name in (SWEEP, *settings.studies):
-        if (path := Path(f"metrics/studies/{name}.json")).exists():
-            of = files.read_json(path)
-            kind = judgement.kind(settings.studies.get(name), of)
-            if kind == "seeds":
-                kind = "comparison" if len(of) <= FEW else "grid"
-            kinds[kind][name] = of
     headline: dict[str, dict[str, float]] = {}
+    points: dict[str, Any] = {}
     with judgement.whole("a file in metrics", "`dvc repro` makes it again"):
-        points = {f"{study}.{point}": each for study, of in kinds["comparison"].items() for point, each in of.items()}
-        for study, of in kinds["treatments"].items():
-            points |= {f"{study}.{norm}": each["as_is"] for norm, each in of["normalizations"].items()}
+        for study in (SWEEP, *settings.studies):
+            if (path := Path(f"metrics/studies/{study}.json")).exists():
+                of = files.read_json(path)
+                kind = of["kind"]
+                if kind == "seeds":
+                    kind = "comparison" if len(of["points"]) <= FEW else "grid"
+                kinds[kind][study] = of
+                if kind == "comparison":
+                    points |= {f"{study}.{point}": each for point, each in of["points"].items()}
+                if kind == "treatments":
+                    points |= {f"{study}.{norm}": each["as_is"] for norm, each in of["normalizations"].items()}
         for name in settings.report.headline:
             if "difference" in points.get(name, {}):
                 study, point = name.split(".")
@@ -74,8 +76,8 @@ def pages(settings: Params, metrics: Mapping, kinds: Mapping, points: Mapping) -
         **kinds,
         "settings": settings,
         "words": words,
-        "best_rates": [row for name, of in kinds["grid"].items() for row in best_rates(settings, name, of)],
-        "some_learn": lambda of: sum(0 < each["learned"] < each["n"] for each in of.values()),
+        "best_rates": [row for name, of in kinds["grid"].items() for row in best_rates(settings, name, of["points"])],
+        "some_learn": lambda points: sum(0 < each["learned"] < each["n"] for each in points.values()),
         "sentences": [
             NAMED.sub(lambda found: difference(points[found[1]], found[2] in settings.report.table).strip(), sentence)
             for sentence in settings.report.answer
@@ -87,9 +89,9 @@ def pages(settings: Params, metrics: Mapping, kinds: Mapping, points: Mapping) -
     return {name: re.sub(r"\n{3,}", "\n\n", text).strip() + "\n" for name, text in texts.items()}
 
 
-def best_rates(settings: Params, study: str, metrics: Mapping[str, Any]) -> list[tuple]:
+def best_rates(settings: Params, study: str, points: Mapping[str, Any]) -> list[tuple]:
     """For each normalization of a grid of learning rates: the study, its best point and the next best."""
-    points = judgement.point_table(metrics, settings).query("learned == n").dropna(subset=["lr"])
-    points = points[points["normalization"].isin(list(settings.normalizations))]
-    by_normalization = points.sort_values(["accuracy_mean", "lr"], ascending=False).groupby("normalization")
-    return [(study, *tried.head(2).to_dict("records")) for _, tried in by_normalization if len(tried) > 1]
+    tried = judgement.point_table(points, settings).query("learned == n").dropna(subset=["lr"])
+    tried = tried[tried["normalization"].isin(list(settings.normalizations))]
+    by_normalization = tried.sort_values(["accuracy_mean", "lr"], ascending=False).groupby("normalization")
+    return [(study, *each.head(2).to_dict("records")) for _, each in by_normalization if len(each) > 1]

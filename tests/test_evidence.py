@@ -157,7 +157,8 @@ def test_own_rates_are_the_best_on_held_out_images() -> None:
     assert own
     for name, study in own.items():
         rates = name.replace("own_rate", "rates")
-        tried = report.best_rates(SETTINGS, rates, json.loads(committed(f"metrics/studies/{rates}.json")))
+        points = json.loads(committed(f"metrics/studies/{rates}.json"))["points"]
+        tried = report.best_rates(SETTINGS, rates, points)
         found = {best["normalization"]: best["lr"] for _, best, _ in tried}
         assert {name: point.lr for name, point in study.points.items()} == found
 

@@ -40,6 +40,11 @@ def table(*trials: tuple[str, Mapping[str, Any], Values]) -> pd.DataFrame:
     return pd.DataFrame(rows).convert_dtypes().astype({"accuracy": float, "loss": float})  # as it is read
 
 
+def shown(name: str, rows: pd.DataFrame, **metrics: Any) -> Shown:
+    said = {"rule": RULE.model_dump(), "network": "LeNet", "trained": words.trained(rows, SETTINGS)}
+    return Shown(name, rows, metrics | said)
+
+
 def over_seeds(points: Mapping[str, tuple[Mapping[str, Any], Values]]) -> Shown:
     """A study of points over seeds; of each its parameters and accuracies, (seeds, epochs) or (seeds,)."""
     trials = [
@@ -48,26 +53,28 @@ def over_seeds(points: Mapping[str, tuple[Mapping[str, Any], Values]]) -> Shown:
         for seed, accuracy in enumerate(over)
     ]
     rows = table(*trials)
-    return Shown("points", "seeds", rows, judgement.comparison(rows, RULE, images=10_000), RULE, {})
+    return shown("points", rows, kind="seeds", points=judgement.comparison(rows, RULE, images=10_000))
 
 
 def search(accuracy: Values, space: Mapping[str, Any], columns: Mapping[str, Values], **fixed: str) -> Shown:
     """A search over these columns; accuracy: of each trial after each epoch."""
     trials = zip(*columns.values(), accuracy, strict=True)
     rows = table(*(("", dict(zip(columns, numbers, strict=True)) | fixed, curve) for *numbers, curve in trials))
-    return Shown("search", "search", rows, {}, RULE, TypeAdapter(Space).validate_python(space))
+    space = TypeAdapter(Space).validate_python(space)
+    axes = {axis: space[axis].model_dump() for axis in reversed(params.free(space))}  # JSON has them in any order
+    return shown("search", rows, kind="search", axes=axes)
 
 
 def of_law(largest: Mapping[float, Sequence[float]]) -> Shown:
     """A study over means and rates: by mean, the largest rate at which each seed learns."""
     study = over_seeds(
         {
-            f"{mean} {rate}": ({"mean": mean, "lr": rate}, np.where(rate <= np.array(of_seeds), 0.95, 0.1))
+            f"{mean} {rate}": ({**STANDARD, "mean": mean, "lr": rate}, np.where(rate <= np.array(of_seeds), 0.95, 0.1))
             for mean, of_seeds in largest.items()
             for rate in (0.001, 0.01, 0.1)
         }
     )
-    return study._replace(name="offsets", kind="law", metrics=law.law(study.table, PIXELS, RULE))
+    return shown("offsets", study.table, kind="law", **law.law(study.table, PIXELS, RULE))
 
 
 def treated() -> Shown:
@@ -76,7 +83,7 @@ def treated() -> Shown:
     for suffix in ("", "_recalibrated"):
         row |= {f"accuracy{suffix}": 0.8, f"lost{suffix}": 10, f"gained{suffix}": 0}
     rows = pd.DataFrame([{"trial": trial, "point": point} | row for trial, point in enumerate(("own", "zero_one"))])
-    return Shown("network", "treatments", rows, judgement.treatments(rows, 100, RULE), RULE, {})
+    return shown("network", rows, kind="treatments", **judgement.treatments(rows, 100, RULE))
 
 
 SUITABLE = [  # studies, and the kinds of figures that can draw them
@@ -129,7 +136,7 @@ def test_figure_without_any_results_says_so() -> None:
 
 def test_picture_is_always_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        drawings.make(SETTINGS.figures["law"], tmp_path / name, SETTINGS)
+        drawings.make(SETTINGS.figures["law"], tmp_path / name, {}, SETTINGS)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
@@ -270,7 +277,7 @@ def test_curves_of_epochs_have_errors_and_relative_errors() -> None:
     assert below.lines[0].get_ydata() == pytest.approx(100 * (ratio - 1))
     (band,) = below.collections
     ends = [y for x, y in band.get_paths()[0].vertices if x == 3]
-    interval = study.metrics["other"]["difference"]["relative_error"]["interval"]  # tested in test_recomputed.py
+    interval = study.points["other"]["difference"]["relative_error"]["interval"]  # tested in test_recomputed.py
     assert (min(ends), max(ends)) == pytest.approx((100 * interval["low"], 100 * interval["high"]))
 
 
@@ -279,10 +286,10 @@ def test_every_seed_is_a_point_beside_those_of_rounding() -> None:
     study = over_seeds({name: ({**STANDARD, "mean": n}, of) for n, (name, of) in enumerate(ends.items())})
     again = study.table[study.table["accuracy"].isin([0.1, 0.96])].assign(device="gpu", accuracy=0.975)
     alike = study.table.assign(device="alike")  # a kind that rounds as the first one does
-    others = (study._replace(name=name, table=rows, metrics={}) for name, rows in (("again", again), ("alike", alike)))
+    others = (shown(name, rows, kind="seeds", points={}) for name, rows in (("again", again), ("alike", alike)))
     _, (ax,) = drawn("seeds", study, *others)
-    shown = [np.asarray(each.get_offsets()) for each in ax.collections if isinstance(each, PathCollection)]
-    assert [each[:, 1].tolist() for each in shown] == [pytest.approx([-1, 0, -1]), pytest.approx([-1.5])]
+    dots = [np.asarray(each.get_offsets()) for each in ax.collections if isinstance(each, PathCollection)]
+    assert [each[:, 1].tolist() for each in dots] == [pytest.approx([-1, 0, -1]), pytest.approx([-1.5])]
     labels = texts(ax.get_xticklabels())
     assert labels[0] == "zero_one (1, 0.3081)\nminus standard\nin points\n3 seeds, SD 0.58"
     assert labels[1].startswith("zero_one on two")

@@ -13,7 +13,6 @@ from conftest import ROOT, SETTINGS
 from scipy import optimize, stats
 
 from stages import judge
-from stages.evidence import judgement
 from stages.settings.params import Rule
 
 PIXELS = json.loads((ROOT / "metrics/statistics.json").read_text())["train"]
@@ -22,7 +21,7 @@ CLOSE: dict[str, Any] = {"rel": 2e-5, "abs": 2e-6}  # the tables have six digits
 
 
 def of_kind(kind: str) -> list[str]:
-    return [name for name, of in METRICS.items() if judgement.kind(SETTINGS.studies.get(name), of) == kind]
+    return [name for name, of in METRICS.items() if of["kind"] == kind]
 
 
 def ends_of(name: str) -> pd.DataFrame:
@@ -35,7 +34,7 @@ def spread(values: pd.Series) -> Any:
 
 @pytest.mark.parametrize("name", of_kind("seeds"))
 def test_points_over_seeds(name: str) -> None:
-    ends, metrics, own = ends_of(name), METRICS[name], SETTINGS.rule.for_study(name)
+    ends, metrics, own = ends_of(name), METRICS[name]["points"], SETTINGS.rule.for_study(name)
     trials = {point: of.set_index("seed") for point, of in ends.groupby("point")}
     learned = {point: of[of["accuracy"] > own.threshold] for point, of in trials.items()}
     comparable = {point for point, of in trials.items() if len(learned[point]) == len(of)}

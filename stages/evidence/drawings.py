@@ -21,8 +21,8 @@ from stages.common.errors import InputError
 from stages.evidence import judgement
 from stages.evidence.law import EXPONENT
 from stages.evidence.paired import interval, relative_errors
-from stages.evidence.words import TREATMENTS, exponent, network, protocol, trained
-from stages.settings.params import SWEEP, Params, Rule, Space, free
+from stages.evidence.words import TREATMENTS, exponent
+from stages.settings.params import AXES, Params, Rule
 from stages.settings.params import Figure as FigureSettings
 
 LABELS = {  # of axes, by parameter
@@ -41,30 +41,27 @@ Pixels = Mapping[str, float]  # mean and std of the pixels, from 0 to 1
 
 
 class Shown(NamedTuple):
-    """A study to draw: its table, and its metrics as the judge wrote them."""
+    """A study to draw: its table, and its metrics as `judgement.judge` returns them."""
 
     name: str
-    kind: str  # as `judgement.kind` says
     table: pd.DataFrame
-    metrics: Mapping[str, Any]  # empty for a search
-    rule: Rule
-    space: Space  # empty except for a search
+    metrics: Mapping[str, Any]
+
+    @property
+    def rule(self) -> Rule:
+        return Rule.model_validate(self.metrics["rule"])
+
+    @property
+    def points(self) -> Mapping[str, Any]:
+        """Of a study over seeds."""
+        return self.metrics["points"]
 
 
-def make(figure: FigureSettings, path: Path, settings: Params) -> None:
-    """Draws a figure of params.yaml, of its studies that have results, and saves it."""
+def make(figure: FigureSettings, path: Path, metrics: Mapping[str, judgement.Metrics], settings: Params) -> None:
+    """Draws a figure of params.yaml and saves it; metrics: of its studies that have results, by name"""
     pixels = files.read_json(Path("metrics/statistics.json"))["train"]
-    studies = []
     with judgement.whole(f"a table or metrics file of {', '.join(figure.studies)}", "`dvc repro` makes it again"):
-        for name in figure.studies:
-            study = settings.studies.get(name)
-            judged = Path(f"metrics/studies/{name}.json")
-            search = settings.sweep if name == SWEEP else study and study.search
-            if tables.path(name).exists() and (search or judged.exists()):
-                metrics = {} if search else files.read_json(judged)
-                space = search.space if search else {}
-                kind = judgement.kind(study, metrics)
-                studies.append(Shown(name, kind, tables.read(name), metrics, settings.rule.for_study(name), space))
+        studies = [Shown(name, tables.read(name), of) for name, of in metrics.items() if tables.path(name).exists()]
         drawn = draw(figure, studies, settings, pixels)
     image = io.BytesIO()
     drawn.savefig(image, format="png", dpi=settings.look.dpi, metadata={"Software": None})  # always the same bytes
@@ -94,19 +91,20 @@ def draw(figure: FigureSettings, studies: Sequence[Shown], settings: Params, pix
 
 def kinds(study: Shown) -> dict[str, Callable[..., None]]:
     """The kinds of figures that can draw a study, by name."""
-    if study.kind == "seeds":
+    kind = study.metrics["kind"]
+    if kind == "seeds":
         of_rates = {"rates": rates} if "lr" in study.table else {}
         return of_rates | {"cells": cells, "seeds": seeds, "epochs": epochs}
-    if study.kind == "search":
-        return {"map": maps} if free(study.space) else {}
-    return {"law": {"law": law}, "treatments": {"networks": networks}}.get(study.kind, {})
+    if kind == "search":
+        return {"map": maps} if study.metrics["axes"] else {}
+    return {"law": {"law": law}, "treatments": {"networks": networks}}.get(kind, {})
 
 
 def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
     """Trials of searches over pairs of axes: dots in the color of their accuracy, crosses if failed."""
     pairs: list[tuple[Shown, str, str]] = []
     for study in studies:
-        axes = free(study.space)
+        axes = sorted(study.metrics["axes"], key=AXES.index)
         half = (len(axes) + 1) // 2  # each mean is paired with its std
         pairs += [(study, x, y) for x, y in zip(axes[:half], axes[-half:], strict=True)]
     mean, std = pixels["mean"], pixels["std"]
@@ -114,9 +112,9 @@ def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pix
     factor: Any = (lambda y: y / std, lambda factor: factor * std)
     [panels] = _panels(figure, settings, len(pairs), settings.look.width / 1.618)
     for ax, (study, x, y) in zip(panels, pairs, strict=True):
-        across, up = study.space[x], study.space[y]
-        ax.set(xlabel=LABELS[x], xlim=(across.low, across.high), xscale="log" if across.log else "linear")
-        ax.set(ylabel=LABELS[y], ylim=(up.low, up.high), yscale="log" if up.log else "linear")
+        across, up = study.metrics["axes"][x], study.metrics["axes"][y]
+        ax.set(xlabel=LABELS[x], xlim=(across["low"], across["high"]), xscale="log" if across["log"] else "linear")
+        ax.set(ylabel=LABELS[y], ylim=(up["low"], up["high"]), yscale="log" if up["log"] else "linear")
         _plain_ticks(ax)
         trials = tables.last_epochs(study.table)
         threshold = study.rule.threshold
@@ -134,11 +132,9 @@ def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pix
             style |= {"edgecolors": "black", "linewidths": 0.4}
             dots = ax.scatter(learned[x], learned[y], s=30, c=accuracy, label=label, **style)
             figure.colorbar(dots, ax=ax, label="test accuracy", extend="min", format=PercentFormatter(1))
-        words = network(settings, study.name)
+        words = study.metrics["trained"] or study.metrics["network"]
         if "accuracy_own" in trials:
             words += f", {trials['accuracy_own'].iloc[0]:.2%} under its own numbers"
-        if "optimizer" in trials:
-            words = protocol(tables.parameters(trials.drop(columns=free(study.space)))[0], settings)
         if "optimizer" in trials and (x, y) == ("mean", "std"):
             for name, norm in settings.normalizations.items():
                 if name in MARKED and ax.viewLim.contains(norm.mean[0], norm.std[0]):
@@ -148,14 +144,14 @@ def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pix
         best = trials.loc[trials["accuracy"].idxmax()]
         _mark(ax, f"best: {best['accuracy']:.2%}", best[x], best[y])
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=3 if len(pairs) == 1 else 1)
-        if x == free(study.space)[0]:  # once for a study
+        if x == min(study.metrics["axes"], key=AXES.index):  # once for a study
             _title(ax, f"{len(trials)} trials, {words}")
 
 
 def rates(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
     """Accuracy against learning rate, a curve for each normalization: mean and range of the seeds."""
     [panels] = _panels(figure, settings, len(studies), 4.5, sharey=True)
-    tried = [judgement.point_table(study.metrics, settings).sort_values("lr") for study in studies]
+    tried = [judgement.point_table(study.points, settings).sort_values("lr") for study in studies]
     colors = _colors(settings, pd.concat(tried)["normalization"])
     for study, points, ax in zip(studies, tried, panels, strict=True):
         for name, color in colors.items():
@@ -171,7 +167,7 @@ def rates(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
         tried_rates = points["lr"].min() / 1.2, points["lr"].max() * 1.2  # also those at which nothing learns
         ax.set(xlabel=LABELS["lr"], xscale="log", xlim=tried_rates)
         _plain_ticks(ax)
-        _title(ax, _trained(study, settings))
+        _title(ax, _trained(study))
     best = pd.concat(tried).query("learned == n").groupby("normalization").max(numeric_only=True)
     lowest, highest = min(best["accuracy_mean"], default=0.05), max(best["accuracy_max"], default=1)
     panels[0].set(ylim=(lowest - 0.05, highest + 0.002), ylabel="accuracy: mean and range over seeds")
@@ -181,7 +177,7 @@ def rates(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
 
 def cells(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
     """A cell for each normalization: its difference from the reference, or how many seeds learn."""
-    tried = [judgement.point_table(study.metrics, settings) for study in studies]
+    tried = [judgement.point_table(study.points, settings) for study in studies]
     means, stds = (sorted({*pd.concat(tried)[axis]}) for axis in ("mean", "std"))
     [panels] = _panels(figure, settings, len(studies), 3.4 + 0.3 * len(stds), sharey=True)
     colormap = matplotlib.colormaps[settings.look.colormap].with_extremes(bad="white")
@@ -207,7 +203,7 @@ def cells(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
         ax.secondary_xaxis("top", xlabel=OFFSET).set_xticks(range(len(means)), offsets, fontsize=8)
         ax.set(xlabel=LABELS["mean"], xlim=(-0.5, len(means) - 0.5), ylim=(-0.5, len(stds) - 0.5))
         rate = ", each at its best rate" if points["lr"].nunique() > 1 else ""
-        _title(ax, _trained(study, settings) + rate)
+        _title(ax, _trained(study) + rate)
     panels[0].set_yticks(range(len(stds)), map(_number, stds))
     panels[0].set_ylabel(LABELS["std"])
     factors = [f"{std / pixels['std']:.2g}" for std in stds]
@@ -223,11 +219,11 @@ def epochs(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: P
     [upper, lower] = _panels(figure, settings, len(studies), 8, rows=2, sharex=True, sharey="row", height_ratios=(3, 2))
     upper[0].set_yscale("log")
     for study, above, below in zip(studies, upper, lower, strict=True):
-        reference, colors = study.rule.reference, _colors(settings, study.metrics)
+        reference, colors = study.rule.reference, _colors(settings, study.points)
         accuracy = study.table.pivot(index=["point", "seed"], columns="epoch", values="accuracy")
         errors = 100 * np.maximum(1 - accuracy, 5e-5)  # above 0, for the logarithmic scale
         for point, color in colors.items():
-            of, own = study.metrics[point], errors.loc[point]
+            of, own = study.points[point], errors.loc[point]
             x, band = own.columns, {"color": color, "alpha": 0.15, "linewidth": 0}
             if of["learned"] == of["n"]:
                 above.plot(x, own.mean(), color=color, marker=".", label=point)
@@ -245,11 +241,11 @@ def epochs(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: P
         below.set_xlabel("epoch")
         below.locator_params("x", integer=True)
         above.legend()
-        _title(above, _trained(study, settings))
+        _title(above, _trained(study))
     _plain_ticks(upper[0])
     upper[0].set_ylabel("test error, % (log scale):\nmean and range over seeds")
     more = f"more errors than under {_references(studies)}, %"
-    lower[0].set_ylabel(f"{more}:\nmean and {settings.rule.confidence:.0%} interval")
+    lower[0].set_ylabel(f"{more}:\nmean and {studies[0].rule.confidence:.0%} interval")
 
 
 def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
@@ -258,16 +254,16 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
     groups: list[tuple[str, pd.Series, str]] = []
     for study in studies:
         ended, reference = judgement.ends(study.table), study.rule.reference
-        for point in _colors(settings, study.metrics):
-            if "difference" in (of := study.metrics[point]):
+        for point in _colors(settings, study.points):
+            if "difference" in (of := study.points[point]):
                 differences = (ended[point]["accuracy"] - ended[reference]["accuracy"]).dropna()  # of common seeds
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\nminus {reference}"
                 mixed = f"\n{of['mixed_pairs']} pairs: two processors" if "mixed_pairs" in of else ""
                 groups.append((f"{label}\nin {study.name}{mixed}", differences, "C0"))
     # The same trials on two kinds of processor, where they learn; kinds that round alike count as one.
-    ends = [tables.last_epochs(study.table) for study in studies]
+    ends = [tables.last_epochs(study.table).query(f"accuracy > {study.rule.threshold}") for study in studies]
     trial = [tuple(sorted(parameters.items())) for table in ends for parameters in tables.parameters(table)]
-    learned = pd.concat(ends).assign(trial=trial).query(f"accuracy > {settings.rule.threshold}")
+    learned = pd.concat(ends).assign(trial=trial)
     learned = learned.drop_duplicates(["point", "trial", "accuracy", "loss"]).sort_values("device", kind="stable")
     pairs = learned.groupby(["point", "trial"], sort=False)["accuracy"]
     for point, differences in (pairs.first() - pairs.last())[pairs.size() > 1].groupby("point", sort=False):
@@ -279,11 +275,12 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
         labels.append(f"{label}\n{number}")
         x = place + np.linspace(-0.3, 0.3, count + 2)[1:-1]
         ax.scatter(x, points, s=14, color=color, alpha=0.7)
-        low, high = interval(points, settings.rule.confidence)
+        low, high = interval(points, studies[0].rule.confidence)
         ax.errorbar(place, (low + high) / 2, (high - low) / 2, color="black", fmt="_", capsize=6)
     ax.set_xticks(range(len(labels)), labels, fontsize=7)
     ax.axhline(0, color="black", linewidth=0.8)
-    ax.set_ylabel(f"difference in accuracy, points:\nevery seed; mean and its {settings.rule.confidence:.0%} interval")
+    intervals = f"{studies[0].rule.confidence:.0%} interval"
+    ax.set_ylabel(f"difference in accuracy, points:\nevery seed; mean and its {intervals}")
 
 
 def law(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
@@ -298,11 +295,10 @@ def law(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixe
             ax.plot([x, x], ends, color=color, linewidth=1)
             ax.plot(x, ends[0], color=color, marker="_" if works else "v")
             ax.plot(x, ends[1], color=color, marker="_" if fails else "^")
-        words = protocol(tables.parameters(study.table.drop(columns="lr"))[0], settings)
         x = np.array([1, 1 + max(each["offset"] for each in offsets) ** 2])
         rate = study.metrics.get("rate_at_0", math.nan)
         fitted = study.metrics.get("exponent", {"estimate": math.nan})["estimate"]
-        label = f"{words}: {exponent(study.metrics)}"
+        label = f"{study.metrics['trained']}: {exponent(study.metrics)}"
         ax.plot(x, rate * x**-fitted, color=color, linewidth=0.8, label=label)
         ax.plot(x, rate * x**-EXPONENT, color=color, linestyle="dotted")
     ax.plot([], [], color="black", linestyle="dotted", label=f"theory: exponent {-EXPONENT:g}")
@@ -332,8 +328,8 @@ def networks(figure: Figure, studies: Sequence[Shown], settings: Params, pixels:
             drawn = ax.bar(x, 100 * bars["accuracy"], width, label=TREATMENTS[treatment], **whiskers)
             ax.bar_label(drawn, fmt="%.1f", fontsize=6, padding=2)
         ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
-        _title(ax, f"{network(settings, study.name)}, {study.metrics['images']:,} images")
-    whiskers_are = f"{settings.rule.confidence:.0%} interval of\nthe difference from the panel's first bar"
+        _title(ax, f"{study.metrics['network']}, {study.metrics['images']:,} images")
+    whiskers_are = f"{studies[0].rule.confidence:.0%} interval of\nthe difference from the panel's first bar"
     panels[0].set_ylabel(f"accuracy, %; whiskers: {whiskers_are}")
     _common_legend(figure)
 
@@ -351,11 +347,11 @@ def _title(ax: Any, text: str) -> None:
     ax.set_title(textwrap.fill(text, 110 // ax.get_gridspec().ncols))  # fits a panel
 
 
-def _trained(study: Shown, settings: Params) -> str:
-    counts = [of["n"] for of in study.metrics.values()]
+def _trained(study: Shown) -> str:
+    counts = [of["n"] for of in study.points.values()]
     few, many = min(counts), max(counts)
     number = f"{few} to {many}" if few < many else f"{many}"
-    words = trained(study.metrics, settings)
+    words = study.metrics["trained"]
     return f"{words}{words and ', '}{number}\u00a0seed{'s' * (many > 1)}"
 
 

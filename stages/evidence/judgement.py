@@ -3,31 +3,51 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from stages.common import tables
+from stages.common import files, tables
 from stages.common.errors import InputError
 from stages.common.files import Exact
+from stages.evidence import words
+from stages.evidence.law import law, varied
 from stages.evidence.paired import compare, relative_error
-from stages.evidence.words import TREATMENTS
-from stages.settings.params import Params, Rule, Study
+from stages.settings.params import Params, Rule, free
 
 DIFFERENCES = {"accuracy": "difference", "loss": "loss_difference"}  # the comparison of each outcome, in the metrics
 
 Metrics = dict[str, Any]
 
 
-def kind(study: Study | None, metrics: Mapping[str, Any] | None = None) -> str:
-    """How a study is judged, drawn and reported; None: the sweep. Its metrics tell the law from other points."""
+def judge(name: str, settings: Params) -> Metrics:
+    """The metrics of a study, and what figures and pages say of it besides: its title, its network, how it was trained.
+
+    kind: of its metrics: seeds, law, search, treatments, photographs
+    rule: by which it is judged
+
+    raises: InputError if its table is missing or damaged
+    """
+    rule, table, study = settings.rule.for_study(name), tables.read(name), settings.studies.get(name)
+    metrics: Metrics = {"rule": rule.model_dump(exclude={"studies"}), "title": study and study.title}
+    metrics |= {"network": words.network(settings, name), "trained": words.trained(table, settings)}
     if study is None or study.search:
-        return "search"
+        space = ((study and study.search) or settings.sweep).space
+        axes = {axis: space[axis].model_dump() for axis in free(space)}
+        return metrics | {"kind": "search", "axes": axes} | search(table, list(space), rule)
     if study.seeds is not None:
-        return "law" if metrics and "offsets" in metrics else "seeds"
-    return "treatments" if study.normalizations or study.points or study.grid else "photographs"
+        if varied(table) == {"mean", "lr"}:
+            pixels = files.read_json(Path("metrics/statistics.json"))["train"]
+            return metrics | {"kind": "law"} | law(table, pixels, rule)
+        digits = settings.data if study.of_lenet else settings.resnet.scratch
+        return metrics | {"kind": "seeds", "points": comparison(table, rule, digits.test_images)}
+    images = getattr(settings, study.trial.settings).test_images
+    if study.normalizations or study.points or study.grid:
+        return metrics | {"kind": "treatments"} | treatments(table, images, rule)
+    return metrics | {"kind": "photographs"} | photographs(table, images)
 
 
 @contextmanager
@@ -85,10 +105,9 @@ def comparison(table: pd.DataFrame, rule: Rule, images: int) -> Metrics:
     return metrics
 
 
-def point_table(metrics: Mapping[str, Any], settings: Params) -> pd.DataFrame:
+def point_table(points: Mapping[str, Any], settings: Params) -> pd.DataFrame:
     """Points over seeds, a row for each: names of point and normalization, parameters, metrics, as `accuracy_mean`."""
-    points = [{"name": name} | each["parameters"] | each for name, each in metrics.items()]
-    table = pd.json_normalize(points, sep="_")
+    table = pd.json_normalize([{"name": name} | each["parameters"] | each for name, each in points.items()], sep="_")
     lacking = ["lr", "accuracy_mean", "accuracy_min", "accuracy_max", "difference_mean"]
     table = table.reindex(columns=table.columns.union(lacking, sort=False))
     named = {tuple(norm.parameters().values()): name for name, norm in reversed(settings.normalizations.items())}
@@ -131,7 +150,7 @@ def treatments(table: pd.DataFrame, images: int, rule: Rule) -> Metrics:
         del norm["treated"]
         of_point = metrics[row["point"]] = {"normalization": norm}
         right = round(images * row["accuracy_own"])
-        for treatment in TREATMENTS:
+        for treatment in words.TREATMENTS:
             suffix = "" if treatment == "as_is" else f"_{treatment}"
             if (accuracy := row.get(f"accuracy{suffix}")) is not None:
                 lost, gained = row[f"lost{suffix}"], row[f"gained{suffix}"]

@@ -1,9 +1,13 @@
 """Networks and training, in words."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
+from stages.common import tables
 from stages.settings.params import Params
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WORDS = {
     "optimizer": "{}",
@@ -37,34 +41,26 @@ def network(settings: Params, name: str) -> str:
     return f"{of.imagenet.arch}, published{batches}"
 
 
-def shared(points: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that all points of a comparison have, by name."""
-    of_points = [set(point["parameters"].items()) for point in points.values()]
-    return dict(set.intersection(*of_points)) if of_points else {}
+def shared(parameters: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The parameters that all of these have, by name."""
+    return dict(set.intersection(*(set(each.items()) for each in parameters)))
 
 
-def protocol(parameters: Mapping[str, Any], settings: Params) -> str:
-    """How training runs with these parameters were trained, without the usual settings."""
-    if "optimizer" not in parameters:
+def trained(table: "pd.DataFrame", settings: Params) -> str:
+    """How the trials of a table were trained, as far as they agree, without the usual settings."""
+    same = shared(tables.parameters(table))
+    if "optimizer" not in same:
         return ""
     usual = settings.train.model_dump() | settings.data.model_dump()
     words = [
-        phrase.format(parameters[name])
+        phrase.format(same[name])
         for name, phrase in WORDS.items()
-        if parameters.get(name, False) is not False and (name in ALWAYS or parameters[name] != usual.get(name))
+        if same.get(name, False) is not False and (name in ALWAYS or same[name] != usual.get(name))
     ]
     words[0] = NAMES[words[0]]
+    if "lr" not in same and table["point"].nunique() == len(table[["mean", "std"]].drop_duplicates()):
+        words.append("each normalization at its own rate")
     return ", ".join("1 epoch" if phrase == "1 epochs" else phrase for phrase in words)
-
-
-def trained(points: Mapping[str, Any], settings: Params) -> str:
-    """How the points of a comparison were trained, as far as they agree."""
-    same = shared(points)
-    words = protocol(same, settings)
-    if "optimizer" not in same or "lr" in same:
-        return words
-    normalizations = {(each["parameters"].get("mean"), each["parameters"].get("std")) for each in points.values()}
-    return words + ", each normalization at its own rate" * (len(normalizations) == len(points))
 
 
 def exponent(law: Mapping[str, Any]) -> str:
