@@ -36,8 +36,8 @@ def network(settings: Params, name: str) -> str:
     if study.trial.settings == "resnet":
         images = (of.resnet.scratch if study.seeds else of.resnet).train_images
         return f"{of.resnet.arch} trained on {images:,} digits, {of.resnet.train.epochs} epochs"
-    size = of.imagenet.batch_size
-    batches = f" (recalibrated: batches of {size})" if size != settings.imagenet.batch_size else ""
+    size, usual = of.imagenet.batch_size, settings.imagenet.batch_size
+    batches = f" (recalibrated in batches of {size}, not {usual})" if size != usual else ""
     return f"{of.imagenet.arch}, published{batches}"
 
 
