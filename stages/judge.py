@@ -13,8 +13,7 @@ def main(settings: Params) -> None:
     """Studies whose table is not there are left out; metrics of studies that are gone are removed."""
     names = [name for name in (SWEEP, *settings.studies) if tables.path(name).exists()]
     for name in names:
-        table = tables.path(name)
-        with judgement.whole(table, f"`git restore {table}` brings back the committed one"):
+        with judgement.whole(tables.path(name)):
             files.write_json(FOLDER / f"{name}.json", judgement.judge(name, settings))
     for path in FOLDER.glob("*.json"):
         if path.stem not in names:

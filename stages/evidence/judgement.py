@@ -29,7 +29,7 @@ def judge(name: str, settings: Params) -> Metrics:
     kind: of its metrics: seeds, law, search, treatments, photographs
     rule: by which it is judged
 
-    raises: InputError if its table is missing or damaged
+    raises: InputError if its table is missing or cannot be read, and what `whole` is for
     """
     rule, table, study = settings.rule.for_study(name), tables.read(name), settings.studies.get(name)
     metrics: Metrics = {"rule": rule.model_dump(exclude={"studies"}), "title": study and study.title}
@@ -51,13 +51,13 @@ def judge(name: str, settings: Params) -> Metrics:
 
 
 @contextmanager
-def whole(path: object, way: str) -> Iterator[None]:
+def whole(path: object, way: str = "`git restore {0}` brings back the committed one") -> Iterator[None]:
     """Whatever a damaged table or metrics file raises is one line, with the way to make it again."""
     try:
         yield
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f"{path}: is damaged, or not of such a study ({cause}); {way}") from error
+        raise InputError(f"{path}: is damaged, or not of such a study ({cause}); {way.format(path)}") from error
 
 
 def ends(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
