@@ -258,7 +258,7 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
             if "difference" in (of := study.points[point]):
                 differences = (ended[point]["accuracy"] - ended[reference]["accuracy"]).dropna()  # of common seeds
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\nminus {reference}"
-                mixed = f"\n{of['mixed_pairs']} seeds on two processors" if "mixed_pairs" in of else ""
+                mixed = f"\non two processors: {of['mixed_pairs']} of" if "mixed_pairs" in of else ""
                 groups.append((f"{label}\nin {study.name}{mixed}", differences, "C0"))
     # The same trials on two kinds of processor, where they learn; kinds that round alike count as one.
     ends = [tables.last_epochs(study.table).query(f"accuracy > {study.rule.threshold}") for study in studies]
