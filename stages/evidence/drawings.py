@@ -251,15 +251,15 @@ def epochs(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: P
 def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
     """Differences from the reference: each seed, mean and interval. Grey: the same trials on two kinds of processor."""
     [[ax]] = _panels(figure, settings, 1, 5.5)
-    groups: list[tuple[str, pd.Series, str]] = []
+    groups: list[tuple[str, pd.Series, str, str]] = []
     for study in studies:
         ended, reference = judgement.ends(study.table), study.rule.reference
         for point in _colors(settings, study.points):
             if "difference" in (of := study.points[point]):
                 differences = (ended[point]["accuracy"] - ended[reference]["accuracy"]).dropna()  # of common seeds
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\nminus {reference}"
-                mixed = f"\non two processors: {of['mixed_pairs']} of" if "mixed_pairs" in of else ""
-                groups.append((f"{label}\nin {study.name}{mixed}", differences, "C0"))
+                mixed = f"\n{of['mixed_pairs']} of them on two processors" if "mixed_pairs" in of else ""
+                groups.append((f"{label}\nin {study.name}", differences, "C0", mixed))
     # The same trials on two kinds of processor, where they learn; kinds that round alike count as one.
     ends = [tables.last_epochs(study.table).query(f"accuracy > {study.rule.threshold}") for study in studies]
     trial = [tuple(sorted(parameters.items())) for table in ends for parameters in tables.parameters(table)]
@@ -267,12 +267,12 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
     learned = learned.drop_duplicates(["point", "trial", "accuracy", "loss"]).sort_values("device", kind="stable")
     pairs = learned.groupby(["point", "trial"], sort=False)["accuracy"]
     for point, differences in (pairs.first() - pairs.last())[pairs.size() > 1].groupby("point", sort=False):
-        groups.append((f"{point} on two\nkinds of processor", differences, "tab:gray"))
+        groups.append((f"{point} on two\nkinds of processor", differences, "tab:gray", ""))
     labels = []
-    for place, (label, differences, color) in enumerate(groups):
+    for place, (label, differences, color, mixed) in enumerate(groups):
         points, count = 100 * differences.to_numpy(), len(differences)
         number = f"{count} seeds, SD {points.std(ddof=1):.2f}" if count > 1 else "1 seed"
-        labels.append(f"{label}\n{number}")
+        labels.append(f"{label}\n{number}{mixed}")
         x = place + np.linspace(-0.3, 0.3, count + 2)[1:-1]
         ax.scatter(x, points, s=14, color=color, alpha=0.7)
         low, high = interval(points, studies[0].rule.confidence)
