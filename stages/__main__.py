@@ -45,8 +45,6 @@ def main() -> None:
         with files.together():
             stage.main(settings, *entry)
             _on_interrupt(signal.SIG_IGN)  # publishing all results is not interrupted
-    except InputError:
-        raise
     except (KeyboardInterrupt, Exception) as error:
         # During a commit, the database turns an interrupt into another error.
         if interrupted:

@@ -17,8 +17,8 @@ SUMMARY = Path("summary.json")
 README = Path("README.md")
 RESULTS = re.compile(r"(?<=<!-- results -->\n).*(?=<!-- /results -->)", re.DOTALL)  # the answer, in README
 KINDS = ("comparison", "grid", "law", "search", "treatments", "photographs")  # how studies are shown
-FEW = 10  # points over seeds that a table can show, a comparison; a grid has more, and is a picture
-SINGLE = ("baseline", "fold", "resnet", "statistics", "zero_one")  # stages whose metrics it reads
+FEW = 10  # points over seeds that a table can show
+SINGLE = ("fold", "statistics")  # stages whose metrics it reads
 NAMED = re.compile(r"\{((\w+)\.\w+)\}")  # a point of a study, in a sentence of the answer
 
 

@@ -172,7 +172,7 @@ def rates(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
     lowest, highest = min(best["accuracy_mean"], default=0.05), max(best["accuracy_max"], default=1)
     panels[0].set(ylim=(lowest - 0.05, highest + 0.002), ylabel="accuracy: mean and range over seeds")
     panels[0].yaxis.set_major_formatter(PercentFormatter(1))
-    _common_legend(figure)
+    _common_legend(figure, title="in brackets: mean and std, for pixels from 0 to 1")
 
 
 def cells(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
@@ -202,7 +202,7 @@ def cells(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
         offsets = [f"{(mean - pixels['mean']) / pixels['std']:+.1f}" for mean in means]
         ax.secondary_xaxis("top", xlabel=OFFSET).set_xticks(range(len(means)), offsets, fontsize=8)
         ax.set(xlabel=LABELS["mean"], xlim=(-0.5, len(means) - 0.5), ylim=(-0.5, len(stds) - 0.5))
-        rate = ", each at its best rate" if points["lr"].nunique() > 1 else ""
+        rate = ", each cell at its best rate" if points["lr"].nunique() > 1 else ""
         _title(ax, _trained(study) + rate)
     panels[0].set_yticks(range(len(stds)), map(_number, stds))
     panels[0].set_ylabel(LABELS["std"])
@@ -258,7 +258,7 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
             if "difference" in (of := study.points[point]):
                 differences = (ended[point]["accuracy"] - ended[reference]["accuracy"]).dropna()  # of common seeds
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\nminus {reference}"
-                mixed = f"\n{of['mixed_pairs']} of them on two processors" if "mixed_pairs" in of else ""
+                mixed = f"\n{of['mixed_pairs']} of them compare two processors" if "mixed_pairs" in of else ""
                 groups.append((f"{label}\nin {study.name}", differences, "C0", mixed))
     # The same trials on two kinds of processor, where they learn; kinds that round alike count as one.
     ends = [tables.last_epochs(study.table).query(f"accuracy > {study.rule.threshold}") for study in studies]
@@ -390,7 +390,7 @@ def _number(number: float) -> str:
     return "1/255" if math.isclose(number, 1 / 255, rel_tol=1e-3) else f"{number:.4g}"
 
 
-def _common_legend(figure: Figure) -> None:
+def _common_legend(figure: Figure, **options: Any) -> None:
     """One below all panels, with each label once."""
     marks = {label: mark for ax in figure.axes for mark, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=5)
+    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=5, **options)
