@@ -1,6 +1,6 @@
-"""`python -m stages NAME` runs a stage; `python -m stages NAME ENTRY` runs it for an entry of params.yaml.
+"""`python -m stages NAME [ENTRY]` runs a stage, or one for an entry of params.yaml.
 
-Settings are checked before slow imports. Errors are one line. A stage publishes all of its results at its end, or none.
+Settings are checked before slow imports. A stage publishes all of its results at its end, or none.
 """
 
 import os

@@ -47,18 +47,17 @@ def test_points_over_seeds(name: str) -> None:
             assert (outcome in of) == (of["learned"] > 0)
             if of["learned"]:
                 check_seeds(of[outcome], learned[point][outcome])
-    for outcome, key in (("accuracy", "difference"), ("loss", "loss_difference")):
-        p: dict[str, float] = {}
-        for point, of in metrics.items():
-            if key in of:
-                pairs = pd.concat([trials[point][outcome], trials[own.reference][outcome]], axis=1, join="inner")
-                p |= check_difference(point, of[key], pairs.to_numpy(), own, outcome)
-        order = sorted(p, key=lambda point: p[point])
-        for step, point in enumerate(order):  # Holm: the smallest p has the strictest level; after a failure all fail
-            family = len(metrics) - 1  # also those that could not be compared
-            levels = [(1 - own.confidence) / (family - at) for at in range(step + 1)]
-            found = all(p[each] < level for each, level in zip(order, levels, strict=False))
-            assert metrics[point][key]["differs"] == ("yes" if found else "no")
+    p: dict[str, float] = {}
+    for point, of in metrics.items():
+        if "difference" in of:
+            pairs = pd.concat([trials[point]["accuracy"], trials[own.reference]["accuracy"]], axis=1, join="inner")
+            p |= check_difference(point, of["difference"], pairs.to_numpy(), own)
+    order = sorted(p, key=lambda point: p[point])
+    for step, point in enumerate(order):  # Holm: the smallest p has the strictest level; after a failure all fail
+        family = len(metrics) - 1  # also those that could not be compared
+        levels = [(1 - own.confidence) / (family - at) for at in range(step + 1)]
+        found = all(p[each] < level for each, level in zip(order, levels, strict=False))
+        assert metrics[point]["difference"]["differs"] == ("yes" if found else "no")
 
 
 def check_seeds(found: Mapping[str, Any], values: pd.Series) -> None:
@@ -70,32 +69,25 @@ def check_seeds(found: Mapping[str, Any], values: pd.Series) -> None:
     assert found["std"] == (pytest.approx(values.std(), **CLOSE) if len(values) > 1 else None)
 
 
-def check_difference(
-    point: str, found: Mapping[str, Any], pairs: np.ndarray, own: Rule, outcome: str
-) -> dict[str, float]:
+def check_difference(point: str, found: Mapping[str, Any], pairs: np.ndarray, own: Rule) -> dict[str, float]:
     """Checks a difference; returns its p by the name of the point, unless it is that of a single pair."""
     differences, confidence, margin = pairs[:, 0] - pairs[:, 1], own.confidence, own.margin
     assert found["n"] == len(pairs)
     assert found["mean"] == pytest.approx(differences.mean(), rel=5e-6, abs=2e-6)
-    if outcome == "accuracy":
-        check_relative(1 - pairs, confidence, found["relative_error"])
+    check_relative(1 - pairs, confidence, found["relative_error"])
     if len(pairs) == 1:
         return {}
     assert found["std"] == pytest.approx(differences.std(ddof=1), abs=2e-6)
-    if outcome == "accuracy":
-        (below, over), (under, above) = (
-            [stats.ttest_1samp(differences, end, alternative=side).pvalue for side in ("less", "greater")]
-            for end in (-margin, margin)
-        )
-        assert found["p"]["within"] == pytest.approx(max(over, under), **CLOSE)
-        assert found["p"]["beyond"] == pytest.approx(min(1, 2 * min(below, above)), **CLOSE)
+    (below, over), (under, above) = (
+        [stats.ttest_1samp(differences, end, alternative=side).pvalue for side in ("less", "greater")]
+        for end in (-margin, margin)
+    )
+    assert found["p"]["within"] == pytest.approx(max(over, under), **CLOSE)
+    assert found["p"]["beyond"] == pytest.approx(min(1, 2 * min(below, above)), **CLOSE)
     test = stats.ttest_rel(*pairs.T)
-    # The table has six digits: enough for accuracies, which are counts, not for the p of losses; nor for their
-    # interval, which for three seeds reaches two and a half standard deviations to each side.
-    of_interval, of_p = {"accuracy": (2e-6, 2e-6), "loss": (5e-6, 5e-4)}[outcome]
     low, high = test.confidence_interval(confidence)
-    assert found["interval"] == pytest.approx({"low": low, "high": high}, abs=of_interval)
-    assert found["p"]["differs"] == pytest.approx(test.pvalue, abs=of_p)
+    assert found["interval"] == pytest.approx({"low": low, "high": high}, abs=2e-6)
+    assert found["p"]["differs"] == pytest.approx(test.pvalue, abs=2e-6)
     return {point: test.pvalue}
 
 

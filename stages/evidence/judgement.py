@@ -18,17 +18,13 @@ from stages.evidence.law import law, varied
 from stages.evidence.paired import compare, relative_error
 from stages.settings.params import Params, Rule, free
 
-DIFFERENCES = {"accuracy": "difference", "loss": "loss_difference"}  # the comparison of each outcome, in the metrics
-
 Metrics = dict[str, Any]
 
 
 def judge(name: str, settings: Params) -> Metrics:
-    """The metrics of a study, and what figures and pages say of it besides: its title, its network, how it was trained.
+    """The metrics of a study, and what figures and pages say of it: title, network, training, and the rule applied.
 
-    kind: of its metrics: seeds, law, search, treatments, photographs
-    rule: by which it is judged
-
+    kind:   seeds, law, search, treatments or photographs
     raises: InputError if its table is missing or cannot be read, and what `whole` is for
     """
     rule, table, study = settings.rule.for_study(name), tables.read(name), settings.studies.get(name)
@@ -72,8 +68,8 @@ def comparison(table: pd.DataFrame, rule: Rule, images: int) -> Metrics:
 
     parameters, n (seeds), learned (how many of them)
     accuracy, loss: over the seeds that learned
-    difference:     from the reference, seed by seed. Only where all seeds of both learned: a mean over trials that
-                    learned and trials that did not says nothing. loss_difference: the same of the loss
+    difference:     of accuracies from the reference's, seed by seed. Only where all seeds of both learned: a mean over
+                    trials that learned and trials that did not says nothing
     mixed_pairs:    how many of the pairs ran on two kinds of device
     """
     ended, first = ends(table), table.drop_duplicates("point")
@@ -83,8 +79,9 @@ def comparison(table: pd.DataFrame, rule: Rule, images: int) -> Metrics:
         learned = trials[trials["accuracy"] > rule.threshold]
         metrics[point] = {"parameters": parameters[point], "n": len(trials), "learned": len(learned)}
         if len(learned):
-            over_seeds = learned[[*DIFFERENCES]].agg(["mean", "std", "min", "max"], skipna=False)  # nan if one diverged
-            metrics[point] |= {outcome: {"n": len(learned), **over_seeds[outcome]} for outcome in DIFFERENCES}
+            outcomes = learned[["accuracy", "loss"]]
+            over_seeds = outcomes.agg(["mean", "std", "min", "max"], skipna=False)  # a loss is nan if one diverged
+            metrics[point] |= {outcome: {"n": len(learned), **over_seeds[outcome]} for outcome in outcomes}
     comparable = {point: ended[point] for point, each in metrics.items() if each["learned"] == each["n"]}
     if (reference := comparable.pop(rule.reference, None)) is None:
         return metrics
@@ -94,12 +91,10 @@ def comparison(table: pd.DataFrame, rule: Rule, images: int) -> Metrics:
         for point, trials in comparable.items()
         if parameters[point].get("held_out") == held_out and trials.index.isin(reference.index).any()
     }
-    for outcome, margin, step in (("accuracy", rule.margin, 1 / (held_out or images)), ("loss", math.nan, 0.0)):
-        values = {name: (own[outcome].to_numpy(), other[outcome].to_numpy()) for name, (own, other) in pairs.items()}
-        finite = {point: pair for point, pair in values.items() if np.isfinite(pair).all()}  # not of what diverged
-        for point, each in compare(finite, rule.confidence, len(metrics) - 1, margin, step).items():
-            metrics[point][DIFFERENCES[outcome]] = each
+    accuracies = {name: [of["accuracy"].to_numpy() for of in pair] for name, pair in pairs.items()}
+    compared = compare(accuracies, rule.confidence, len(metrics) - 1, rule.margin, 1 / (held_out or images))
     for point, (own, other) in pairs.items():
+        metrics[point]["difference"] = compared[point]
         if mixed := int((own["device"] != other["device"]).sum()):
             metrics[point]["mixed_pairs"] = mixed
     return metrics
@@ -139,7 +134,6 @@ def search(table: pd.DataFrame, axes: Sequence[str], rule: Rule) -> Metrics:
         "learned": len(learned),
         "good": {"count": len(good)} | good[[*axes]].agg(spread).to_dict(),
         "accuracies": accuracies.agg(spread).to_dict() if len(learned) else {},
-        "device_kinds": trials["device"].nunique(),
     }
 
 

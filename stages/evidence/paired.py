@@ -1,7 +1,7 @@
 """Compares points over seeds: does one differ from the reference, and by more than the margin?"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,24 +9,22 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 YES, NO, OPEN = "yes", "no", "open"
-
-Pair = tuple[np.ndarray, np.ndarray]
+TESTS = "differs", "within", "beyond"  # see `p_values`
 
 
 def compare(
-    pairs: Mapping[str, Pair], confidence: float, planned: int, margin: float = math.nan, step: float = 0.0
+    pairs: Mapping[str, Sequence[np.ndarray]], confidence: float, planned: int, margin: float, step: float = 0.0
 ) -> dict[str, dict[str, Any]]:
-    """The differences of an outcome from the reference, over the same seeds.
+    """The differences of accuracies from the reference's, over the same seeds.
 
     pairs:   by name, the values and the reference's, float arrays (n,); element i of both has the same seed
     planned: comparisons that the p are corrected for (Holm 1979), even if some could not be made
-    margin:  above 0, for accuracies; without it, only `differs` is answered
-    step:    the outcome's resolution, such as 1 / (number of test images) for an accuracy
+    margin:  above 0
+    step:    their resolution, 1 / (number of test images)
     returns: by name: n; mean, std, interval of the differences; relative_error; p, p_holm by test
              differs: yes, no (none found), or open (a single pair: std and interval are None, p is nan)
              exceeds: beyond the margin (yes), within it (no), or neither is shown (open)
     """
-    tests = ("differs", "within", "beyond") if margin > 0 else ("differs",)
     compared: dict[str, dict[str, Any]] = {}
     for name, (values, reference) in pairs.items():
         # Removes only errors of the subtraction: accuracies are multiples of 1 / images.
@@ -38,21 +36,19 @@ def compare(
             "std": differences.std(ddof=1) if len(differences) > 1 else None,
             "interval": ends(differences, confidence, step),
             "confidence": confidence,
-            "p": {test: p[test] for test in tests},
-        }
-        if margin > 0:
-            compared[name] |= {"margin": margin} | relative_error(values, reference, confidence, step)
-    by_test = [[each["p"][test] for each in compared.values()] for test in tests]
+            "margin": margin,
+            "p": p,
+        } | relative_error(values, reference, confidence, step)
+    by_test = [[each["p"][test] for each in compared.values()] for test in TESTS]
     for each, corrected in zip(compared.values(), holm(by_test, planned).T, strict=True):
-        each["p_holm"] = dict(zip(tests, corrected, strict=True))
+        each["p_holm"] = dict(zip(TESTS, corrected, strict=True))
         shown = {test: p < 1 - confidence for test, p in each["p_holm"].items()}
         each["differs"] = YES if shown["differs"] else NO if each["n"] > 1 else OPEN
-        if margin > 0:
-            each["exceeds"] = YES if shown["beyond"] else NO if shown["within"] else OPEN
+        each["exceeds"] = YES if shown["beyond"] else NO if shown["within"] else OPEN
     return compared
 
 
-def interval(differences: np.ndarray, confidence: float, step: float = 0.0) -> Pair:
+def interval(differences: np.ndarray, confidence: float, step: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Student's interval of the mean along the last axis; nan for a single difference."""
     degrees = differences.shape[-1] - 1
     return stats.t.interval(confidence, degrees, differences.mean(axis=-1), standard_error(differences, step))

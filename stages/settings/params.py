@@ -1,7 +1,6 @@
 """params.yaml, read once and checked whole: its keys as types. What they mean for trials is said in `study.design`.
 
-Defaults are None or empty, nothing else: what a key that is not given means is decided where it is used, in code that
-DVC knows as a dependency.
+Defaults are None or empty: what a key that is not given means is decided where it is used, where DVC sees a change.
 """
 
 import re
@@ -221,8 +220,6 @@ class Point(Overrides):
 
 
 class Grid(Section):
-    """Points with all combinations of these values."""
-
     normalization: NonEmpty[str] | None = None
     mean: NonEmpty[Number] | None = None
     std: NonEmpty[Positive] | None = None
@@ -372,8 +369,6 @@ class Params(Section):
         for key in ("studies", "figures"):
             if taken := sorted(stages & set(getattr(self, key))):
                 raise ValueError(f"{key}.{taken[0]}: must have another name: it is that of a stage")
-        if "standard" not in self.normalizations:
-            raise ValueError("normalizations.standard is missing: maps show it")
         if OWN in self.normalizations:
             raise ValueError(f"normalizations.{OWN}: must have another name: it is a trained network's own")
         if unknown := sorted(set(self.rule.studies) - {SWEEP, *self.studies}):
