@@ -61,6 +61,12 @@ def test_single_pair_is_not_testable(results: Path) -> None:
     assert row.endswith("| one pair: not testable |")
 
 
+def test_points_of_which_only_some_seeds_learn_have_no_difference() -> None:
+    rows = re.findall(r"^.*(?:\d learn\)|none learns).*$", committed("appendix.md"), re.M)
+    assert rows
+    assert [row for row in rows if "".join(row.split("|")[5:]).strip()] == []
+
+
 def test_links_of_the_pages_lead_somewhere() -> None:
     for page in map(committed, map(str, report.PAGES)):
         links = [link for link in re.findall(r"\]\(([^)]+)\)", page) if not link.startswith("https://")]
