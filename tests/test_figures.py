@@ -292,7 +292,7 @@ def test_every_seed_is_a_point_beside_those_of_rounding() -> None:
     dots = [np.asarray(each.get_offsets()) for each in ax.collections if isinstance(each, PathCollection)]
     assert [each[:, 1].tolist() for each in dots] == [pytest.approx([-1, 0, -1]), pytest.approx([-1.5])]
     labels = texts(ax.get_xticklabels())
-    assert labels[0] == "zero_one (1, 0.3081)\nminus standard\nin points\n3 seeds, SD 0.58"
+    assert labels[0] == "zero_one (1, 0.3081)\nminus standard\nin study points\n3 seeds, SD 0.58"
     assert labels[1].startswith("zero_one on two")
 
 

@@ -258,8 +258,9 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
             if "difference" in (of := study.points[point]):
                 differences = (ended[point]["accuracy"] - ended[reference]["accuracy"]).dropna()  # of common seeds
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\nminus {reference}"
-                mixed = f"\nin {of['mixed_pairs']}, the two ran on\ndifferent processors" if "mixed_pairs" in of else ""
-                groups.append((f"{label}\nin {study.name}", differences, "C0", mixed))
+                processors = f"{point} and {reference}\non different processors"
+                mixed = f"\n{of['mixed_pairs']} of them: {processors}" if "mixed_pairs" in of else ""
+                groups.append((f"{label}\nin study {study.name}", differences, "C0", mixed))
     # The same trials on two kinds of processor, if they learn; kinds that round alike count as one.
     ends = [tables.last_epochs(study.table).query(f"accuracy > {study.rule.threshold}") for study in studies]
     trial = [tuple(sorted(parameters.items())) for table in ends for parameters in tables.parameters(table)]
