@@ -258,8 +258,8 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
             if "difference" in (of := study.points[point]):
                 differences = (ended[point]["accuracy"] - ended[reference]["accuracy"]).dropna()  # of common seeds
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\nminus {reference}"
-                processors = f"{point} and {reference}\non different processors"
-                mixed = f"\n{of['mixed_pairs']} of them: {processors}" if "mixed_pairs" in of else ""
+                processors = f"{point} and {reference}\nran on different processors"
+                mixed = f"\nfor {of['mixed_pairs']} of these, {processors}" if "mixed_pairs" in of else ""
                 groups.append((f"{label}\nin study {study.name}", differences, "C0", mixed))
     # The same trials on two kinds of processor, if they learn; kinds that round alike count as one.
     ends = [tables.last_epochs(study.table).query(f"accuracy > {study.rule.threshold}") for study in studies]
