@@ -164,6 +164,14 @@ def test_map_of_lenet_marks_the_normalizations_that_lie_within() -> None:
     assert names == ["learned (60)", "standard (0.1307, 0.3081)", "zero_one (0, 1)"]  # none's std is beyond the axes
 
 
+def test_map_with_a_logarithmic_mean_has_no_axis_of_distances() -> None:
+    space = PLANE | {"mean": {"low": 0.01, "high": 0.1, "log": True}}
+    study = search([[0.9]] * 3, space, {"mean": [0.02, 0.03, 0.05], "std": Y[:3]}, optimizer="sgd")
+    figure, (ax, *_) = drawn("map", study)
+    figure.draw_without_rendering()
+    assert [child.get_ylabel() for child in ax.child_axes] == [drawings.FACTOR]
+
+
 @pytest.mark.parametrize(
     ("space", "pairs"),
     [

@@ -139,7 +139,8 @@ def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pix
             for name, norm in settings.normalizations.items():
                 if name in MARKED and ax.viewLim.contains(norm.mean[0], norm.std[0]):
                     _mark(ax, name, norm.mean[0], norm.std[0])
-            ax.secondary_xaxis("top", functions=offset, xlabel=OFFSET)
+            if not across["log"]:  # distances can be negative
+                ax.secondary_xaxis("top", functions=offset, xlabel=OFFSET)
             _plain_ticks(ax.secondary_yaxis("right", functions=factor, ylabel=FACTOR))
         best = trials.loc[trials["accuracy"].idxmax()]
         _mark(ax, f"best: {best['accuracy']:.2%}", best[x], best[y])
