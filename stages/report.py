@@ -91,7 +91,9 @@ def pages(settings: Params, metrics: Mapping, kinds: Mapping, points: Mapping) -
 
 def best_rates(settings: Params, study: str, points: Mapping[str, Any]) -> list[tuple]:
     """For each normalization of a grid of learning rates: the study, its best point and the next best."""
-    tried = judgement.point_table(points, settings).query("learned == n").dropna(subset=["lr"])
-    tried = tried[tried["normalization"].isin(list(settings.normalizations))]
+    tried = judgement.point_table(points, settings)
+    if not tried["normalization"].isin(list(settings.normalizations)).all():  # a map
+        return []
+    tried = tried.query("learned == n").dropna(subset=["lr"])
     by_normalization = tried.sort_values(["accuracy_mean", "lr"], ascending=False).groupby("normalization")
     return [(study, *each.head(2).to_dict("records")) for _, each in by_normalization if len(each) > 1]
