@@ -36,7 +36,8 @@ def main(settings: Params) -> None:
                     kind = "comparison" if len(of["points"]) <= FEW else "grid"
                 kinds[kind][study] = of
                 if kind == "comparison":
-                    points |= {f"{study}.{point}": each for point, each in of["points"].items()}
+                    said = {point: each for point, each in of["points"].items() if "difference" in each or fails(each)}
+                    points |= {f"{study}.{point}": each for point, each in said.items()}
                 if kind == "treatments":
                     points |= {f"{study}.{norm}": each["as_is"] for norm, each in of["normalizations"].items()}
         for name in settings.report.headline:
@@ -51,7 +52,7 @@ def main(settings: Params) -> None:
     asked = [*settings.report.table, *settings.report.headline, *named]
     shown = kinds["comparison"] | kinds["treatments"] | points
     for missing in [name for name in dict.fromkeys(asked) if name not in shown]:
-        print(f"report: no results of {missing}: left out")
+        print(f"report: nothing to say of {missing}: left out")
     for path in PAGES:
         files.write_bytes(path, texts[path.name].encode())
     if README.exists():
@@ -64,7 +65,7 @@ def main(settings: Params) -> None:
 def pages(settings: Params, metrics: Mapping, kinds: Mapping, points: Mapping) -> dict[str, str]:
     """The text of each template, by name.
 
-    points: by STUDY.POINT; a sentence that names another one is left out
+    points: by STUDY.POINT, those of which there is something to say; a sentence that names another one is left out
     raises: UndefinedError for a number that the metrics lack: never an empty place on a page
     """
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
@@ -77,7 +78,7 @@ def pages(settings: Params, metrics: Mapping, kinds: Mapping, points: Mapping) -
         "settings": settings,
         "words": words,
         "best_rates": [row for name, of in kinds["grid"].items() for row in best_rates(settings, name, of["points"])],
-        "some_learn": lambda points: sum(0 < each["learned"] < each["n"] for each in points.values()),
+        "some_learn": lambda points: sum(fails(each) and each["learned"] > 0 for each in points.values()),
         "sentences": [
             NAMED.sub(lambda found: difference(points[found[1]], found[2] in settings.report.table).strip(), sentence)
             for sentence in settings.report.answer
@@ -87,6 +88,11 @@ def pages(settings: Params, metrics: Mapping, kinds: Mapping, points: Mapping) -
     names = "answer.md", *(path.name for path in PAGES)
     texts = {name: environment.get_template(f"{name}.jinja").render(values) for name in names}
     return {name: re.sub(r"\n{3,}", "\n\n", text).strip() + "\n" for name, text in texts.items()}
+
+
+def fails(point: Mapping[str, Any]) -> bool:
+    """Whether seeds do not learn at a point."""
+    return point["learned"] < point["n"]
 
 
 def best_rates(settings: Params, study: str, points: Mapping[str, Any]) -> list[tuple]:

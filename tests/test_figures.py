@@ -134,6 +134,18 @@ def test_figure_without_any_results_says_so() -> None:
     assert (figure.get_suptitle(), panels) == ("Title\nno results of absent", [])
 
 
+def test_title_is_no_formula() -> None:
+    figure = drawings.draw(params.Figure(kind="map", studies=["absent"], title="$x$ and $y_{$"), [], SETTINGS, PIXELS)
+    figure.draw_without_rendering()
+
+
+def test_intervals_of_several_confidences_are_named() -> None:
+    study = over_seeds({name: ({**STANDARD, "lr": 1.0}, [0.98, 0.97]) for name in ("standard", "other")})
+    other = study._replace(metrics=study.metrics | {"rule": study.metrics["rule"] | {"confidence": 0.8}})
+    _, (ax,) = drawn("seeds", study, other)
+    assert "its 95% or 80% interval" in ax.get_ylabel()
+
+
 def test_picture_is_always_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         drawings.make(SETTINGS.figures["law"], tmp_path / name, {}, SETTINGS)

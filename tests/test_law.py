@@ -62,7 +62,7 @@ def test_study_of_the_law_is_known_by_what_its_trials_vary() -> None:
     assert varied(trials) == {"mean", "lr", "std"}
 
 
-@pytest.mark.parametrize("error", [KeyError("accuracy"), ValueError("two\nlines"), ZeroDivisionError()])
+@pytest.mark.parametrize("error", [KeyError("x"), ValueError("two\nlines"), ZeroDivisionError(), AttributeError()])
 def test_whatever_a_damaged_table_raises_is_one_line(error: Exception) -> None:
     line = r"^plots/trials/x\.csv: is damaged, or not of such a study \(.*\); way$"
     with pytest.raises(InputError, match=line), judgement.whole("plots/trials/x.csv", "way"):

@@ -78,6 +78,7 @@ BAD = [  # of each kind of fault one
     ("figures.report", {"kind": "map", "studies": ["imagenet_sweep"], "title": ""}, "it is that of a stage"),
     ("fold.normalizations", ["nothing"], UNKNOWN),
     ("rule.studies.nothing", {"margin": 0.1}, "no such study; accepted: sweep, "),
+    ("rule.reference", "standrad", "no study has a point of this name"),
     ("report.headline", ["zero_one"], "must match pattern"),
     ("look.colormap", "rainbows", "viridis"),
     ("run.workers", 0, "auto or a whole number, 1 to 1024"),

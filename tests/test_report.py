@@ -76,6 +76,7 @@ def test_links_of_the_pages_lead_somewhere() -> None:
 
 def test_answer_leaves_out_what_has_no_results(results: Path) -> None:
     answer = ["from 0 to 1: {one_epoch.zero_one}.", "a study that is not there: {other.zero_one}."]
+    answer += ["the reference, which is not there either: {one_epoch.standard}."]
     report.main(change(report__answer=answer, report__table=["other", "one_epoch"]))
     page = Path("README.md").read_text()
     assert "- from 0 to 1: -" in page

@@ -59,7 +59,7 @@ class Shown(NamedTuple):
 
 def make(figure: FigureSettings, path: Path, metrics: Mapping[str, judgement.Metrics], settings: Params) -> None:
     """Draws a figure of params.yaml and saves it; metrics: of its studies that have results, by name"""
-    pixels = files.read_json(Path("metrics/statistics.json"))["train"]
+    pixels = judgement.pixels()
     with judgement.whole(f"a table or metrics file of {', '.join(figure.studies)}", "`dvc repro` makes it again"):
         studies = [Shown(name, tables.read(name), of) for name, of in metrics.items() if tables.path(name).exists()]
         drawn = draw(figure, studies, settings, pixels)
@@ -83,7 +83,7 @@ def draw(figure: FigureSettings, studies: Sequence[Shown], settings: Params, pix
             kinds(studies[0])[figure.kind](drawn, studies, settings, pixels)
     with_results = {study.name for study in studies}
     missing = [f"no results of {name}" for name in figure.studies if name not in with_results]
-    drawn.suptitle("\n".join([figure.title, *missing]))
+    drawn.suptitle("\n".join([figure.title, *missing]), parse_math=False)
     for line in missing:
         print(f"{figure.title}: {line}")
     return drawn
@@ -122,7 +122,7 @@ def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pix
         failed = trials.drop(learned.index)
         style: dict[str, Any] = {"clip_on": False, "zorder": 2}  # a trial at the edge is whole
         if len(failed):
-            label = f"failed: accuracy up to {threshold:.0%} ({len(failed)})"
+            label = f"failed: accuracy up to {100 * threshold:g}% ({len(failed)})"
             ax.scatter(failed[x], failed[y], s=20, c="tab:gray", marker="x", label=label, **style)
         if len(learned):
             accuracy = learned["accuracy"]
@@ -246,13 +246,13 @@ def epochs(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: P
     _plain_ticks(upper[0])
     upper[0].set_ylabel("test error, % (log scale):\nmean and range over seeds")
     more = f"more errors than under {_references(studies)}, %"
-    lower[0].set_ylabel(f"{more}:\nmean and {studies[0].rule.confidence:.0%} interval")
+    lower[0].set_ylabel(f"{more}:\nmean and {_confidences(studies)} interval")
 
 
 def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
     """Differences from the reference: each seed, mean and interval. Grey: the same trials on two kinds of processor."""
     [[ax]] = _panels(figure, settings, 1, 5.5)
-    groups: list[tuple[str, pd.Series, str, str]] = []
+    groups: list[tuple[str, pd.Series, str, str, float]] = []
     for study in studies:
         ended, reference = judgement.ends(study.table), study.rule.reference
         for point in _colors(settings, study.points):
@@ -261,7 +261,7 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\nminus {reference}"
                 processors = f"{point} and {reference}\nran on different processors"
                 mixed = f"\nfor {of['mixed_pairs']} of these, {processors}" if "mixed_pairs" in of else ""
-                groups.append((f"{label}\nin study {study.name}", differences, "C0", mixed))
+                groups.append((f"{label}\nin study {study.name}", differences, "C0", mixed, study.rule.confidence))
     # The same trials on two kinds of processor, if they learn; kinds that round alike count as one.
     ends = [tables.last_epochs(study.table).query(f"accuracy > {study.rule.threshold}") for study in studies]
     trial = [tuple(sorted(parameters.items())) for table in ends for parameters in tables.parameters(table)]
@@ -269,20 +269,20 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
     learned = learned.drop_duplicates(["point", "trial", "accuracy", "loss"]).sort_values("device", kind="stable")
     pairs = learned.groupby(["point", "trial"], sort=False)["accuracy"]
     for point, differences in (pairs.first() - pairs.last())[pairs.size() > 1].groupby("point", sort=False):
-        groups.append((f"{point} on two\nkinds of processor", differences, "tab:gray", ""))
+        label, confidence = f"{point} on two\nkinds of processor", studies[0].rule.confidence
+        groups.append((label, differences, "tab:gray", "", confidence))
     labels = []
-    for place, (label, differences, color, mixed) in enumerate(groups):
+    for place, (label, differences, color, mixed, confidence) in enumerate(groups):
         points, count = 100 * differences.to_numpy(), len(differences)
         number = f"{count} seeds, SD {points.std(ddof=1):.2f}" if count > 1 else "1 seed"
         labels.append(f"{label}\n{number}{mixed}")
         x = place + np.linspace(-0.3, 0.3, count + 2)[1:-1]
         ax.scatter(x, points, s=14, color=color, alpha=0.7)
-        low, high = interval(points, studies[0].rule.confidence)
+        low, high = interval(points, confidence)
         ax.errorbar(place, (low + high) / 2, (high - low) / 2, color="black", fmt="_", capsize=6)
     ax.set_xticks(range(len(labels)), labels, fontsize=7)
     ax.axhline(0, color="black", linewidth=0.8)
-    intervals = f"{studies[0].rule.confidence:.0%} interval"
-    ax.set_ylabel(f"difference in accuracy, points:\nevery seed; mean and its {intervals}")
+    ax.set_ylabel(f"difference in accuracy, points:\nevery seed; mean and its {_confidences(studies)} interval")
 
 
 def law(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
@@ -331,7 +331,7 @@ def networks(figure: Figure, studies: Sequence[Shown], settings: Params, pixels:
             ax.bar_label(drawn, fmt="%.1f", fontsize=6, padding=2)
         ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
         _title(ax, f"{study.metrics['network']}, {study.metrics['images']:,} images")
-    whiskers_are = f"{studies[0].rule.confidence:.0%} interval of\nthe difference from the panel's first bar"
+    whiskers_are = f"{_confidences(studies)} interval of\nthe difference from the network's own numbers"
     panels[0].set_ylabel(f"accuracy, %; whiskers: {whiskers_are}")
     _common_legend(figure)
 
@@ -378,6 +378,10 @@ def _mark(ax: Axes, name: str, mean: float, std: float, place: tuple[float, floa
     x, y = place or (mean, std)
     marker, label = MARKED.get(name, "o"), _described(name, mean, std)
     ax.scatter(x, y, s=110, facecolors="none", edgecolors="red", zorder=3, marker=marker, label=label)
+
+
+def _confidences(studies: Sequence[Shown]) -> str:
+    return " or ".join(dict.fromkeys(f"{100 * study.rule.confidence:g}%" for study in studies))
 
 
 def _references(studies: Sequence[Shown]) -> str:

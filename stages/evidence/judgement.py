@@ -36,8 +36,7 @@ def judge(name: str, settings: Params) -> Metrics:
         return metrics | {"kind": "search", "axes": axes} | search(table, list(space), rule)
     if study.seeds is not None:
         if varied(table) == {"mean", "lr"}:
-            pixels = files.read_json(Path("metrics/statistics.json"))["train"]
-            return metrics | {"kind": "law"} | law(table, pixels, rule)
+            return metrics | {"kind": "law"} | law(table, pixels(), rule)
         digits = settings.data if study.of_lenet else settings.resnet.scratch
         return metrics | {"kind": "seeds", "points": comparison(table, rule, digits.test_images)}
     images = getattr(settings, study.trial.settings).test_images
@@ -51,9 +50,16 @@ def whole(path: object, way: str = "`git restore {0}` brings back the committed 
     """Whatever a damaged table or metrics file raises is one line, with the way to make it again."""
     try:
         yield
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(f"{path}: is damaged, or not of such a study ({cause}); {way.format(path)}") from error
+
+
+def pixels() -> dict[str, float]:
+    """Mean and std of the pixels of the training images, from 0 to 1."""
+    path = Path("metrics/statistics.json")
+    with whole(path):
+        return {name: float(files.read_json(path)["train"][name]) for name in ("mean", "std")}
 
 
 def ends(table: pd.DataFrame) -> dict[str, pd.DataFrame]:

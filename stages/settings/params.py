@@ -373,6 +373,10 @@ class Params(Section):
             raise ValueError(f"normalizations.{OWN}: must have another name: it is a trained network's own")
         if unknown := sorted(set(self.rule.studies) - {SWEEP, *self.studies}):
             raise ValueError(f"rule.studies.{unknown[0]}: no such study; accepted: {', '.join([SWEEP, *self.studies])}")
+        points = {*self.normalizations, OWN}.union(*(study.points for study in self.studies.values()))
+        for name in (self.rule.reference, *(each.reference for each in self.rule.studies.values())):
+            if name and name not in points:
+                raise ValueError(f"rule.reference = {name!r}: no study has a point of this name")
         grey = {name for name, norm in self.normalizations.items() if len(norm.parameters()) == 2}
         sections: dict[str, Section] = {f"studies.{name}": study for name, study in self.studies.items()}
         for key, section in (sections | {"sweep": self.sweep, "fold": self.fold}).items():
