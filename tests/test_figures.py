@@ -141,7 +141,7 @@ def test_title_is_no_formula() -> None:
 
 def test_intervals_of_several_confidences_are_named() -> None:
     study = over_seeds({name: ({**STANDARD, "lr": 1.0}, [0.98, 0.97]) for name in ("standard", "other")})
-    other = study._replace(metrics=study.metrics | {"rule": study.metrics["rule"] | {"confidence": 0.8}})
+    other = study._replace(metrics={**study.metrics, "rule": {**study.metrics["rule"], "confidence": 0.8}})
     _, (ax,) = drawn("seeds", study, other)
     assert "its 95% or 80% interval" in ax.get_ylabel()
 
