@@ -243,7 +243,7 @@ def test_scales_of_single_channels_or_a_very_large_one_do_not_cancel(data: mnist
 
 def test_numbers_of_the_claims() -> None:
     said = " ".join((ROOT / "invariance.md").read_text(encoding="utf-8").split())
-    for size, rows, words in ((28, 14, "3 of 14 rows"), (224, 112, "3 of 112 of")):
+    for size, rows, words in ((28, 14, "3 of the 14 rows"), (224, 112, "3 of 112 for")):
         assert words in said
         assert invariance.border_share(size) == pytest.approx(1 - ((rows - 3) / rows) ** 2)
         assert f"({invariance.border_share(size):.0%}" in said
