@@ -31,7 +31,7 @@ LABELS = {  # of axes, by parameter
     "lr": "learning rate",
     **{f"{kind}_{color[0]}": f"{kind}, {color}" for kind in ("mean", "std") for color in ("red", "green", "blue")},
 }
-OFFSET = "distance from the mean of the pixels,\nin their standard deviations"
+OFFSET = "mean minus that of the pixels,\nin standard deviations of the pixels"
 FACTOR = "std, in standard deviations of the pixels"
 SOME_LEARN = {"color": "0.88", "label": "k of n: only some seeds learn"}
 NONE_LEARNS = {"color": "0.7", "label": "0 of n: no seed learns"}
