@@ -61,7 +61,8 @@ def search(accuracy: Values, space: Mapping[str, Any], columns: Mapping[str, Val
     trials = zip(*columns.values(), accuracy, strict=True)
     rows = table(*(("", dict(zip(columns, numbers, strict=True)) | fixed, curve) for *numbers, curve in trials))
     space = TypeAdapter(Space).validate_python(space)
-    axes = {axis: space[axis].model_dump() for axis in reversed(params.free(space))}  # JSON has them in any order
+    free = [axis for axis in reversed(space) if space[axis].low < space[axis].high]  # JSON has them in any order
+    axes = {axis: space[axis].model_dump() for axis in free}
     return shown("search", rows, kind="search", axes=axes)
 
 

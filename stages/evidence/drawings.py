@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
@@ -373,7 +372,7 @@ def _colors(settings: Params, points: Iterable[str]) -> dict[str, str]:
     return {name: f"C{number}" for number, name in numbered if name in set(points)}
 
 
-def _mark(ax: Axes, name: str, mean: float, std: float, place: tuple[float, float] | None = None) -> None:
+def _mark(ax: Any, name: str, mean: float, std: float, place: tuple[float, float] | None = None) -> None:
     """A hollow marker, which hides no trial, at mean and std, or at a place."""
     x, y = place or (mean, std)
     marker, label = MARKED.get(name, "o"), _described(name, mean, std)

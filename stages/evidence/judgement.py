@@ -16,7 +16,7 @@ from stages.common.files import Exact
 from stages.evidence import words
 from stages.evidence.law import law, varied
 from stages.evidence.paired import compare, relative_error
-from stages.settings.params import Params, Rule, free
+from stages.settings.params import Params, Rule
 
 Metrics = dict[str, Any]
 
@@ -25,14 +25,14 @@ def judge(name: str, settings: Params) -> Metrics:
     """The metrics of a study, and what figures and pages say of it: title, network, training, and the rule applied.
 
     kind:   seeds, law, search, treatments or photographs
-    raises: InputError if its table is missing or cannot be read, and what `whole` is for
+    raises: InputError if its table is missing; other errors if it is damaged, see `whole`
     """
     rule, table, study = settings.rule.for_study(name), tables.read(name), settings.studies.get(name)
     metrics: Metrics = {"rule": rule.model_dump(exclude={"studies"}), "title": study and study.title}
     metrics |= {"network": words.network(settings, name), "trained": words.trained(table, settings)}
     if study is None or study.search:
         space = ((study and study.search) or settings.sweep).space
-        axes = {axis: space[axis].model_dump() for axis in free(space)}
+        axes = {name: axis.model_dump() for name, axis in space.items() if axis.low < axis.high}
         return metrics | {"kind": "search", "axes": axes} | search(table, list(space), rule)
     if study.seeds is not None:
         if varied(table) == {"mean", "lr"}:

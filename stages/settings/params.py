@@ -182,11 +182,6 @@ def _space(space: dict[str, Interval]) -> dict[str, Interval]:
 Space = Annotated[dict[AxisName, Interval], AfterValidator(_space)]
 
 
-def free(space: Mapping[str, Interval]) -> list[str]:
-    """The names of the axes that a search varies."""
-    return [name for name, axis in space.items() if axis.low < axis.high]
-
-
 class Search(Section):
     n_trials: Count
     sampler: Literal["tpe", "random", "qmc", "gp"]
@@ -227,8 +222,6 @@ class Grid(Section):
 
 
 class Trial(Section):
-    """The class stages/{code}/trial.py:{name}, the section that it is set by, and the file that it reads."""
-
     name: str = Field(pattern=r"^[A-Za-z]\w*$")
     code: Name
     settings: Literal["train", "resnet", "imagenet"]
@@ -236,8 +229,6 @@ class Trial(Section):
 
 
 class Study(Section):
-    """Trials at given points, or of a search."""
-
     trial: Trial
     title: str | None = None
     normalizations: list[str] = Field([])
