@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, Field, PlainValidator, ValidationError, create_model, model_validator
+from yamlcore import CoreLoader
 
 from stages.common.errors import InputError, reason, short
 from stages.common.normalization import Normalization, Section
@@ -399,30 +400,12 @@ def load(path: Path = PATH) -> Params:
     raises: InputError naming the key, its value and what is accepted, one line for each key that is wrong
     """
     try:
-        return Params.model_validate(yaml.load(path.read_text(encoding="utf-8"), _Loader))
+        return Params.model_validate(yaml.load(path.read_text(encoding="utf-8"), CoreLoader))
     except ValidationError as error:
         lines = dict.fromkeys(_line(path, problem) for problem in error.errors())
         raise InputError("\n".join(lines)) from None
     except Exception as error:  # whatever a damaged file can raise, such as one with a mapping that contains itself
         raise InputError(f"{path}: cannot be read: {reason(error)}") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """Words and numbers are those of YAML 1.2, as DVC records them: 1e-05 is a number, 010 is 10, `no` is text."""
-
-    def construct_integer(self, node: yaml.ScalarNode) -> int:
-        return int(self.construct_scalar(node))
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?\d+", list("-+0123456789")),
-    ("float", r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.0123456789")),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _first)
 
 
 def _line(path: Path, problem: Mapping[str, Any]) -> str:
