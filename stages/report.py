@@ -9,7 +9,7 @@ import jinja2
 
 from stages.common import files
 from stages.evidence import judgement, words
-from stages.settings.params import SWEEP, Params
+from stages.settings.params import Params
 
 TEMPLATES = Path("stages/templates")
 PAGES = (Path("report.md"), Path("appendix.md"))
@@ -27,19 +27,17 @@ def main(settings: Params) -> None:
     kinds: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
     headline: dict[str, dict[str, float]] = {}
     points: dict[str, Any] = {}
-    with judgement.whole("a file in metrics", "`dvc repro` makes it again"):
-        for study in (SWEEP, *settings.studies):
-            if (path := Path(f"metrics/studies/{study}.json")).exists():
-                of = files.read_json(path)
-                kind = of["kind"]
-                if kind == "seeds":
-                    kind = "comparison" if len(of["points"]) <= FEW else "grid"
-                kinds[kind][study] = of
-                if kind == "comparison":
-                    said = {point: each for point, each in of["points"].items() if "difference" in each or fails(each)}
-                    points |= {f"{study}.{point}": each for point, each in said.items()}
-                if kind == "treatments":
-                    points |= {f"{study}.{norm}": each["as_is"] for norm, each in of["normalizations"].items()}
+    with judgement.whole("a file in metrics"):
+        for study, of in judgement.read(settings.studies).items():
+            kind = of["kind"]
+            if kind == "seeds":
+                kind = "comparison" if len(of["points"]) <= FEW else "grid"
+            kinds[kind][study] = of
+            if kind == "comparison":
+                said = {point: each for point, each in of["points"].items() if "difference" in each or fails(each)}
+                points |= {f"{study}.{point}": each for point, each in said.items()}
+            if kind == "treatments":
+                points |= {f"{study}.{norm}": each["as_is"] for norm, each in of["normalizations"].items()}
         for name in settings.report.headline:
             if "difference" in points.get(name, {}):
                 study, point = name.split(".")

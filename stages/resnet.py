@@ -20,13 +20,6 @@ def main(settings: Params) -> None:
     logits = treatments.logits(network, data.test_images, resnet.norm, resnet.batch_size)
     result = measured(logits, data.test_labels, device)
     files.write_model(MODEL, network)
-    values = {
-        "network": resnet.arch,
-        "accuracy": result["accuracy"],
-        "loss": result["loss"],
-        "images": {"train": resnet.train_images, "test": resnet.test_images},
-        "normalization": resnet.norm.parameters(),
-    }
-    files.write_json(Path("metrics/resnet.json"), values)
+    files.write_json(Path("metrics/resnet.json"), {name: result[name] for name in ("accuracy", "loss")})
     files.write_machine(Path("data/machine/resnet.json"), describe(device))
     print(f"resnet: accuracy {result['accuracy']:.4f} on {resnet.test_images:,} images under its own normalization")

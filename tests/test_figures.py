@@ -30,6 +30,11 @@ PIXELS = {"mean": 0.13, "std": 0.3}
 Values = np.ndarray | Sequence
 
 
+@pytest.fixture(autouse=True)
+def pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judgement, "pixels", lambda: PIXELS)
+
+
 def table(*trials: tuple[str, Mapping[str, Any], Values]) -> pd.DataFrame:
     """The table of trials: the name of the point, the parameters, the accuracy after each epoch."""
     rows = [
@@ -101,7 +106,7 @@ SUITABLE = [  # studies, and the kinds of figures that can draw them
 def drawn(kind: str, *studies: Shown, missing: Sequence[str] = ()) -> tuple[Figure, list[Any]]:
     names = [*(study.name for study in studies), *missing]
     asked = params.Figure(kind=cast(Any, kind), studies=names, title="Title")
-    figure = drawings.draw(asked, studies, SETTINGS, PIXELS)
+    figure = drawings.draw(asked, studies, SETTINGS)
     return figure, cast(list[Any], figure.axes)
 
 
@@ -136,7 +141,7 @@ def test_figure_without_any_results_says_so() -> None:
 
 
 def test_title_is_no_formula() -> None:
-    figure = drawings.draw(params.Figure(kind="map", studies=["absent"], title="$x$ and $y_{$"), [], SETTINGS, PIXELS)
+    figure = drawings.draw(params.Figure(kind="map", studies=["absent"], title="$x$ and $y_{$"), [], SETTINGS)
     figure.draw_without_rendering()
 
 

@@ -18,12 +18,12 @@ from stages.common import tables
 from stages.common.errors import InputError
 from stages.common.normalization import Normalization
 from stages.settings import params
-from stages.settings.params import Overrides, Study, Sweep
+from stages.settings.params import Overrides, Study
 from stages.study import design
 from stages.study.proposals import Search
 
 pytestmark = pytest.mark.usefixtures("here")
-SWEEP = SETTINGS.sweep.model_dump(exclude={"train"})
+SWEEP = SETTINGS.sweep.model_dump()
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 # They need no device, or first the results of others.
 NO_DEVICE = ("download", "statistics", "contour", "figures", "fold", "judge", "report")
@@ -49,7 +49,6 @@ BAD = [  # of each kind of fault one
     ("sweep.space.men", 1, "must match pattern '^(mean|std|mean_r"),
     ("sweep.space.mean", "0", "must be a valid dictionary"),
     ("sweep.space.mean_r", 1, "must have mean, or mean_r, mean_g, mean_b; has mean, mean_r"),
-    ("sweep.train", {"start": "nothing"}, UNKNOWN),
     ("normalizations.a|b", {"mean": 0, "std": 1}, LETTERS),
     ("normalizations.own", {"mean": 0, "std": 1}, "must have another name: it is a trained network's own"),
     ("normalizations.zero_one", {"mean": [0, 0, 1], "std": 1}, "'zero_one': accepted here: extreme"),
@@ -203,7 +202,7 @@ def test_study_may_name_a_network_of_its_own() -> None:
 
 def test_trials_of_a_search_share_what_its_space_does_not_name() -> None:
     space = {"mean": {"low": 0, "high": 1}, "std": 1, "lr": {"low": 0.001, "high": 1, "log": True}}
-    search = Sweep.model_validate(SETTINGS.sweep.model_dump() | {"space": space, "train": {"epochs": 2}})
+    search = params.Search.model_validate(SWEEP | {"space": space})
     result = design.trial_parameters(SETTINGS, Overrides(epochs=2))
     assert Search(search, result).fixed == {name: value for name, value in result.items() if name != "lr"}
 
@@ -262,6 +261,8 @@ def test_what_is_no_params_file_is_one_line(content: str | bytes) -> None:
 def test_words_and_numbers_are_those_that_dvc_records() -> None:
     edit("shuffle: false", "shuffle: no")
     assert "train.shuffle = 'no': must be a valid boolean" in refused(params.load)
+    edit("shuffle: false", "shuffle: false\n  seed: 7")
+    assert "found duplicate key" in refused(params.load)
     for written, number in (("1e-05", 1e-05), ("1.5e-05", 1.5e-05), ("1E2", 100), (".5", 0.5), ("010", 10)):
         edit("  mean: 0.1307 #", f"  mean: {written} #")
         assert params.load().norm.mean == (number,)

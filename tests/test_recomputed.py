@@ -13,6 +13,7 @@ from conftest import ROOT, SETTINGS
 from scipy import optimize, stats
 
 from stages import judge
+from stages.evidence import judgement
 from stages.settings.params import Rule
 
 PIXELS = json.loads((ROOT / "metrics/statistics.json").read_text())["train"]
@@ -118,7 +119,7 @@ def test_searches(name: str) -> None:
     crossed = (odd[even.idxmax()] + even[odd.idxmax()]) / 2
     assert metrics["best"]["cross_half_accuracy"] == pytest.approx(crossed, **CLOSE)
     good = trials[accuracy >= best - SETTINGS.rule.for_study(name).tolerance]
-    axes = (SETTINGS.sweep if name == "sweep" else SETTINGS.studies[name].search).space  # type: ignore[union-attr]
+    axes = SETTINGS.studies[name].search.space  # type: ignore[union-attr]
     assert metrics["good"] == {"count": len(good)} | {axis: spread(good[axis]) for axis in axes}
     assert metrics["accuracies"] == {outcome: spread(learned[outcome]) for outcome in metrics["accuracies"]}
 
@@ -204,5 +205,5 @@ def test_metrics_are_those_that_the_judge_makes_of_the_tables(tmp_path: Path, mo
         (tmp_path / path).symlink_to(ROOT / path)
     monkeypatch.chdir(tmp_path)
     judge.main(SETTINGS)
-    assert {path.stem: json.loads(path.read_text()) for path in judge.FOLDER.glob("*.json")} == METRICS
+    assert {path.stem: json.loads(path.read_text()) for path in judgement.FOLDER.glob("*.json")} == METRICS
     assert all(of_kind(kind) for kind in ("seeds", "law", "search", "treatments", "photographs"))

@@ -12,20 +12,16 @@ import argparse
 import random
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
-import yaml
-
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from stages.__main__ import SECTIONS
 from stages.common.device import describe, prepare
 from stages.common.errors import InputError, run_main
 from stages.settings import params
 from stages.settings.params import Params
 from stages.study import runner, store
 from stages.study.fingerprint import Trial, fingerprint
-from stages.study.proposals import Plan
+from stages.study.proposals import Plan, planned
 
 
 def main() -> None:
@@ -40,14 +36,9 @@ def main() -> None:
 
 
 def studies(settings: Params) -> Iterator[tuple[str, Plan, type[Trial]]]:
-    """The study of each stage of dvc.yaml that keeps one, and of each of its entries, with its trials."""
-    for stage, described in yaml.safe_load(Path("dvc.yaml").read_text())["stages"].items():
-        if "data/studies" in str(described):
-            planned = import_module(f"stages.{stage}").planned
-            if stage not in SECTIONS:
-                yield stage, *planned(settings)
-                continue
-            yield from ((name, *planned(settings.for_study(name), name)) for name in getattr(settings, SECTIONS[stage]))
+    """Each study, with its trials."""
+    for name in settings.studies:
+        yield name, *planned(settings.for_study(name), name)
 
 
 def verified(name: str, plan: Plan, trial: type[Trial], settings: Params, chance: random.Random | None) -> bool:

@@ -15,8 +15,7 @@ GLIBC = platform.libc_ver()[0] == "glibc"
 def prepare(name: str) -> torch.device:
     """The device named auto, cpu, cuda, cuda:N or mps; raises: InputError if this machine does not have it"""
     if GLIBC:
-        # Keep freed buffers for the next step. By default, large ones go back to the system, and the page faults of
-        # getting them again take up to a fifth of a training step.
+        # Keep freed buffers: to get large ones from the system again takes up to a fifth of a training step.
         trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # M_* in glibc's malloc.h
         for option, size in ((mmap_threshold, 2**30), (trim_threshold, 2**31 - 1), (top_pad, 2**28)):
             ctypes.CDLL(None).mallopt(option, size)
@@ -31,8 +30,8 @@ def prepare(name: str) -> torch.device:
 
 
 def release_memory() -> None:
-    """Returns freed memory to the system; call it once per trial. Otherwise, over LeNet runs with different seeds, a
-    process grows to three times the memory of one run: what is kept lies between freed buffers."""
+    """Returns freed memory to the system. Call it once per trial: otherwise a process grows to three times the memory
+    of one run, as what is kept lies between freed buffers."""
     if GLIBC:
         ctypes.CDLL(None).malloc_trim(0)
 

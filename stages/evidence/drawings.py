@@ -36,8 +36,6 @@ SOME_LEARN = {"color": "0.88", "label": "k of n: only some seeds learn"}
 NONE_LEARNS = {"color": "0.7", "label": "0 of n: no seed learns"}
 MARKED = {"standard": "*", "zero_one": "d", "none": "s"}  # normalizations with a marker in maps and cells
 
-Pixels = Mapping[str, float]  # mean and std of the pixels, from 0 to 1
-
 
 class Shown(NamedTuple):
     """A study to draw: its table, and its metrics as `judgement.judge` returns them."""
@@ -58,16 +56,15 @@ class Shown(NamedTuple):
 
 def make(figure: FigureSettings, path: Path, metrics: Mapping[str, judgement.Metrics], settings: Params) -> None:
     """Draws a figure of params.yaml and saves it; metrics: of its studies that have results, by name"""
-    pixels = judgement.pixels()
-    with judgement.whole(f"a table or metrics file of {', '.join(figure.studies)}", "`dvc repro` makes it again"):
+    with judgement.whole(f"a table or metrics file of {', '.join(figure.studies)}"):
         studies = [Shown(name, tables.read(name), of) for name, of in metrics.items() if tables.path(name).exists()]
-        drawn = draw(figure, studies, settings, pixels)
+        drawn = draw(figure, studies, settings)
     image = io.BytesIO()
     drawn.savefig(image, format="png", dpi=settings.look.dpi, metadata={"Software": None})  # always the same bytes
     files.write_bytes(path, image.getvalue())
 
 
-def draw(figure: FigureSettings, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> Figure:
+def draw(figure: FigureSettings, studies: Sequence[Shown], settings: Params) -> Figure:
     """A figure of these studies. Its title also names the studies that have no results.
 
     raises: InputError if a study cannot be drawn in this way
@@ -79,7 +76,7 @@ def draw(figure: FigureSettings, studies: Sequence[Shown], settings: Params, pix
     drawn = Figure(layout="constrained")
     if studies:
         with matplotlib.rc_context({"legend.frameon": False}):
-            kinds(studies[0])[figure.kind](drawn, studies, settings, pixels)
+            kinds(studies[0])[figure.kind](drawn, studies, settings)
     with_results = {study.name for study in studies}
     missing = [f"no results of {name}" for name in figure.studies if name not in with_results]
     drawn.suptitle("\n".join([figure.title, *missing]), parse_math=False)
@@ -99,17 +96,18 @@ def kinds(study: Shown) -> dict[str, Callable[..., None]]:
     return {"law": {"law": law}, "treatments": {"networks": networks}}.get(kind, {})
 
 
-def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
+def maps(figure: Figure, studies: Sequence[Shown], settings: Params) -> None:
     """Trials of searches over pairs of axes: dots in the color of their accuracy, crosses if failed."""
     pairs: list[tuple[Shown, str, str]] = []
     for study in studies:
         axes = sorted(study.metrics["axes"], key=AXES.index)
         half = (len(axes) + 1) // 2  # each mean is paired with its std
         pairs += [(study, x, y) for x, y in zip(axes[:half], axes[-half:], strict=True)]
-    mean, std = pixels["mean"], pixels["std"]
+    mean, std = judgement.pixels().values()
     offset: Any = (lambda x: (x - mean) / std, lambda offset: mean + offset * std)
     factor: Any = (lambda y: y / std, lambda factor: factor * std)
     [panels] = _panels(figure, settings, len(pairs), settings.look.width / 1.618)
+    titled = None
     for ax, (study, x, y) in zip(panels, pairs, strict=True):
         across, up = study.metrics["axes"][x], study.metrics["axes"][y]
         ax.set(xlabel=LABELS[x], xlim=(across["low"], across["high"]), xscale="log" if across["log"] else "linear")
@@ -144,11 +142,12 @@ def maps(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pix
         best = trials.loc[trials["accuracy"].idxmax()]
         _mark(ax, f"best: {best['accuracy']:.2%}", best[x], best[y])
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=3 if len(pairs) == 1 else 1)
-        if x == min(study.metrics["axes"], key=AXES.index):  # once for a study
+        if study is not titled:
             _title(ax, f"{len(trials)} trials, {words}")
+            titled = study
 
 
-def rates(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
+def rates(figure: Figure, studies: Sequence[Shown], settings: Params) -> None:
     """Accuracy against learning rate, a curve for each normalization: mean and range of the seeds."""
     [panels] = _panels(figure, settings, len(studies), 4.5, sharey=True)
     tried = [judgement.point_table(study.points, settings).sort_values("lr") for study in studies]
@@ -175,10 +174,11 @@ def rates(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
     _common_legend(figure, title="in brackets: mean and std, for pixels from 0 to 1")
 
 
-def cells(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
+def cells(figure: Figure, studies: Sequence[Shown], settings: Params) -> None:
     """A cell for each normalization: its difference from the reference, or how many seeds learn."""
     tried = [judgement.point_table(study.points, settings) for study in studies]
     means, stds = (sorted({*pd.concat(tried)[axis]}) for axis in ("mean", "std"))
+    of_pixels = judgement.pixels()
     [panels] = _panels(figure, settings, len(studies), 3.4 + 0.3 * len(stds), sharey=True)
     colormap = matplotlib.colormaps[settings.look.colormap].with_extremes(bad="white")
     shades = ScalarMappable(Normalize(-2, 0), colormap)
@@ -199,14 +199,14 @@ def cells(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
             color = "white" if to_rgb(style["color"])[1] < 0.65 else "black"  # green is most of the brightness
             ax.text(x, y - 0.3 * marked, text, color=color, ha="center", va="center", fontsize=8)
         ax.set_xticks(range(len(means)), map(_number, means), rotation=45)
-        offsets = [f"{(mean - pixels['mean']) / pixels['std']:+.1f}" for mean in means]
+        offsets = [f"{(mean - of_pixels['mean']) / of_pixels['std']:+.1f}" for mean in means]
         ax.secondary_xaxis("top", xlabel=OFFSET).set_xticks(range(len(means)), offsets, fontsize=8)
         ax.set(xlabel=LABELS["mean"], xlim=(-0.5, len(means) - 0.5), ylim=(-0.5, len(stds) - 0.5))
         rate = ", each cell at its best rate" if points["lr"].nunique() > 1 else ""
         _title(ax, _trained(study) + rate)
     panels[0].set_yticks(range(len(stds)), map(_number, stds))
     panels[0].set_ylabel(LABELS["std"])
-    factors = [f"{std / pixels['std']:.2g}" for std in stds]
+    factors = [f"{std / of_pixels['std']:.2g}" for std in stds]
     panels[-1].secondary_yaxis("right", ylabel=FACTOR).set_yticks(range(len(stds)), factors, fontsize=8)
     white = "; white: not tried" if any(len(ax.patches) < len(means) * len(stds) for ax in panels) else ""
     label = f"accuracy: difference from {_references(studies)}, points{white}"
@@ -214,7 +214,7 @@ def cells(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
     _common_legend(figure)
 
 
-def epochs(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
+def epochs(figure: Figure, studies: Sequence[Shown], settings: Params) -> None:
     """Above, errors after each epoch. Below, their relative difference from the reference's."""
     [upper, lower] = _panels(figure, settings, len(studies), 8, rows=2, sharex=True, sharey="row", height_ratios=(3, 2))
     upper[0].set_yscale("log")
@@ -248,7 +248,7 @@ def epochs(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: P
     lower[0].set_ylabel(f"{more}:\nmean and {_confidences(studies)} interval")
 
 
-def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
+def seeds(figure: Figure, studies: Sequence[Shown], settings: Params) -> None:
     """Differences from the reference: each seed, mean and interval. Grey: the same trials on two kinds of processor."""
     [[ax]] = _panels(figure, settings, 1, 5.5)
     groups: list[tuple[str, pd.Series, str, str, float]] = []
@@ -284,7 +284,7 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pi
     ax.set_ylabel(f"difference in accuracy, points:\nevery seed; mean and its {_confidences(studies)} interval")
 
 
-def law(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
+def law(figure: Figure, studies: Sequence[Shown], settings: Params) -> None:
     """The largest learning rate that works against 1 + offset^2. Triangles are the ends of the tested rates."""
     [[ax]] = _panels(figure, settings, 1, 5.5)
     for number, study in enumerate(studies):
@@ -311,7 +311,7 @@ def law(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixe
     ax.legend()
 
 
-def networks(figure: Figure, studies: Sequence[Shown], settings: Params, pixels: Pixels) -> None:
+def networks(figure: Figure, studies: Sequence[Shown], settings: Params) -> None:
     """Accuracy of trained networks under normalizations, a bar for each treatment."""
     widths = [len(study.table) for study in studies]
     [panels] = _panels(figure, settings, len(studies), 4.5, sharey=True, width_ratios=widths)

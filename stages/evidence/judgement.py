@@ -1,7 +1,7 @@
 """What the tables of trials say: points compared over seeds, searches, treated networks."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,16 @@ from stages.evidence.paired import compare, relative_error
 from stages.settings.params import Params, Rule
 
 Metrics = dict[str, Any]
+FOLDER = Path("metrics/studies")
+
+
+def path(study: str) -> Path:
+    return FOLDER / f"{study}.json"
+
+
+def read(studies: Iterable[str]) -> dict[str, Metrics]:
+    """The metrics of those studies that have any, by name; raises: InputError if a file is damaged"""
+    return {study: files.read_json(path(study)) for study in studies if path(study).exists()}
 
 
 def judge(name: str, settings: Params) -> Metrics:
@@ -27,11 +37,11 @@ def judge(name: str, settings: Params) -> Metrics:
     kind:   seeds, law, search, treatments or photographs
     raises: InputError if its table is missing; other errors if it is damaged, see `whole`
     """
-    rule, table, study = settings.rule.for_study(name), tables.read(name), settings.studies.get(name)
-    metrics: Metrics = {"rule": rule.model_dump(exclude={"studies"}), "title": study and study.title}
+    rule, table, study = settings.rule.for_study(name), tables.read(name), settings.studies[name]
+    metrics: Metrics = {"rule": rule.model_dump(exclude={"studies"}), "title": study.title}
     metrics |= {"network": words.network(settings, name), "trained": words.trained(table, settings)}
-    if study is None or study.search:
-        space = ((study and study.search) or settings.sweep).space
+    if study.search:
+        space = study.search.space
         axes = {name: axis.model_dump() for name, axis in space.items() if axis.low < axis.high}
         return metrics | {"kind": "search", "axes": axes} | search(table, list(space), rule)
     if study.seeds is not None:
@@ -46,20 +56,21 @@ def judge(name: str, settings: Params) -> Metrics:
 
 
 @contextmanager
-def whole(path: object, way: str = "`git restore {0}` brings back the committed one") -> Iterator[None]:
+def whole(file: object) -> Iterator[None]:
     """Whatever a damaged table or metrics file raises is one line, with the way to make it again."""
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f"{path}: is damaged, or not of such a study ({cause}); {way.format(path)}") from error
+        way = "`git restore` or `dvc repro` brings it back"
+        raise InputError(f"{file}: is damaged, or not of such a study ({cause}); {way}") from error
 
 
 def pixels() -> dict[str, float]:
     """Mean and std of the pixels of the training images, from 0 to 1."""
-    path = Path("metrics/statistics.json")
-    with whole(path):
-        return {name: float(files.read_json(path)["train"][name]) for name in ("mean", "std")}
+    statistics = Path("metrics/statistics.json")
+    with whole(statistics):
+        return {name: float(files.read_json(statistics)["train"][name]) for name in ("mean", "std")}
 
 
 def ends(table: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -30,8 +30,8 @@ ALWAYS = "optimizer", "lr", "epochs"
 
 def network(settings: Params, name: str) -> str:
     """The network of a study, in words."""
-    study, of = settings.studies.get(name), settings.for_study(name)
-    if study is None or study.of_lenet:
+    study, of = settings.studies[name], settings.for_study(name)
+    if study.of_lenet:
         return "LeNet"
     if study.trial.settings == "resnet":
         images = (of.resnet.scratch if study.seeds else of.resnet).train_images

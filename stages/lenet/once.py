@@ -1,5 +1,6 @@
 """One training run, reported in full, for the stages `baseline` and `zero_one`."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -40,12 +41,9 @@ def train_once(name: str, norm: Normalization, settings: Params) -> None:
 
 def _curve(losses: torch.Tensor, settings: Params) -> list[tuple[int, float]]:
     """(images seen, mean loss of the steps since the previous point)"""
-    epoch = len(losses) // settings.train.epochs
-    images, size = settings.data.train_images, settings.train.batch_size
-    points = []
-    for number, of_epoch in enumerate(losses.double().split(epoch)):
-        seen = number * images
-        for part in of_epoch.tensor_split(min(CURVE_POINTS, epoch)):
-            seen = min(seen + len(part) * size, (number + 1) * images)
-            points.append((seen, part.mean().item()))
-    return points
+    images, train = settings.data.train_images, settings.train
+    of_epoch = len(losses) // train.epochs
+    parts = losses.double().tensor_split(min(CURVE_POINTS * train.epochs, len(losses)))
+    steps = itertools.accumulate(map(len, parts))
+    seen = (step // of_epoch * images + step % of_epoch * train.batch_size for step in steps)
+    return list(zip(seen, (part.mean().item() for part in parts), strict=True))

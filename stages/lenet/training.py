@@ -133,8 +133,7 @@ def _drawn(
     """All random numbers of an epoch over `count` images, drawn on the CPU, whatever the device.
 
     They are drawn in the order of the notebook: up to rounding, a seed gives the same training run in both. The last
-    epoch is cached, as the trials of a search share their seed: a run of one epoch takes 7% less time (median of seven
-    alternating pairs: 4 to 10%).
+    epoch is cached, as the trials of a search share their seed: a run of one epoch takes 7% less time.
 
     returns: indices of images and dropout masks for each step; torch's random state after the epoch
     """

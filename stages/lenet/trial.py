@@ -52,8 +52,7 @@ class LenetTrial:
     ) -> dict[str, Any]:
         """A training run on the first `train_images` digits, tested after every epoch.
 
-        held_out: test on so many of the last training images instead of the test images, to choose a learning rate,
-                  for instance; 0: on the test images
+        held_out: see `mnist.Data.part`
         start_mean, start_std, training: see `Training`
         returns:  accuracies, fractions in [0, 1], also on test images of even and odd index; losses, None if not
                   finite; share of silent units in each layer; kind of device

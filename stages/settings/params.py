@@ -5,7 +5,7 @@ Defaults are None or empty: what a key that is not given means is decided where 
 
 import re
 import reprlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -19,7 +19,7 @@ from stages.common.normalization import Normalization, Section
 reprlib.aRepr.maxstring = reprlib.aRepr.maxother = 100  # characters of a value in an error: a path must fit
 
 PATH = Path("params.yaml")
-SWEEP = "sweep"  # the study that is a section of its own
+SWEEP = "sweep"  # a study that is a section of its own
 OWN = "own"  # a trained network's own normalization, where a study names normalizations
 
 # Bounds that no real use meets: beyond them, a slip of the keyboard would run for ever, or take all memory.
@@ -191,12 +191,6 @@ class Search(Section):
     space: Space
 
 
-class Sweep(Search):
-    """The search over LeNet's normalization."""
-
-    train: Overrides = Overrides()
-
-
 def _one_normalization(point: "Point | Grid") -> "Point | Grid":
     given = [name for name in ("normalization", "mean", "std") if getattr(point, name) is not None]
     if given not in (["normalization"], ["mean", "std"]) and (given or isinstance(point, Grid)):
@@ -338,7 +332,7 @@ class Params(Section):
     normalizations: dict[Name, Normalization]
     norm: Grey
     train: Train
-    sweep: Sweep
+    sweep: Search
     trials: dict[Name, Trial]
     studies: dict[Name, Study]
     figures: dict[Name, Figure]
@@ -352,46 +346,48 @@ class Params(Section):
 
     def for_study(self, study: str) -> "Params":
         """The settings for one study, with those of its published network."""
-        network = self.studies[study].imagenet.model_dump(exclude_none=True) if study in self.studies else {}
+        network = self.studies[study].imagenet.model_dump(exclude_none=True)
         return self.model_copy(update={"imagenet": self.imagenet.model_copy(update=network)})
 
     @model_validator(mode="after")
     def _names(self) -> "Params":
+        """Checks names that refer to other sections; makes the sweep one of the studies."""
         stages = {path.stem for path in Path(__file__).parents[1].glob("*.py")}
         for key in ("studies", "figures"):
             if taken := sorted(stages & set(getattr(self, key))):
                 raise ValueError(f"{key}.{taken[0]}: must have another name: it is that of a stage")
         if OWN in self.normalizations:
             raise ValueError(f"normalizations.{OWN}: must have another name: it is a trained network's own")
-        if unknown := sorted(set(self.rule.studies) - {SWEEP, *self.studies}):
-            raise ValueError(f"rule.studies.{unknown[0]}: no such study; accepted: {', '.join([SWEEP, *self.studies])}")
-        points = {*self.normalizations, OWN}.union(*(study.points for study in self.studies.values()))
+        lenet = Trial(name="LenetTrial", code="lenet", settings="train", reads="data/mnist")
+        studies = {SWEEP: Study(trial=lenet, search=self.sweep)} | self.studies
+        if unknown := sorted(self.rule.studies.keys() - studies):
+            raise ValueError(f"rule.studies.{unknown[0]}: no such study; accepted: {', '.join(studies)}")
+        points = {*self.normalizations, OWN}.union(*(study.points for study in studies.values()))
         for name in (self.rule.reference, *(each.reference for each in self.rule.studies.values())):
             if name and name not in points:
                 raise ValueError(f"rule.reference = {name!r}: no study has a point of this name")
         grey = {name for name, norm in self.normalizations.items() if len(norm.parameters()) == 2}
-        sections: dict[str, Section] = {f"studies.{name}": study for name, study in self.studies.items()}
-        for key, section in (sections | {"sweep": self.sweep, "fold": self.fold}).items():
-            study = section if isinstance(section, Study) else None
-            accepted = {*self.normalizations} if study and study.trial.settings == "imagenet" else {*grey}
-            if study and study.seeds is None and not study.of_lenet:
-                accepted.add(OWN)
-            for where, name in _named(key, section.model_dump()):
-                if name not in accepted:
-                    raise ValueError(f"{where} = {name!r}: accepted here: {', '.join(sorted(accepted))}")
-        return self
+        _check_names("fold", self.fold.model_dump(), grey)
+        for name, study in studies.items():
+            accepted = {*self.normalizations} if study.trial.settings == "imagenet" else grey
+            trained = study.seeds is None and not study.of_lenet
+            _check_names(f"studies.{name}", study.model_dump(), accepted | {OWN} if trained else accepted)
+        return self.model_copy(update={"studies": studies})
 
 
-def _named(key: str, section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The keys of a section where a normalization is named, each with the name."""
+def _check_names(key: str, section: Mapping[str, Any], accepted: Collection[str]) -> None:
+    """raises: ValueError if a section names a normalization that is not accepted there"""
     for name, value in section.items():
+        where, names = f"{key}.{name}", []
         if isinstance(value, dict):
+            _check_names(where, value, accepted)
             if key.endswith(".points") and value["normalization"] is None and value["mean"] is None:
-                yield f"{key}.{name}", name
-            yield from _named(f"{key}.{name}", value)
-        elif value is not None and name in ("normalization", "normalizations", "start"):
+                names = [name]
+        elif value and name in ("normalization", "normalizations", "start"):
             names = [value] if isinstance(value, str) else value
-            yield from ((f"{key}.{name}", each) for each in names)
+        for each in names:
+            if each not in accepted:
+                raise ValueError(f"{where} = {each!r}: accepted here: {', '.join(sorted(accepted))}")
 
 
 def load(path: Path = PATH) -> Params:

@@ -66,7 +66,7 @@ def points(
         if study.of_lenet:
             return norm.parameters() | trial_parameters(settings, study.train, point)
         if study.seeds is None:
-            return norm.parameters() | {"treated": len(study.treatments) if study.treatments else treatments}
+            return norm.parameters() | {"treated": treatments} | fixed(settings, study)
         extra = point.model_dump(exclude_none=True, include={"border", "recalibrated"})
         return norm.parameters() | extra | {"seed": settings.resnet.seed}
 

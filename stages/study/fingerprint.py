@@ -37,7 +37,7 @@ class Trial(Protocol):
 
 
 def fingerprint(settings: Params, proposing: dict[str, dict], trial: type[Trial]) -> dict[str, Any]:
-    """Everything that determines the trials of a study; proposing: the `determinants` of its plan"""
+    """proposing: the `determinants` of the study's plan"""
     determinants = trial.determinants(settings)
     for section, values in proposing.items():
         determinants[section] = determinants.get(section, {}) | values

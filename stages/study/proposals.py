@@ -2,13 +2,14 @@
 
 The trials of a search depend on its settings alone, not on the number of workers, their speed, or interruptions:
 
-- They are proposed in batches of fixed size, not whenever a worker is idle.
-- A new sampler proposes each batch from the seed, the batch's number and the completed trials before it, in order: no
-  restart could restore the random state of an old sampler.
+- They are proposed in batches of fixed size, each by a new sampler from the seed, the batch's number and the completed
+  trials before it, in order: no restart could restore the random state of an old one.
 - Proposals are rounded before they are evaluated, so the table has what was evaluated.
 """
 
 from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -18,10 +19,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
+from stages.common.errors import InputError
 from stages.settings import params
 from stages.settings.params import Parameters
-from stages.study import store
+from stages.study import design, store
 from stages.study.design import Planned
+from stages.study.fingerprint import Trial
 
 # Optuna requires the same choices in all trials of a study.
 CHOICES = {"optimizer": get_args(params.Optimizer), "init": get_args(params.Init), "shuffle": (False, True)}
@@ -113,6 +116,28 @@ class Points:
 
 
 Plan = Search | Points
+
+
+def planned(settings: params.Params, name: str) -> tuple[Plan, type[Trial]]:
+    """The plan of a study, and the class of its trials, imported by name: what other classes need may be missing."""
+    study, data = settings.studies[name], settings.imagenet.data
+    kind, module = study.trial, f"stages.{study.trial.code}.trial"
+    try:
+        trial = getattr(import_module(module), kind.name)
+    except (ModuleNotFoundError, AttributeError):
+        raise InputError(f"{params.PATH}: trial {kind.name!r}: no such class in {module}") from None
+    if kind.settings == "imagenet" and data != "samples" and Path(kind.reads) != Path(data):
+        # DVC would not see that the folder of photographs has changed.
+        said = f"{params.PATH}: studies.{name}.trial.reads = {kind.reads!r}"
+        raise InputError(f"{said}; accepted: {data!r}, as imagenet.data")
+    if study.search:
+        return Search(study.search, design.fixed(settings, study)), trial
+    own, treatments = settings.resnet.norm, len(get_args(params.Treatment))
+    if kind.settings == "imagenet":
+        images, model = import_module("stages.vision.images"), import_module("stages.vision.model")
+        own = model.published(settings.imagenet.arch, settings.imagenet.weights).norm
+        treatments -= not images.trains(settings.imagenet)  # the last one is fine-tuning
+    return Points(design.over_seeds(study, design.points(settings, study, own, treatments))), trial
 
 
 def _at(axis: FloatDistribution, share: float) -> float:

@@ -6,7 +6,6 @@ a file from `git restore`, and a study that cannot begin changes nothing.
 With another `fingerprint`, the first result renames the old file, which is used again if its settings return.
 """
 
-import gc
 import hashlib
 import itertools
 import json
@@ -22,7 +21,6 @@ from typing import Any
 import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import RDBStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.pool import StaticPool
 
@@ -105,10 +103,8 @@ def open_study(path: Path, fingerprint: dict) -> StudyFile:
 
 def load(path: Path) -> StudyFile:
     """The study in a file; raises: InputError if the file is damaged, or a result was changed since it was saved"""
-    content = path.read_bytes()
-    gc.disable()  # it would take two thirds of the time
     try:
-        database, storage = _database(content)
+        database, storage = _database(path.read_bytes())
         for check in ("integrity_check(1)", "foreign_key_check"):
             found = database.execute(f"PRAGMA {check}").fetchone()
             if found not in (None, ("ok",)):
@@ -117,8 +113,6 @@ def load(path: Path) -> StudyFile:
         wrong = _fault(study)
     except Exception as error:  # whatever a damaged file can raise
         wrong = f"the file is damaged: {error.__cause__ or error}"
-    finally:
-        gc.enable()
     if wrong:
         way = f"after `mv {path} {path}.old`, `git restore {path}` gets the committed study, the next run begins anew"
         raise InputError(f"{path}: {short(wrong)}; {way}")
@@ -166,7 +160,7 @@ def _database(content: bytes = b"") -> tuple[sqlite3.Connection, RDBStorage]:
 def _fault(study: optuna.Study) -> str | None:
     """What is inconsistent in a study, such as a result that was changed since it was saved; None: nothing."""
     wrong, fingerprint = "not as it was kept: the file was changed or is damaged", fingerprint_of(study)
-    if study.user_attrs.get(DIGEST) != _digest(fingerprint) or study.direction != StudyDirection.MAXIMIZE:
+    if study.user_attrs.get(DIGEST) != _digest(fingerprint) or study.direction.name != "MAXIMIZE":
         return f"what determines its trials is {wrong}"
     for number, trial in enumerate(study.get_trials(deepcopy=False)):
         kept = trial.user_attrs
