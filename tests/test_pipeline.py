@@ -78,8 +78,9 @@ def test_stages_declare_all_the_code_that_they_run() -> None:
         missing = {path for path in code if not any(path == dep or path.startswith(f"{dep}/") for dep in declared)}
         return missing, {dep for dep in declared if not any(f"{path}/".startswith(f"{dep}/") for path in code)}
 
+    kinds = {"trials": SETTINGS["trials"].values(), "sweep": [SETTINGS["trials"]["lenet"]]}
     for name, stage in STAGES.items():
-        for kind in SETTINGS["trials"].values() if name == "trials" else [{}]:  # whose class is imported by its name
+        for kind in kinds.get(name, [{}]):  # whose class is imported by its name
             code = imported(f"stages/{name}.py") | (imported(f"stages/{kind['code']}/trial.py") if kind else set())
             deps = [dep.replace("${item.trial.code}", kind.get("code", "")) for dep in stage["deps"]]
             assert missing_and_needless(code, deps) == (set(), set()), name
