@@ -9,7 +9,7 @@ def main(settings: Params) -> None:
     """Studies whose table is not there are left out; metrics of studies that are gone are removed."""
     names = [name for name in settings.studies if tables.path(name).exists()]
     for name in names:
-        with judgement.whole(tables.path(name)):
+        with files.whole(tables.path(name)):
             files.write_json(judgement.path(name), judgement.judge(name, settings))
     for path in judgement.FOLDER.glob("*.json"):
         if path.stem not in names:

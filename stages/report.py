@@ -27,7 +27,7 @@ def main(settings: Params) -> None:
     kinds: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
     headline: dict[str, dict[str, float]] = {}
     points: dict[str, Any] = {}
-    with judgement.whole("a file in metrics"):
+    with files.whole("a file in metrics"):
         for study, of in judgement.read(settings.studies).items():
             kind = of["kind"]
             if kind == "seeds":

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stages.common import files
 from stages.common.errors import InputError
-from stages.evidence import judgement
 from stages.evidence.law import fit, varied
 
 RATES = 0.000625 * 4.0 ** np.arange(6)
@@ -67,5 +67,5 @@ def test_whatever_a_damaged_table_raises_is_one_line(error: Exception) -> None:
     line = (
         r"^plots/trials/x\.csv: is damaged, or not of such a study \(.*\); `git restore` or `dvc repro` brings it back$"
     )
-    with pytest.raises(InputError, match=line), judgement.whole("plots/trials/x.csv"):
+    with pytest.raises(InputError, match=line), files.whole("plots/trials/x.csv"):
         raise error

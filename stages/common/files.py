@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stages.common.errors import InputError
+from stages.common.errors import InputError, short
 
 DIGITS = 6  # significant digits of every outcome and statistic
 
@@ -38,12 +38,20 @@ def together() -> Iterator[None]:
         _waiting = None
 
 
+@contextmanager
+def whole(file: object) -> Iterator[None]:
+    """Whatever a damaged table or metrics file raises is one line, with the way to make it again."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        cause, way = short(f"{type(error).__name__}: {error}"), "`git restore` or `dvc repro` brings it back"
+        raise InputError(f"{file}: is damaged, or not of such a study ({cause}); {way}") from error
+
+
 def read_json(path: Path) -> Any:
     """raises: InputError if the file is damaged"""
-    try:
+    with whole(path):
         return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{path}: is damaged ({error}); `git restore {path}` brings back the committed one") from None
 
 
 def check_model(path: Path) -> None:

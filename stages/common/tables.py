@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.common import files
-from stages.common.errors import InputError, reason
 from stages.common.files import Exact
 
 if TYPE_CHECKING:
@@ -42,20 +41,17 @@ def write(study: str, points: Sequence[str], parameters: Sequence[Mapping], resu
 
 
 def read(study: str) -> "pd.DataFrame":
-    """The table of a study, NA where a trial has no value; raises: InputError if it is missing or damaged"""
+    """The table of a study, NA where a trial has no value; raises: InputError if it is damaged"""
     import pandas as pd
 
     file = path(study)
-    try:
+    with files.whole(file):
         table = pd.read_csv(file, dtype=TYPES, dtype_backend="numpy_nullable", keep_default_na=False, na_values=[""])
         ends = last_epochs(table)[["accuracy", "device"]]
         # A truncated line lacks the device, the last column.
         if not TYPES.keys() <= {*table} or ends.empty or ends.isna().any(axis=None):
             raise ValueError("no whole table of trials")
-    except (LookupError, OSError, TypeError, ValueError) as error:
-        cause, way = reason(error), f"`git restore {file}` or `dvc repro` brings it back"
-        raise InputError(f"{file}: cannot be read ({cause}); {way}") from None
-    return table
+        return table
 
 
 def last_epochs(table: "pd.DataFrame") -> "pd.DataFrame":

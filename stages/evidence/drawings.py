@@ -56,7 +56,7 @@ class Shown(NamedTuple):
 
 def make(figure: FigureSettings, path: Path, metrics: Mapping[str, judgement.Metrics], settings: Params) -> None:
     """Draws a figure of params.yaml and saves it; metrics: of its studies that have results, by name"""
-    with judgement.whole(f"a table or metrics file of {', '.join(figure.studies)}"):
+    with files.whole(f"a table or metrics file of {', '.join(figure.studies)}"):
         studies = [Shown(name, tables.read(name), of) for name, of in metrics.items() if tables.path(name).exists()]
         drawn = draw(figure, studies, settings)
     image = io.BytesIO()

@@ -1,8 +1,7 @@
 """What the tables of trials say: points compared over seeds, searches, treated networks."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pandas as pd
 from scipy import stats
 
 from stages.common import files, tables
-from stages.common.errors import InputError
 from stages.common.files import Exact
 from stages.evidence import words
 from stages.evidence.law import law, varied
@@ -35,7 +33,7 @@ def judge(name: str, settings: Params) -> Metrics:
     """The metrics of a study, and what figures and pages say of it: title, network, training, and the rule applied.
 
     kind:   seeds, law, search, treatments or photographs
-    raises: InputError if its table is missing; other errors if it is damaged, see `whole`
+    raises: InputError if its table is damaged; other errors if it is not of such a study, see `files.whole`
     """
     rule, table, study = settings.rule.for_study(name), tables.read(name), settings.studies[name]
     metrics: Metrics = {"rule": rule.model_dump(exclude={"studies"}), "title": study.title}
@@ -55,21 +53,10 @@ def judge(name: str, settings: Params) -> Metrics:
     return metrics | {"kind": "photographs"} | photographs(table, images)
 
 
-@contextmanager
-def whole(file: object) -> Iterator[None]:
-    """Whatever a damaged table or metrics file raises is one line, with the way to make it again."""
-    try:
-        yield
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        cause = f"{type(error).__name__}: {error}".splitlines()[0]
-        way = "`git restore` or `dvc repro` brings it back"
-        raise InputError(f"{file}: is damaged, or not of such a study ({cause}); {way}") from error
-
-
 def pixels() -> dict[str, float]:
     """Mean and std of the pixels of the training images, from 0 to 1."""
     statistics = Path("metrics/statistics.json")
-    with whole(statistics):
+    with files.whole(statistics):
         return {name: float(files.read_json(statistics)["train"][name]) for name in ("mean", "std")}
 
 
