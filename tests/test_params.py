@@ -181,6 +181,11 @@ def test_study_may_try_fewer_treatments() -> None:
     assert design.points(SETTINGS, study, treatments=3)["low"] == {"mean": -0.5, "std": 0.2, "treated": 1}
 
 
+def test_study_may_have_any_name_that_no_stage_has() -> None:
+    change({"studies.points": STUDY | PAIR})
+    assert params.load().studies["points"].seeds == 2
+
+
 def test_point_without_a_normalization_has_that_of_its_name() -> None:
     of = {"none": {"lr": 0.2}, "also": {"normalization": "none", "lr": 0.2}}
     points = design.points(SETTINGS, Study.model_validate(STUDY | {"points": of}))

@@ -381,7 +381,7 @@ def _check_names(key: str, section: Mapping[str, Any], accepted: Collection[str]
         where, names = f"{key}.{name}", []
         if isinstance(value, dict):
             _check_names(where, value, accepted)
-            if key.endswith(".points") and value["normalization"] is None and value["mean"] is None:
+            if re.fullmatch(r"studies\.\w+\.points", key) and value["normalization"] is None and value["mean"] is None:
                 names = [name]
         elif value and name in ("normalization", "normalizations", "start"):
             names = [value] if isinstance(value, str) else value
