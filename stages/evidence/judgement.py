@@ -48,7 +48,7 @@ def judge(name: str, settings: Params) -> Metrics:
         digits = settings.data if study.of_lenet else settings.resnet.scratch
         return metrics | {"kind": "seeds", "points": comparison(table, rule, digits.test_images)}
     images = getattr(settings, study.trial.settings).test_images
-    if study.normalizations or study.points or study.grid:
+    if study.has_points:
         return metrics | {"kind": "treatments"} | treatments(table, images, rule)
     return metrics | {"kind": "photographs"} | photographs(table, images)
 

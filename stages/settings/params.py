@@ -239,10 +239,13 @@ class Study(Section):
     def of_lenet(self) -> bool:
         return self.trial.settings == "train"
 
+    @property
+    def has_points(self) -> bool:
+        return bool(self.normalizations or self.points or self.grid)
+
     @model_validator(mode="after")
     def _one_design(self) -> "Study":
-        points = bool(self.normalizations or self.points or self.grid)
-        if points == bool(self.search) and (points or self.trial.name != "ImagesTrial"):
+        if self.has_points == bool(self.search) and (self.search or self.trial.name != "ImagesTrial"):
             raise ValueError("must have either points (normalizations, points, grid) or search")
         if self.treatments and tuple(self.treatments) != get_args(Treatment)[: len(self.treatments)]:
             known = ", ".join(get_args(Treatment))

@@ -28,7 +28,7 @@ def trial_parameters(settings: Params, *overrides: Overrides) -> Parameters:
     for each in overrides:
         parameters |= each.model_dump(exclude_none=True, include=set(Overrides.model_fields))
     if isinstance(parameters["lr"], dict):
-        parameters["lr"] = settings.train.lr[parameters["optimizer"]]
+        parameters["lr"] = parameters["lr"][parameters["optimizer"]]
     if parameters["optimizer"] != "sgd":
         del parameters["momentum"]
     if "held_out" in parameters:  # never among the images that train
@@ -54,7 +54,7 @@ def points(
     own:        the normalization of the network that is treated
     treatments: how many are tried where the study does not say
     """
-    if not (study.normalizations or study.points or study.grid):
+    if not study.has_points:
         return {OWN: {OWN: 1}}  # a network under its own normalization, which the trial knows
 
     def parameters(name: str, point: Point) -> Parameters:
