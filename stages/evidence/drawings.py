@@ -77,8 +77,7 @@ def draw(figure: FigureSettings, studies: Sequence[Shown], settings: Params) -> 
     if studies:
         with matplotlib.rc_context({"legend.frameon": False}):
             kinds(studies[0])[figure.kind](drawn, studies, settings)
-    with_results = {study.name for study in studies}
-    missing = [f"no results of {name}" for name in figure.studies if name not in with_results]
+    missing = [f"no results of {name}" for name in figure.studies if name not in {study.name for study in studies}]
     drawn.suptitle("\n".join([figure.title, *missing]), parse_math=False)
     for line in missing:
         print(f"{figure.title}: {line}")
