@@ -136,8 +136,7 @@ class MadeUp:
             axes, count = plan.settings.space.items(), plan.settings.n_trials
             drawn = [{name: self.random.uniform(axis.low, axis.high) for name, axis in axes} for _ in range(count)]
             planned = [Planned("", {**of_trial, **plan.fixed}) for of_trial in drawn]
-        points, parameters = zip(*planned, strict=True)
-        tables.write(name, points, parameters, [self.result(name, each) for each in parameters])
+        tables.write(name, planned, [self.result(name, each) for _, each in planned])
 
     def result(self, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
         epochs = self.random.uniform(*ENDS[self.ends[name]], parameters.get("epochs", 1)).round(4).tolist()

@@ -39,13 +39,13 @@ def over_seeds(results: Mapping[str, list[dict]]) -> pd.DataFrame:
     """The table of points over seeds, which begin with 5, seed by seed."""
     longest = max(map(len, results.values()))
     planned = [(index, point) for index in range(longest) for point, of in results.items() if index < len(of)]
-    parameters = [POINTS[point] | {"seed": 5 + index} for index, point in planned]
-    tables.write("made_up", [point for _, point in planned], parameters, [results[p][index] for index, p in planned])
+    trials = [(point, POINTS[point] | {"seed": 5 + index}) for index, point in planned]
+    tables.write("made_up", trials, [results[point][index] for index, point in planned])
     return tables.read("made_up")
 
 
 def searched(points: list[Parameters], results: list[dict]) -> pd.DataFrame:
-    tables.write("made_up", [""] * len(points), points, results)
+    tables.write("made_up", [("", of_trial) for of_trial in points], results)
     return tables.read("made_up")
 
 

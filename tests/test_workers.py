@@ -1,5 +1,6 @@
 """Worker processes: one that dies costs its task only, and none outlives the study."""
 
+import functools
 import multiprocessing
 import os
 import re
@@ -40,7 +41,7 @@ def square(number: int, folder: str, deaths: int = 0) -> dict:
 def test_tasks_run_and_a_dead_worker_costs_only_its_task(tmp_path: Path) -> None:
     tasks = {n: {"number": n, "folder": str(tmp_path), "deaths": DEATHS - 1 if n == 3 else 0} for n in range(6)}
     started: list[int] = []
-    with Workers(2, evaluation, (square,)) as workers:
+    with Workers(2, functools.partial(evaluation, square)) as workers:
         results = dict(workers.run(tasks, started.append))
     assert {number: result["square"] for number, result in results.items()} == {n: n**2 for n in range(6)}
     assert all(0.01 <= result["seconds"] < 10 for result in results.values())
@@ -50,7 +51,10 @@ def test_tasks_run_and_a_dead_worker_costs_only_its_task(tmp_path: Path) -> None
 
 def test_task_that_kills_every_worker_is_given_up_and_named(tmp_path: Path) -> None:
     tasks = {7: {"number": 7, "folder": str(tmp_path), "deaths": DEATHS}}
-    with Workers(1, evaluation, (square,)) as workers, pytest.raises(InputError, match=r"trial 7 .* worker died"):
+    with (
+        Workers(1, functools.partial(evaluation, square)) as workers,
+        pytest.raises(InputError, match=r"trial 7 .* worker died"),
+    ):
         list(workers.run(tasks, lambda _: None))
     assert len(list(tmp_path.iterdir())) == DEATHS
 
@@ -58,20 +62,20 @@ def test_task_that_kills_every_worker_is_given_up_and_named(tmp_path: Path) -> N
 def test_task_starts_when_a_worker_takes_it_up_before_the_last_result_is_kept(tmp_path: Path) -> None:
     tasks = {n: {"number": n, "folder": str(tmp_path)} for n in range(5)}
     started: list[int] = []
-    with Workers(1, evaluation, (square,)) as workers:
+    with Workers(1, functools.partial(evaluation, square)) as workers:
         for done, _ in enumerate(workers.run(tasks, started.append)):
             assert started == list(range(min(done + 2, 5)))  # no worker waits for what is done with a result
 
 
 SCRIPT = """
-import signal, sys
+import functools, signal, sys
 sys.path.insert(0, {tests!r})
 from test_workers import busy, evaluation, idle
 from stages.study.local import Workers
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as stages do; a shell's background jobs ignore it
     tasks = {{number: dict(number=number, folder={folder!r}) for number in range(2)}}
-    with Workers(2, evaluation, ({state},)) as workers:
+    with Workers(2, functools.partial(evaluation, {state})) as workers:
         list(workers.run(tasks, lambda _: None))
 """
 
@@ -132,7 +136,7 @@ def ended(process: psutil.Process) -> bool:
 def test_end_of_workers_ends_no_other_process(tmp_path: Path) -> None:
     other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
     other.start()
-    with Workers(1, evaluation, (square,)) as workers:
+    with Workers(1, functools.partial(evaluation, square)) as workers:
         list(workers.run({1: {"number": 1, "folder": str(tmp_path)}}, lambda _: None))
     assert other.is_alive()
     other.kill()
@@ -141,6 +145,6 @@ def test_end_of_workers_ends_no_other_process(tmp_path: Path) -> None:
 
 def test_error_in_a_worker_is_raised_in_its_parent_and_says_where(tmp_path: Path) -> None:
     for of, kind, where in ((square, FileNotFoundError, "in square"), (None, InputError, "in evaluation")):
-        with Workers(1, evaluation, (of,)) as workers, pytest.raises(kind) as error:
+        with Workers(1, functools.partial(evaluation, of)) as workers, pytest.raises(kind) as error:
             list(workers.run({1: {"number": 1, "folder": str(tmp_path / "none")}}, lambda _: None))
         assert where in str(error.value.__cause__)

@@ -5,6 +5,7 @@ graph, were measured once, by this file in commit 11357ea.
 """
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Callable
@@ -112,7 +113,7 @@ def print_workers(settings: Params, images: int) -> None:
     print("|---|---|---|---|")
     first: dict[int, dict] = {}
     for count in WORKERS:
-        with Workers(count, LenetTrial, (settings,)) as workers:
+        with Workers(count, functools.partial(LenetTrial, settings)) as workers:
             of_workers(workers, dict.fromkeys(range(count), SEED), settings, images)  # each starts with one
             rates: list[float] = []
             results: dict[int, dict] = {}

@@ -1,6 +1,5 @@
 """Tables of trials, plots/trials/NAME.csv: a row for each trial and epoch, with all parameters and outcomes."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,23 +19,23 @@ def path(study: str) -> Path:
     return FOLDER / f"{study}.csv"
 
 
-def write(study: str, points: Sequence[str], parameters: Sequence[Mapping], results: Sequence[Mapping]) -> None:
-    """Writes the table of a study; element i of each argument belongs to trial i.
+def write(study: str, trials: Sequence[tuple[str, Mapping]], results: Sequence[Mapping]) -> None:
+    """Writes the table of a study; element i of both arguments belongs to trial i.
 
-    points:  the name of each trial's point, empty in a search
+    trials:  the name of the point, empty in a search, and the parameters
     results: as `fingerprint.Trial` returns them; values by epoch become rows, the last of which has all other values
     """
     rows = []
-    for number, (point, of_trial, last) in enumerate(zip(points, parameters, results, strict=True)):
+    for number, ((point, of_trial), last) in enumerate(zip(trials, results, strict=True)):
         accuracies = last.get("accuracy_by_epoch") or [last["accuracy"]]
         losses = last.get("loss_by_epoch") or [last["loss"]]
         first = {name: repr(value) if isinstance(value, float) else value for name, value in of_trial.items()}
         for epoch, (accuracy, loss) in enumerate(zip(accuracies, losses, strict=True), 1):
             outcomes = last if epoch == len(accuracies) else {"accuracy": accuracy, "loss": loss}
             rows.append({"trial": number, "point": point, **first, "epoch": epoch, **outcomes})
-    named, outcomes = (dict.fromkeys(itertools.chain(*mappings)) for mappings in (parameters, results))
-    columns = ["trial", "point", *named, "epoch", *sorted(outcomes, key=_order)]
-    columns = [name for name in columns if name != "seconds" and not name.endswith("_by_epoch")]  # seconds vary
+    named = dict.fromkeys(name for _, of_trial in trials for name in of_trial)
+    of_results = {name for result in results for name in result if not name.endswith("_by_epoch")}
+    columns = ["trial", "point", *named, "epoch", *sorted(of_results - {"seconds"}, key=_order)]  # seconds vary
     files.write_csv(path(study), columns, ([row.get(column) for column in columns] for row in rows))
 
 

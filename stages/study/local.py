@@ -32,12 +32,12 @@ def gave_up(number: int, task: dict) -> InputError:
 class Workers(AbstractContextManager):
     """`count` processes, each with one task at a time; killed at the end of the context.
 
-    evaluation: called with `arguments` once in every worker; returns the function that evaluates tasks
+    evaluation: called once in every worker; returns the function that evaluates tasks
     """
 
-    def __init__(self, count: int, evaluation: Callable[..., Callable], arguments: tuple):
+    def __init__(self, count: int, evaluation: Callable[[], Callable]):
         # Pickled, so that a worker watches its parent before the imports for this, which take seconds.
-        self._setup = pickle.dumps(functools.partial(evaluation, *arguments))
+        self._setup = pickle.dumps(evaluation)
         spawn = multiprocessing.get_context("spawn")
         self._pools = defaultdict[int, ProcessPoolExecutor](lambda: ProcessPoolExecutor(1, spawn, _begin))
         self._count = count

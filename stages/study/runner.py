@@ -1,5 +1,6 @@
 """Runs a study: evaluates trials in parallel, none of them twice, and saves each result at once."""
 
+import functools
 import itertools
 import os
 from collections.abc import Iterable
@@ -47,9 +48,8 @@ def run(name: str, settings: Params, plan: Plan, trial: type[Trial]) -> None:
                 _evaluate(file, plan, itertools.chain([lacking], batches), workers, bar)
         else:
             print(said, flush=True)
-    points, parameters = zip(*plan.rows(file.study), strict=True)
     results = store.results(plan.trials(file.study))
-    tables.write(name, points, parameters, results)
+    tables.write(name, plan.rows(file.study), results)
     count, best = len(results), max(result["accuracy"] for result in results)
     print(f"{name}: {count} trial{'s' * (count != 1)} in {tables.path(name)}, best accuracy {best:.4f}", flush=True)
 
@@ -67,7 +67,7 @@ def _evaluate(file: store.StudyFile, plan: Plan, batches: Iterable[list[FrozenTr
 def executor(settings: Params, count: int, trial: type[Trial]) -> AbstractContextManager[Any]:
     """The cluster that `run.scheduler` names, or processes on this machine."""
     if not settings.run.scheduler:
-        return Workers(count, trial, (settings,))
+        return Workers(count, functools.partial(trial, settings))
     try:
         from stages.study.cluster import Cluster
     except ImportError:
