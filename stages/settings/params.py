@@ -5,7 +5,7 @@ Defaults are None or empty: what a key that is not given means is decided where 
 
 import re
 import reprlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -243,6 +243,15 @@ class Study(Section):
     def has_points(self) -> bool:
         return bool(self.normalizations or self.points or self.grid)
 
+    def named(self) -> Iterator[tuple[str, str | None]]:
+        """The normalizations that it names, by key."""
+        yield from (("normalizations", name) for name in self.normalizations)
+        yield from (("grid.normalization", name) for name in (self.grid and self.grid.normalization) or ())
+        yield "train.start", self.train.start
+        for name, point in self.points.items():
+            yield f"points.{name}", point.normalization or (name if point.mean is None else None)
+            yield f"points.{name}.start", point.start
+
     @model_validator(mode="after")
     def _one_design(self) -> "Study":
         if self.has_points == bool(self.search) and (self.search or self.trial.name != "ImagesTrial"):
@@ -370,27 +379,15 @@ class Params(Section):
             if name and name not in points:
                 raise ValueError(f"rule.reference = {name!r}: no study has a point of this name")
         grey = {name for name, norm in self.normalizations.items() if len(norm.parameters()) == 2}
-        _check_names("fold", self.fold.model_dump(), grey)
+        named = [("fold.normalizations", norm, grey) for norm in self.fold.normalizations]
         for name, study in studies.items():
             accepted = {*self.normalizations} if study.trial.settings == "imagenet" else grey
-            trained = study.seeds is None and not study.of_lenet
-            _check_names(f"studies.{name}", study.model_dump(), accepted | {OWN} if trained else accepted)
+            trained = {OWN} if study.seeds is None and not study.of_lenet else set()
+            named += [(f"studies.{name}.{key}", norm, accepted | trained) for key, norm in study.named() if norm]
+        for key, norm, accepted in named:
+            if norm not in accepted:
+                raise ValueError(f"{key} = {norm!r}: accepted here: {', '.join(sorted(accepted))}")
         return self.model_copy(update={"studies": studies})
-
-
-def _check_names(key: str, section: Mapping[str, Any], accepted: Collection[str]) -> None:
-    """raises: ValueError if a section names a normalization that is not accepted there"""
-    for name, value in section.items():
-        where, names = f"{key}.{name}", []
-        if isinstance(value, dict):
-            _check_names(where, value, accepted)
-            if re.fullmatch(r"studies\.\w+\.points", key) and value["normalization"] is None and value["mean"] is None:
-                names = [name]
-        elif value and name in ("normalization", "normalizations", "start"):
-            names = [value] if isinstance(value, str) else value
-        for each in names:
-            if each not in accepted:
-                raise ValueError(f"{where} = {each!r}: accepted here: {', '.join(sorted(accepted))}")
 
 
 def load(path: Path = PATH) -> Params:
