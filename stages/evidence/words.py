@@ -1,13 +1,12 @@
 """Networks and training, in words."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from stages.common import tables
 from stages.settings.params import Params
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 WORDS = {
     "optimizer": "{}",
@@ -46,7 +45,7 @@ def shared(parameters: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return dict(set.intersection(*(set(each.items()) for each in parameters)))
 
 
-def trained(table: "pd.DataFrame", settings: Params) -> str:
+def trained(table: pd.DataFrame, settings: Params) -> str:
     """How the trials of a table were trained, as far as they agree, without the usual settings."""
     same = shared(tables.parameters(table))
     if "optimizer" not in same:
