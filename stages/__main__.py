@@ -18,8 +18,12 @@ STAGES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
 def main() -> None:
     name, *entry = sys.argv[1:] or [""]
-    # Imports turn Ctrl-C into other errors. Until they are done, there is nothing to tidy up.
-    _on_interrupt(lambda *_: _end(f"{name}: interrupted before it began"))
+
+    def end(*_: object) -> None:
+        os.write(2, f"{name}: interrupted before it began\n".encode())
+        os._exit(1)
+
+    _on_interrupt(end)  # imports turn Ctrl-C into other errors; until they are done, there is nothing to tidy up
     from stages.common import files
     from stages.settings import params
 
@@ -59,11 +63,6 @@ def main() -> None:
 def _on_interrupt(handler: Any) -> None:
     for sent in (signal.SIGINT, signal.SIGTERM):  # SIGTERM, from batch systems, ends like Ctrl-C
         signal.signal(sent, handler)
-
-
-def _end(line: str) -> None:
-    os.write(2, f"{line}\n".encode())
-    os._exit(1)
 
 
 if __name__ == "__main__":
