@@ -36,7 +36,6 @@ def averaged_std(images: torch.Tensor, size: int) -> dict[str, float]:
 
     Batches are weighted by their images, as the last one may be smaller.
 
-    images:  uint8 tensor (N, 1, 28, 28), raw pixels 0..255
     size:    images in a batch, in the order of the file
     returns: in the unit of pixel / 255
     """

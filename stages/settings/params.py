@@ -391,10 +391,7 @@ class Params(Section):
 
 
 def load(path: Path = PATH) -> Params:
-    """The settings of the study.
-
-    raises: InputError naming the key, its value and what is accepted, one line for each key that is wrong
-    """
+    """raises: InputError with a line for each key that is wrong: its value and what is accepted"""
     try:
         return Params.model_validate(yaml.load(path.read_text(encoding="utf-8"), CoreLoader))
     except ValidationError as error:
