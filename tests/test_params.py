@@ -24,11 +24,13 @@ from stages.study.proposals import Search
 
 pytestmark = pytest.mark.usefixtures("here")
 SWEEP = SETTINGS.sweep.model_dump()
+RGB = {"mean": 0, "std_r": 1, "std_g": 1, "std_b": 1}
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 # They need no device, or first the results of others.
 NO_DEVICE = ("download", "statistics", "contour", "figures", "fold", "judge", "report")
 ENTRY = {"trials": "trials one_epoch", "figures": "figures cells"}  # stages that are run for one
 STUDY = {"trial": KINDS["lenet"], "seeds": 2}
+RESNET = STUDY | {"trial": KINDS["resnet"]}
 PAIR = {"normalizations": ["standard", "none"]}
 UNKNOWN = "'nothing': accepted here: extreme, far"
 LETTERS = "must match pattern '^[a-z][a-z0-9_]*$'"
@@ -58,8 +60,19 @@ BAD = [  # of each kind of fault one
     ("studies.more", STUDY, "must have either points (normalizations, points, grid) or search"),
     ("studies.more", STUDY | PAIR | {"search": SWEEP}, "must have either points"),
     ("studies.more", {"trial": KINDS["lenet"]} | PAIR, "must have seeds"),
-    ("studies.more", {"trial": KINDS["imagenet"], "train": {"epochs": 2}} | PAIR, "for LeNet alone"),
-    ("studies.more", STUDY | PAIR | {"imagenet": {"batch_size": 100}}, "for published networks alone"),
+    ("studies.more", {"trial": KINDS["resnet"]} | PAIR, "must have seeds"),
+    ("studies.more", {"trial": KINDS["imagenet"], "train": {"epochs": 2}} | PAIR, "train has no effect on trials of"),
+    ("studies.more", STUDY | PAIR | {"imagenet": {"batch_size": 100}}, "imagenet has no effect on trials of class"),
+    ("studies.more", STUDY | PAIR | {"treatments": ["as_is"]}, "treatments has no effect"),
+    ("studies.more", {"trial": KINDS["resnet_trained"], "seeds": 2} | PAIR, "seeds has no effect"),
+    ("studies.more", STUDY | {"search": SWEEP}, "seeds has no effect"),
+    ("studies.more", RESNET | {"search": SWEEP}, "search has no effect"),
+    ("studies.more", STUDY | {"points": {"none": {"border": 0}}}, "points.none.border has no effect"),
+    ("studies.more", RESNET | {"points": {"none": {"lr": 1}}}, "points.none.lr has no effect"),
+    ("studies.more", RESNET | {"grid": {"lr": [1], "normalization": ["none"]}}, "grid.lr has no effect"),
+    ("studies.imagenet_sweep.search.space.lr", 1, "search.space.lr has no effect"),
+    ("sweep.space", RGB, "one mean and one std: digits are grey"),
+    ("studies.more", {"trial": KINDS["lenet"], "search": SWEEP | {"space": RGB}}, "digits are grey"),
     ("studies.more", STUDY | {"normalizations": ["own"]}, "'own': accepted here: extreme"),
     ("studies.one_epoch.trial", KINDS["lenet"] | {"code": "../lenet"}, LETTERS),
     ("studies.one_epoch.normalizations", ["nothing"], UNKNOWN),

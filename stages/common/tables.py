@@ -50,6 +50,8 @@ def read(study: str) -> "pd.DataFrame":
         # A truncated line lacks the device, the last column.
         if not TYPES.keys() <= {*table} or ends.empty or ends.isna().any(axis=None):
             raise ValueError("no whole table of trials")
+        if not table["accuracy"].between(0, 1).all():
+            raise ValueError("accuracies must be from 0 to 1")
         return table
 
 

@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
 
 from stages.common import files, tables
 from stages.common.errors import InputError
-from stages.evidence import judgement
+from stages.evidence import judgement, paired
 from stages.evidence.law import EXPONENT
 from stages.evidence.paired import interval, relative_errors
 from stages.evidence.words import TREATMENTS, exponent
@@ -250,7 +250,7 @@ def epochs(figure: Figure, studies: Sequence[Shown], settings: Params) -> None:
 def seeds(figure: Figure, studies: Sequence[Shown], settings: Params) -> None:
     """Differences from the reference: each seed, mean and interval. Grey: the same trials on two kinds of processor."""
     [[ax]] = _panels(figure, settings, 1, 5.5)
-    groups: list[tuple[str, pd.Series, str, str, float]] = []
+    groups: list[tuple[str, pd.Series, dict[str, float] | None, str, str]] = []
     for study in studies:
         ended, reference = judgement.ends(study.table), study.rule.reference
         for point in _colors(settings, study.points):
@@ -259,7 +259,8 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params) -> None:
                 label = f"{_described(point, of['parameters']['mean'], of['parameters']['std'])}\nminus {reference}"
                 processors = f"{point} and {reference}\nran on different processors"
                 mixed = f"\nfor {of['mixed_pairs']} of these, {processors}" if "mixed_pairs" in of else ""
-                groups.append((f"{label}\nin study {study.name}", differences, "C0", mixed, study.rule.confidence))
+                bounds = of["difference"]["interval"]
+                groups.append((f"{label}\nin study {study.name}", differences, bounds, "C0", mixed))
     # The same trials on two kinds of processor, if they learn; kinds that round alike count as one.
     ends = [tables.last_epochs(study.table).query(f"accuracy > {study.rule.threshold}") for study in studies]
     trial = [tuple(sorted(parameters.items())) for table in ends for parameters in tables.parameters(table)]
@@ -267,16 +268,16 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params) -> None:
     learned = learned.drop_duplicates(["point", "trial", "accuracy", "loss"]).sort_values("device", kind="stable")
     pairs = learned.groupby(["point", "trial"], sort=False)["accuracy"]
     for point, differences in (pairs.first() - pairs.last())[pairs.size() > 1].groupby("point", sort=False):
-        label, confidence = f"{point} on two\nkinds of processor", studies[0].rule.confidence
-        groups.append((label, differences, "tab:gray", "", confidence))
+        bounds = paired.ends(differences.to_numpy(), studies[0].rule.confidence, step=0.0)
+        groups.append((f"{point} on two\nkinds of processor", differences, bounds, "tab:gray", ""))
     labels = []
-    for place, (label, differences, color, mixed, confidence) in enumerate(groups):
+    for place, (label, differences, bounds, color, mixed) in enumerate(groups):
         points, count = 100 * differences.to_numpy(), len(differences)
         number = f"{count} seeds, SD {points.std(ddof=1):.2f}" if count > 1 else "1 seed"
         labels.append(f"{label}\n{number}{mixed}")
         x = place + np.linspace(-0.3, 0.3, count + 2)[1:-1]
         ax.scatter(x, points, s=14, color=color, alpha=0.7)
-        low, high = interval(points, confidence)
+        low, high = (100 * bounds[end] if bounds else math.nan for end in ("low", "high"))
         ax.errorbar(place, (low + high) / 2, (high - low) / 2, color="black", fmt="_", capsize=6)
     ax.set_xticks(range(len(labels)), labels, fontsize=7)
     ax.axhline(0, color="black", linewidth=0.8)

@@ -191,6 +191,12 @@ class Search(Section):
     space: Space
 
 
+def _of_lenet(search: Search) -> Search:
+    if not {"mean", "std"} <= search.space.keys():
+        raise ValueError("space must have one mean and one std: digits are grey")
+    return search
+
+
 def _one_normalization(point: "Point | Grid") -> "Point | Grid":
     given = [name for name in ("normalization", "mean", "std") if getattr(point, name) is not None]
     if given not in (["normalization"], ["mean", "std"]) and (given or isinstance(point, Grid)):
@@ -259,17 +265,29 @@ class Study(Section):
         if self.treatments and tuple(self.treatments) != get_args(Treatment)[: len(self.treatments)]:
             known = ", ".join(get_args(Treatment))
             raise ValueError(f"treatments = {self.treatments}: must be the first ones of {known}")
-        if self.of_lenet and not self.search and self.seeds is None:
+        lenet, scratch = self.of_lenet, self.trial.name == "ScratchTrial"
+        seeds = scratch or (lenet and not self.search)
+        if seeds and self.seeds is None:
             raise ValueError("must have seeds: training runs of each point, 1 or more")
-        if not self.of_lenet and self.train != Overrides():
-            raise ValueError("train is for LeNet alone")
-        if self.trial.settings != "imagenet" and self.imagenet != Network():
-            raise ValueError("imagenet is for published networks alone")
+        takes = {"seeds": seeds, "search": not scratch, "treatments": not (lenet or scratch)}
+        takes |= {"train": lenet, "imagenet": self.trial.settings == "imagenet"}
+        point_takes = dict.fromkeys(Overrides.model_fields, lenet)
+        point_takes |= {"seeds": seeds, "border": scratch, "recalibrated": scratch}
+        given = self.model_dump(exclude_defaults=True)
+        useless = [key for key in given if not takes.get(key, True)]
+        for name, point in given.get("points", {}).items():
+            useless += [f"points.{name}.{key}" for key in point if not point_takes.get(key, True)]
+        axes = {"grid": given.get("grid", {}), "search.space": given.get("search", {}).get("space", {})}
+        useless += [f"{key}.lr" for key, names in axes.items() if "lr" in names and not lenet]
+        if useless:
+            raise ValueError(f"{useless[0]} has no effect on trials of class {self.trial.name}")
+        if lenet and self.search:
+            _of_lenet(self.search)
         for name, point in self.points.items():
             if name in self.normalizations:
                 raise ValueError(f"points.{name} must have another name: it is one of normalizations")
             if point.seeds and point.seeds > (self.seeds or 1):
-                raise ValueError(f"points.{name}.seeds = {point.seeds}: must be at most seeds, {self.seeds or 1}")
+                raise ValueError(f"points.{name}.seeds = {point.seeds}: must be at most seeds, {self.seeds}")
         return self
 
 
@@ -344,7 +362,7 @@ class Params(Section):
     normalizations: dict[Name, Normalization]
     norm: Grey
     train: Train
-    sweep: Search
+    sweep: Annotated[Search, AfterValidator(_of_lenet)]
     trials: dict[Name, Trial]
     studies: dict[Name, Study]
     figures: dict[Name, Figure]
