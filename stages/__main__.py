@@ -31,7 +31,7 @@ def main() -> None:
         raise InputError(f"python -m stages {name}: no such stage; accepted: {', '.join(STAGES)}")
     settings = params.load()
     if section := SECTIONS.get(name):
-        names = sorted(getattr(settings, section))
+        names = sorted(getattr(settings, section).keys() - STAGES)  # the sweep is a stage of its own
         if " ".join(entry) not in names:
             accepted = ", ".join(names) or "none defined"
             raise InputError(f"{params.PATH}: {section} has no entry {' '.join(entry)!r}; accepted: {accepted}")

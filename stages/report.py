@@ -47,8 +47,8 @@ def main(settings: Params) -> None:
         except jinja2.UndefinedError as error:
             raise LookupError(error) from error
     named = [name for name, _ in NAMED.findall(" ".join(settings.report.answer))]
-    asked = [*settings.report.table, *settings.report.headline, *named]
-    shown = kinds["comparison"] | kinds["treatments"] | points
+    asked = [*settings.report.table, *settings.report.columns, *settings.report.headline, *named]
+    shown = {*kinds["comparison"], *kinds["treatments"], *points, *(name.partition(".")[2] for name in points)}
     for missing in [name for name in dict.fromkeys(asked) if name not in shown]:
         print(f"report: nothing to say of {missing}: left out")
     for path in PAGES:

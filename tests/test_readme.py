@@ -106,7 +106,7 @@ def test_pixels_of_the_photographs_have_the_mean_and_std_that_are_measured() -> 
 
 def test_differences_that_the_answer_calls_the_worst_are_the_worst() -> None:
     answer = SETTINGS["report"]["answer"][0]
-    assert "are {own_rate_adam.none}, for raw bytes with Adam and for pixels from 0 to 1 with SGD" in answer
+    assert "are {own_rate_adam.none} each, for raw bytes with Adam and for pixels from 0 to 1 with SGD" in answer
     points = {
         (study, point): round(100 * each["difference"]["mean"], 2)
         for study in SETTINGS["studies"]

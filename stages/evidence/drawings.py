@@ -280,6 +280,7 @@ def seeds(figure: Figure, studies: Sequence[Shown], settings: Params) -> None:
         low, high = (100 * bounds[end] if bounds else math.nan for end in ("low", "high"))
         ax.errorbar(place, (low + high) / 2, (high - low) / 2, color="black", fmt="_", capsize=6)
     ax.set_xticks(range(len(labels)), labels, fontsize=7)
+    ax.set_xlim(-0.8, len(labels) - 0.2)  # also of a single group
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_ylabel(f"difference in accuracy, points:\nevery seed; mean and its {_confidences(studies)} interval")
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from stages.common import tables
-from stages.settings.params import Params
+from stages.settings.params import ALL_IMAGES, Params
 
 WORDS = {
     "optimizer": "{}",
@@ -50,7 +50,7 @@ def trained(table: pd.DataFrame, settings: Params) -> str:
     same = shared(tables.parameters(table))
     if "optimizer" not in same:
         return ""
-    usual = settings.train.model_dump() | settings.data.model_dump()
+    usual = settings.train.model_dump() | {"train_images": ALL_IMAGES}
     words = [
         phrase.format(same[name])
         for name, phrase in WORDS.items()

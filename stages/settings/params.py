@@ -95,7 +95,7 @@ class Overrides(_optional(Train, Train.model_fields.keys() - {"lr", "threads"}))
     train_images: TrainImages | None = None
     held_out: int | None = Field(default=None, ge=1, lt=ALL_IMAGES)
     lr: Positive | None = None
-    start: str | None = None
+    start: Name | None = None
 
 
 class Sgd(Section):
@@ -207,7 +207,7 @@ def _one_normalization(point: "Point | Grid") -> "Point | Grid":
 class Point(Overrides):
     """Without normalization, mean and std, it has the normalization of its name."""
 
-    normalization: str | None = None
+    normalization: Name | None = None
     mean: Number | None = None
     std: Positive | None = None
     seeds: SmallCount | None = None
@@ -295,7 +295,7 @@ class Study(Section):
 
 
 class Rule(Section):
-    reference: str
+    reference: Name
     margin: float = Field(gt=0, lt=1)
     confidence: float = Field(gt=0.5, lt=1)
     threshold: float = Field(ge=0, lt=1)
@@ -394,14 +394,16 @@ class Params(Section):
             raise ValueError(f"rule.studies.{unknown[0]}: no such study; accepted: {', '.join(studies)}")
         points = {*self.normalizations, OWN}.union(*(study.points for study in studies.values()))
         for name in (self.rule.reference, *(each.reference for each in self.rule.studies.values())):
-            if name and name not in points:
+            if name is not None and name not in points:
                 raise ValueError(f"rule.reference = {name!r}: no study has a point of this name")
         grey = {name for name, norm in self.normalizations.items() if len(norm.parameters()) == 2}
         named = [("fold.normalizations", norm, grey) for norm in self.fold.normalizations]
         for name, study in studies.items():
             accepted = {*self.normalizations} if study.trial.settings == "imagenet" else grey
             trained = {OWN} if study.seeds is None and not study.of_lenet else set()
-            named += [(f"studies.{name}.{key}", norm, accepted | trained) for key, norm in study.named() if norm]
+            named += [
+                (f"studies.{name}.{key}", norm, accepted | trained) for key, norm in study.named() if norm is not None
+            ]
         for key, norm, accepted in named:
             if norm not in accepted:
                 raise ValueError(f"{key} = {norm!r}: accepted here: {', '.join(sorted(accepted))}")
@@ -411,10 +413,13 @@ class Params(Section):
 def load(path: Path = PATH) -> Params:
     """raises: InputError with a line for each key that is wrong: its value and what is accepted"""
     try:
-        return Params.model_validate(yaml.load(path.read_text(encoding="utf-8"), CoreLoader))
-    except ValidationError as error:
-        lines = dict.fromkeys(_line(path, problem) for problem in error.errors())
-        raise InputError("\n".join(lines)) from None
+        try:
+            return Params.model_validate(yaml.load(path.read_text(encoding="utf-8"), CoreLoader))
+        except ValidationError as error:
+            lines = dict.fromkeys(_line(path, problem) for problem in error.errors())
+        raise InputError("\n".join(lines))
+    except InputError:
+        raise
     except Exception as error:  # whatever a damaged file can raise, such as one with a mapping that contains itself
         raise InputError(f"{path}: cannot be read: {reason(error)}") from None
 

@@ -103,8 +103,9 @@ def open_study(path: Path, fingerprint: dict) -> StudyFile:
 
 def load(path: Path) -> StudyFile:
     """The study in a file; raises: InputError if the file is damaged, or a result was changed since it was saved"""
+    content = path.read_bytes()
     try:
-        database, storage = _database(path.read_bytes())
+        database, storage = _database(content)
         for check in ("integrity_check(1)", "foreign_key_check"):
             found = database.execute(f"PRAGMA {check}").fetchone()
             if found not in (None, ("ok",)):
