@@ -397,15 +397,14 @@ class Params(Section):
             if name is not None and name not in points:
                 raise ValueError(f"rule.reference = {name!r}: no study has a point of this name")
         grey = {name for name, norm in self.normalizations.items() if len(norm.parameters()) == 2}
+        named: list[tuple[str, str | None, set[str]]]
         named = [("fold.normalizations", norm, grey) for norm in self.fold.normalizations]
         for name, study in studies.items():
             accepted = {*self.normalizations} if study.trial.settings == "imagenet" else grey
             trained = {OWN} if study.seeds is None and not study.of_lenet else set()
-            named += [
-                (f"studies.{name}.{key}", norm, accepted | trained) for key, norm in study.named() if norm is not None
-            ]
+            named += [(f"studies.{name}.{key}", norm, accepted | trained) for key, norm in study.named()]
         for key, norm, accepted in named:
-            if norm not in accepted:
+            if norm is not None and norm not in accepted:
                 raise ValueError(f"{key} = {norm!r}: accepted here: {', '.join(sorted(accepted))}")
         return self.model_copy(update={"studies": studies})
 
