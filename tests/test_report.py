@@ -45,6 +45,11 @@ def test_pages_follow_the_settings(results: Path) -> None:
     assert "order of the file" not in page
 
 
+def test_column_that_no_study_has_is_said_to_be_left_out(results: Path, capsys: pytest.CaptureFixture) -> None:
+    report.main(change(report__columns=["none", "mien"]))
+    assert "report: nothing to say of mien: left out" in capsys.readouterr().out
+
+
 def test_single_pair_is_not_testable(results: Path) -> None:
     path = results / "metrics/studies/one_epoch.json"
     metrics = json.loads(path.read_text())

@@ -84,7 +84,8 @@ def test_outcomes_are_in_one_order_whatever_the_storages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("whole", "damaged"), [("trial.*", ""), (",device", ",other"), (",cpu\n$", ""), ("0.8", "x"), ("\n$", ",more\n")]
+    ("whole", "damaged"),
+    [("trial.*", ""), (",device", ",other"), (",cpu\n$", ""), ("0.8", "x"), ("0.8", "1.8"), ("\n$", ",more\n")],
 )
 def test_what_is_no_table_is_one_line(whole: str, damaged: str) -> None:
     over_seeds(RESULTS)

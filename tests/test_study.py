@@ -170,6 +170,11 @@ def test_study_that_was_changed_on_disk_is_refused(change: str, said: str, path:
     assert path.read_bytes() == content
 
 
+def test_file_that_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        store.load(tmp_path)
+
+
 def test_damaged_file_is_refused_and_left_as_it_is(path: Path) -> None:
     settings, chance, lines = of(USUAL, n_trials=6), random.Random(4), []
     whole = run(settings, path)
